@@ -1,0 +1,251 @@
+"""The typed schema of an experiment.
+
+Every number that a user may want to change is a field here, with its unit, its default and the
+reason for that default. Where a default is a published value, "3DGAN" names the 2018/2019
+Stampede2 recipe of CERN openlab, SURFsara and Intel.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors and values do not change after loading."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Geometry(Section):
+    """The regular grid of calorimeter cells that a shower image covers."""
+
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (25, 25, 25)
+    """Cells along (x, y, layer)."""
+    cell_size_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (5.1, 5.1, 5.1)
+    """Cell pitch along (x, y, layer) in mm. CLIC-like: 5.1 x 5.1 mm cells, one layer per 5.1 mm."""
+
+
+class Split(Section):
+    """How the showers of `data.files` are divided into training and held-out ones."""
+
+    by: Literal["row", "file"] = "row"
+    """`row` shuffles all showers together; `file` keeps every file whole on one side."""
+    train: Fraction = 0.9
+    """Fraction used for training. 3DGAN: 180 000 of 200 000 showers."""
+    validation: Fraction = 0.1
+    """Fraction held out. 3DGAN: 20 000 of 200 000 showers."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the division; the same on every rank, whatever the training seed."""
+
+    @model_validator(mode="after")
+    def _fractions_fit(self) -> Self:
+        if self.train + self.validation > 1.0 + 1e-9:
+            raise ValueError(
+                f"train + validation = {self.train + self.validation:g}, must not exceed 1"
+            )
+        if self.train == 0.0:
+            raise ValueError("train is 0: nothing would be left to train on")
+        return self
+
+
+class Data(Section):
+    """Shower files and how their content becomes network input."""
+
+    files: list[str] = Field(min_length=1)
+    """Shower files or glob patterns, relative to the YAML file that names them."""
+    validation_files: list[str] | None = None
+    """Held-out shower files. When given, all of `files` is for training and `split` is unused."""
+    geometry: Geometry = Geometry()
+    """The grid that every file must have."""
+    split: Split = Split()
+    """Division of `files` into training and held-out showers."""
+    threshold_gev: NonNegativeFloat = 1e-6
+    """Cells below this energy (GeV) are set to 0, in data and in generated showers. 3DGAN: 1e-6."""
+    energy_scale_gev: PositiveFloat = 100.0
+    """The networks see the incident energy divided by this (GeV). 3DGAN: 100."""
+    shuffle: bool = True
+    """New, seeded order of this rank's showers every epoch; off keeps the order of the files."""
+
+
+class Model(Section):
+    """Which networks are built."""
+
+    architecture: str = "ecal25"
+    """A name in the registry of `gan3d.models`."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    """Dropout rate of the discriminator. 3DGAN: 0.2."""
+    batch_norm: bool = True
+    """Batch normalisation where the architecture has it. Off makes a step independent of how a
+    batch is divided over ranks."""
+    leaky_slope: NonNegativeFloat = 0.3
+    """Slope of LeakyReLU below 0. 0.3 is the Keras default, which 3DGAN used."""
+
+
+class Optimizer(Section):
+    """One optimiser setting, used for the generator and the discriminator alike."""
+
+    name: Literal["rmsprop", "adam", "sgd", "nadam", "adamw"] = "rmsprop"
+    """3DGAN: RMSprop."""
+    learning_rate: PositiveFloat = 1e-3
+    """Base learning rate of one worker. 3DGAN: 0.001."""
+    rho: Fraction = 0.9
+    """RMSprop: decay of the mean square (Keras default)."""
+    momentum: Fraction = 0.0
+    """RMSprop and SGD: momentum (Keras default)."""
+    beta_1: Fraction = 0.9
+    """Adam family: decay of the first moment (Keras default)."""
+    beta_2: Fraction = 0.999
+    """Adam family: decay of the second moment (Keras default)."""
+    epsilon: PositiveFloat = 1e-7
+    """All but SGD: the term that keeps the division finite (Keras default)."""
+
+
+class LossWeights(Section):
+    """Weights of the three discriminator outputs. Other published sets: 6/0.2/0.1, 3/0.1/25."""
+
+    generation: NonNegativeFloat = 8.0
+    """Binary cross-entropy of real against generated."""
+    auxiliary: NonNegativeFloat = 0.2
+    """Mean absolute percentage error of the estimated incident energy."""
+    ecal: NonNegativeFloat = 0.1
+    """Mean absolute percentage error of the ECAL sum."""
+
+
+class WeightAverage(Section):
+    """Exponential moving average of the generator's weights, used for generation."""
+
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
+    """Per-step decay: 0.999 averages over about the last 1000 steps."""
+    start_epoch: Annotated[int, Field(ge=0)] = 0
+    """The average starts from the weights at the beginning of this epoch (counted from 0)."""
+
+
+class Training(Section):
+    """The training recipe."""
+
+    epochs: PositiveInt = 25
+    """Passes over the training showers. 3DGAN: 25 (fixed angle)."""
+    steps_per_epoch: PositiveInt | None = None
+    """Steps of one epoch on every rank; null: as many as the smallest shard fills with batches."""
+    batch_size: PositiveInt = 8
+    """Showers per step on each rank. 3DGAN: 8."""
+    optimizer: Optimizer = Optimizer()
+    """Optimiser of both networks."""
+    warmup_epochs: NonNegativeFloat = 5.0
+    """Epochs over which the rate rises from lr to lr * world size. 3DGAN: 5 (Goyal et al. 2017)."""
+    scale_learning_rate: bool = True
+    """Multiply the learning rate by the world size after the warm-up (linear scaling rule)."""
+    loss_weights: LossWeights = LossWeights()
+    """Weights of the three losses."""
+    label_flip: Fraction = 0.05
+    """Fraction of the discriminator's real/fake labels that are flipped at random. 3DGAN: 0.05."""
+    generator_updates: PositiveInt = 2
+    """Generator updates per step. 3DGAN: 2."""
+    incident_energy_gev: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Generated showers of a step get incident energies uniform in this range (GeV); null: the
+    range of the training showers. 3DGAN: 10 to 500, which is the range of its data."""
+    response_degree: Annotated[int, Field(ge=0, le=8)] = 4
+    """Degree of the polynomial ECAL/Ep in Ep that is fitted to the training showers and gives the
+    target ECAL sum of generated ones. 3DGAN: 4 for electrons, 2 for pi0."""
+    weight_average: WeightAverage | None = None
+    """Moving average of the generator's weights; null: generate with the last weights (3DGAN)."""
+
+    @model_validator(mode="after")
+    def _energies_ordered(self) -> Self:
+        if self.incident_energy_gev is not None:
+            low, high = self.incident_energy_gev
+            if low >= high:
+                raise ValueError(f"incident_energy_gev: lower bound {low:g} is not below {high:g}")
+        return self
+
+
+class Node(Section):
+    """The machine. Applied before TensorFlow starts."""
+
+    name: str = "generic"
+    """Name of the node type, for the records."""
+    intra_op_threads: PositiveInt | None = None
+    """Threads inside one TensorFlow operation on each rank; null: the usable cores divided by the
+    ranks on the node."""
+    inter_op_threads: PositiveInt | None = None
+    """Operations that one rank runs side by side; null: 1 where cores are few, 2 otherwise."""
+    omp_num_threads: PositiveInt | None = None
+    """OMP_NUM_THREADS, which acts on OpenMP builds of TensorFlow only; null: intra_op_threads."""
+    kmp_blocktime: Annotated[int, Field(ge=0)] | None = None
+    """KMP_BLOCKTIME (ms), OpenMP builds only. Stampede2: 1. null: left as it is."""
+    kmp_affinity: str | None = None
+    """KMP_AFFINITY, OpenMP builds only. Stampede2: granularity=fine,compact,1,0."""
+    onednn: bool = True
+    """oneDNN (MKL-DNN) kernels; off uses Eigen."""
+    deterministic: bool = False
+    """Same bits from the same start on every run; slower on GPUs."""
+    fusion_threshold_bytes: Annotated[int, Field(ge=0)] | None = None
+    """HOROVOD_FUSION_THRESHOLD. Stampede2: 134217728. null: Horovod's default (128 MiB)."""
+
+
+class Validation(Section):
+    """How generated showers are judged against Monte Carlo."""
+
+    showers: PositiveInt | None = None
+    """Showers to generate for the report; null: as many as the reference has."""
+    energy_bins_gev: list[tuple[PositiveFloat, PositiveFloat]] = [
+        (10.0, 100.0),
+        (10.0, 40.0),
+        (40.0, 70.0),
+        (70.0, 100.0),
+    ]
+    """Bins of incident energy (GeV) in which profiles and moments are compared."""
+    hit_threshold_gev: PositiveFloat = 1e-5
+    """A cell counts as hit above this energy (GeV); a minimum-ionising particle leaves 1.5e-4."""
+    histogram_bins: Annotated[int, Field(ge=5)] = 50
+    """Bins of the histograms that the separation power is computed from."""
+
+
+class Run(Section):
+    """Where the run is kept and how it is repeated."""
+
+    folder: Path | None = None
+    """The run's folder, relative to the current folder; null: runs/NAME, NAME being the YAML
+    file's."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of initial weights, noise, label flips, dropout and order of the showers."""
+    keep_checkpoints: PositiveInt = 3
+    """How many checkpoints stay on disk; the oldest is removed first."""
+    max_minutes: PositiveFloat | None = None
+    """Training ends, with a checkpoint, at the first epoch that ends after this many minutes."""
+
+
+class Experiment(Section):
+    """A whole experiment, as `gan3d train` runs it."""
+
+    data: Data
+    """Shower files and preprocessing."""
+    model: Model = Model()
+    """Networks."""
+    training: Training = Training()
+    """Recipe."""
+    node: Node = Node()
+    """Machine."""
+    validation: Validation = Validation()
+    """Judgement."""
+    run: Run = Run()
+    """Folder and seed."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.data.validation_files is None and self.data.split.validation == 0.0:
+            raise ValueError(
+                "data.split.validation is 0 and there are no data.validation_files: "
+                "nothing would be held out"
+            )
+        return self
