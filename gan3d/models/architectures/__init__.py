@@ -1,0 +1,1 @@
+"""One module per architecture; each defines `ARCHITECTURE` under the name the module carries."""
