@@ -198,17 +198,46 @@ class Validation(Section):
 
     showers: PositiveInt | None = None
     """Showers to generate for the report; null: as many as the reference has."""
-    energy_bins_gev: list[tuple[PositiveFloat, PositiveFloat]] = [
-        (10.0, 100.0),
-        (10.0, 40.0),
-        (40.0, 70.0),
-        (70.0, 100.0),
-    ]
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of the showers generated for the report and of the random halves of the reference."""
+    energy_bins_gev: list[tuple[PositiveFloat, PositiveFloat]] = Field(
+        default=[(10.0, 100.0), (10.0, 40.0), (40.0, 70.0), (70.0, 100.0)], min_length=1
+    )
     """Bins of incident energy (GeV) in which profiles and moments are compared."""
+    minimum_showers: Annotated[int, Field(ge=4)] = 20
+    """An energy bin with fewer showers than this, generated or reference, is left out and named in
+    the report; with fewer in all, nothing is judged. 20 showers give means to about a fifth of
+    their spread."""
     hit_threshold_gev: PositiveFloat = 1e-5
     """A cell counts as hit above this energy (GeV); a minimum-ionising particle leaves 1.5e-4."""
     histogram_bins: Annotated[int, Field(ge=5)] = 50
     """Bins of the histograms that the separation power is computed from."""
+    cell_energy_range_gev: tuple[PositiveFloat, PositiveFloat] = (1e-7, 1.0)
+    """Range of the cell-energy spectrum (GeV): the seven decades that cell energies span. Cells
+    outside are counted in an underflow and an overflow bin."""
+    cell_energy_bins_per_decade: PositiveInt = 10
+    """Logarithmic bins of the cell-energy spectrum in a factor of ten."""
+    profile_minimum_share: Fraction = 1e-4
+    """Profile bins that hold less than this share of the reference's energy are left out of the
+    optimisation metric, which weighs all bins alike: there a relative error is noise."""
+    noise_splits: PositiveInt = 20
+    """Random halvings of the reference that the noise level of a metric is averaged over."""
+    agrees_within_noise: PositiveFloat = 2.0
+    """The verdict on a metric is "agrees" up to this many times its noise level."""
+    close_below: PositiveFloat = 0.05
+    """The verdict on a metric beyond its noise is "close" up to this value, "differs" above."""
+
+    @model_validator(mode="after")
+    def _ranges_ordered(self) -> Self:
+        for low, high in self.energy_bins_gev:
+            if low >= high:
+                raise ValueError(f"energy_bins_gev: lower bound {low:g} is not below {high:g}")
+        if len(set(self.energy_bins_gev)) < len(self.energy_bins_gev):
+            raise ValueError("energy_bins_gev: a bin is given twice")
+        low, high = self.cell_energy_range_gev
+        if low >= high:
+            raise ValueError(f"cell_energy_range_gev: lower bound {low:g} is not below {high:g}")
+        return self
 
 
 class Run(Section):
