@@ -1,4 +1,4 @@
-"""Layers without parameters that measure physics in an image, registered so that they load safely."""
+"""Physics layers without parameters, registered by name so that they load safely."""
 
 from __future__ import annotations
 

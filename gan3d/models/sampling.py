@@ -1,0 +1,59 @@
+"""Showers from a generator, shower by shower reproducible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan3d.config import Data
+
+if TYPE_CHECKING:
+    import keras
+
+
+def latent_block(seed: int, first: int, count: int, latent_dim: int) -> NDArray[np.float32]:
+    """Standard normal latents (count, latent_dim) of the showers `first` to `first + count`.
+
+    Every shower has a counter-based stream of its own (Philox, keyed by seed and shower), so a
+    shower does not depend on the batch that it is made in.
+    """
+    latent_bz = np.empty((count, latent_dim), np.float32)
+    for row in range(count):
+        bits = np.random.Philox(key=np.array([seed, first + row], np.uint64))
+        np.random.Generator(bits).standard_normal(out=latent_bz[row], dtype=np.float32)
+    return latent_bz
+
+
+def sample_images(
+    generator: keras.Model,
+    energy_n: NDArray[np.floating],
+    data: Data,
+    *,
+    latent_dim: int,
+    seed: int,
+    batch_size: int,
+    first: int = 0,
+) -> Iterator[NDArray[np.float32]]:
+    """Images (B, x, y, layer) in GeV for incident energies `energy_n` (GeV), batch by batch.
+
+    `data` gives the energy scale and the threshold that the showers of the experiment have;
+    `first` is the number of the first shower within its seed.
+    """
+    import keras
+
+    for start in range(0, len(energy_n), batch_size):
+        energy_b1 = np.asarray(energy_n[start : start + batch_size], np.float32)[:, None]
+        # All batches have one shape, so that the graph is traced once: the last one is padded.
+        padding = ((0, min(batch_size, len(energy_n)) - len(energy_b1)), (0, 0))
+        latent_bz = latent_block(seed, first + start, len(energy_b1), latent_dim)
+        images_bxyzc = generator.predict_on_batch(
+            [
+                np.pad(latent_bz, padding),
+                np.pad(energy_b1 / data.energy_scale_gev, padding, constant_values=1.0),
+            ]
+        )
+        images_bxyz = keras.ops.convert_to_numpy(images_bxyzc)[: len(energy_b1), ..., 0]
+        yield np.where(images_bxyz < data.threshold_gev, np.float32(0), images_bxyz)

@@ -1,0 +1,151 @@
+"""Checkpoints: all that training needs to go on as if it had not stopped.
+
+A checkpoint is a folder `step-NNNNNNNN` with Keras weight files, the optimisers' and random
+generators' variables as plain HDF5 arrays, and `state.json`. It is written under another name,
+synced and renamed, so a folder with the final name is complete. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from gan3d.errors import RunError
+from gan3d.models.weights import (
+    AVERAGE_WEIGHTS,
+    GENERATOR_WEIGHTS,
+    checkpoint_folders,
+    checkpoint_name,
+)
+from gan3d.training.step import AdversarialStep
+
+FORMAT = 1
+DISCRIMINATOR_WEIGHTS = "discriminator.weights.h5"
+VARIABLES = "variables.h5"
+STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands: the next step to do. The schedule and all noise follow from it."""
+
+    epoch: int = 0
+    """Epochs done."""
+    step_in_epoch: int = 0
+    """Steps done of the epoch under way; the position in the data."""
+    global_step: int = 0
+    """Steps done in all."""
+    world_size: int = 1
+    """Ranks that shared the data."""
+    totals: dict[str, float] = field(default_factory=dict)
+    """Sums of the losses over the steps done of the epoch under way."""
+
+
+def save_checkpoint(
+    folder: Path,
+    step: AdversarialStep,
+    position: Position,
+    *,
+    keep: int,
+    protected: int | None = None,
+) -> Path:
+    """Write `folder`/step-NNNNNNNN atomically and remove all but the newest `keep`.
+
+    The checkpoint of global step `protected` stays too. Returns the new checkpoint's folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / checkpoint_name(position.global_step)
+    aside = folder / f".{final.name}.{os.getpid()}.partial"
+    for left_over in folder.glob(".step-*.partial"):
+        shutil.rmtree(left_over)
+    aside.mkdir()
+    step.generator.save_weights(aside / GENERATOR_WEIGHTS)
+    step.discriminator.save_weights(aside / DISCRIMINATOR_WEIGHTS)
+    if step.average_weights:
+        with step.average_in_generator():
+            step.generator.save_weights(aside / AVERAGE_WEIGHTS)
+    with h5py.File(aside / VARIABLES, "w") as file:
+        for name, variable in _named_variables(step):
+            file.create_dataset(name, data=_value(variable))
+    state = {"format": FORMAT, **asdict(position)}
+    (aside / STATE).write_text(json.dumps(state, indent=2) + "\n")
+    for path in [*aside.iterdir(), aside]:
+        _sync(path)
+    if final.exists():
+        shutil.rmtree(final)
+    aside.rename(final)
+    _sync(folder)
+    kept = checkpoint_name(protected) if protected is not None else None
+    for old in checkpoint_folders(folder)[:-keep]:
+        if old.name != kept:
+            shutil.rmtree(old)
+    return final
+
+
+def restore_checkpoint(checkpoint: Path, step: AdversarialStep) -> Position:
+    """Put the state of a checkpoint's folder into `step` and return the position in training.
+
+    Raises RunError where the folder does not fit the networks or cannot be read.
+    """
+    try:
+        state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
+        if state.pop("format", None) != FORMAT:
+            raise RunError(f"{checkpoint}: not a checkpoint of format {FORMAT}; train anew")
+        if step.average_weights:
+            # Through the generator, whose own weights come after.
+            step.generator.load_weights(checkpoint / AVERAGE_WEIGHTS)
+            for average, weight in zip(step.average_weights, step.generator.weights, strict=True):
+                average.assign(weight.value)
+        step.generator.load_weights(checkpoint / GENERATOR_WEIGHTS)
+        step.discriminator.load_weights(checkpoint / DISCRIMINATOR_WEIGHTS)
+        with h5py.File(checkpoint / VARIABLES, "r") as file:
+            for name, variable in _named_variables(step):
+                variable.assign(np.asarray(file[name]))
+    except (OSError, KeyError, ValueError) as error:
+        raise RunError(
+            f"{checkpoint}: the checkpoint cannot be read or belongs to another experiment "
+            f"({error}); remove it to go on from the one before"
+        ) from error
+    return Position(**state)
+
+
+def random_states(*models: keras.Model) -> list[keras.Variable]:
+    """The seed variables of the models' random layers (dropout): state that is not a weight."""
+    return [
+        variable
+        for model in models
+        for variable in model.variables
+        if not any(variable is weight for weight in model.weights)
+    ]
+
+
+def _named_variables(step: AdversarialStep) -> Iterable[tuple[str, keras.Variable]]:
+    """Optimiser and random-generator variables, under names that do not depend on the process."""
+    for owner, variables in (
+        ("generator_optimizer", step.generator_optimizer.variables),
+        ("discriminator_optimizer", step.discriminator_optimizer.variables),
+        ("random", random_states(step.generator, step.discriminator)),
+    ):
+        for index, variable in enumerate(variables):
+            yield f"{owner}/{index:04d}", variable
+
+
+def _value(variable: keras.Variable) -> np.ndarray[Any, Any]:
+    return np.asarray(variable.numpy())
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,79 @@
+"""The plain files of a run's folder: configuration, environment, history, best epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gan3d.errors import RunError
+
+CONFIG = "config.yaml"
+ENVIRONMENT = "environment.json"
+RESPONSE = "response.json"
+HISTORY = "history.jsonl"
+BEST = "best.json"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file `path` by `text`, atomically."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace the file `path` by `content` as JSON, atomically."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a run, oldest first; empty before the first has ended.
+
+    Raises RunError, with the line, where the file is damaged.
+    """
+    path = folder / HISTORY
+    if not path.exists():
+        return []
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise RunError(f"{path}:{number}: not a line of JSON; remove this line") from error
+    return records
+
+
+def write_history(folder: Path, records: list[dict[str, Any]]) -> None:
+    """Write one line for each epoch.
+
+    The whole file is replaced: epochs are few, and a killed run leaves no half line.
+    """
+    write_text(folder / HISTORY, "".join(json.dumps(record) + "\n" for record in records))
+
+
+def prepare_run_folder(folder: Path, *, resume: bool) -> None:
+    """Make the run's folder, or check that there is a run to resume in it.
+
+    Raises RunError where the folder cannot be written, holds a run already, or holds none.
+    """
+    if resume and not (folder / CONFIG).is_file():
+        raise RunError(f"{folder}: no run to resume here; start one without --resume")
+    if not resume and (folder / CONFIG).exists():
+        raise RunError(
+            f"{folder}: holds a run already; continue it with --resume or choose another --run"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunError(
+            f"{folder}: the run's folder cannot be written ({error.strerror}); choose another --run"
+        ) from error

@@ -1,0 +1,69 @@
+"""The detector's mean response, fitted to the training showers.
+
+The published 3DGAN trains against fixed polynomials for ECAL/Ep, which belong to its detector.
+Here the polynomial is fitted to the showers at hand and kept with the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan3d.errors import DataError
+
+
+@dataclass(frozen=True)
+class Response:
+    """Mean ECAL sum (GeV) of a shower: e * polyval(coefficients, e) with e = Ep / energy scale."""
+
+    coefficients: tuple[float, ...]
+    """Highest power first, as numpy.polyval takes them; GeV."""
+    energy_range_gev: tuple[float, float]
+    """Incident energies (GeV) of the showers that were fitted."""
+    energy_scale_gev: float
+    """Unit of e (GeV)."""
+    showers: int
+    """Showers that were fitted, on all ranks together."""
+
+    def ecal_gev(self, energy_n: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Mean ECAL sum (GeV) of showers with incident energies `energy_n` (GeV)."""
+        scaled = np.asarray(energy_n, np.float64) / self.energy_scale_gev
+        return np.asarray(scaled * np.polyval(self.coefficients, scaled))
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields, ready for JSON."""
+        return asdict(self)
+
+
+def fit_response(
+    ecal_n: NDArray[np.floating],
+    energy_n: NDArray[np.floating],
+    *,
+    degree: int,
+    energy_scale_gev: float,
+) -> Response:
+    """Least-squares polynomial of ECAL/e in e = Ep / `energy_scale_gev`.
+
+    `ecal_n` (ECAL sums) and `energy_n` (incident energies), both in GeV, are those of all training
+    showers. Raises DataError where they do not determine the polynomial.
+    """
+    scaled = np.asarray(energy_n, np.float64) / energy_scale_gev
+    if len(np.unique(scaled)) <= degree:
+        raise DataError(
+            f"training.response_degree: {len(scaled)} training showers of "
+            f"{len(np.unique(scaled))} different energies do not determine a polynomial of degree "
+            f"{degree}; lower the degree or give showers of more energies"
+        )
+    # `fit` works on a domain scaled to -1..1, where the powers are far from parallel.
+    fit = np.polynomial.Polynomial.fit(scaled, np.asarray(ecal_n, np.float64) / scaled, degree)
+    ascending = fit.convert().coef
+    # `convert` drops nothing, but a constant fit comes back shorter: keep degree + 1 numbers.
+    ascending = np.pad(ascending, (0, degree + 1 - len(ascending)))
+    return Response(
+        coefficients=tuple(float(c) for c in ascending[::-1]),
+        energy_range_gev=(float(np.min(energy_n)), float(np.max(energy_n))),
+        energy_scale_gev=energy_scale_gev,
+        showers=len(scaled),
+    )

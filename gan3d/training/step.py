@@ -1,0 +1,196 @@
+"""One compiled step that updates both networks.
+
+The published order (Vallecorsa et al., ISC 2018): generate a batch; update the discriminator on
+the Monte Carlo batch, then on the generated one; then update the generator, twice, through the
+discriminator with the labels of Monte Carlo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from gan3d.config import Training
+from gan3d.models import Architecture
+from gan3d.runtime import Communicator
+from gan3d.training.losses import NAMES, discriminator_losses
+from gan3d.training.noise import NoiseStream
+from gan3d.training.optimizers import build_optimizer
+from gan3d.training.response import Response
+
+# Random streams of a step: the label flips of both discriminator updates, then a latent and an
+# incident energy for every batch that is generated.
+_FLIP_STREAMS = 2
+
+
+class AdversarialStep:
+    """Both networks, both optimisers and the step that updates them."""
+
+    loss_names = tuple(
+        f"{who}.{name}"
+        for who in ("discriminator.real", "discriminator.fake", "generator")
+        for name in NAMES
+    )
+    """Names of what a step returns."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        training: Training,
+        response: Response,
+        communicator: Communicator,
+        seed: int,
+    ) -> None:
+        """Make the optimisers' slots and, where it is asked for, the average of the generator."""
+        self.generator = generator
+        self.discriminator = discriminator
+        self.generator_optimizer = build_optimizer(
+            training.optimizer, generator.trainable_variables
+        )
+        self.discriminator_optimizer = build_optimizer(
+            training.optimizer, discriminator.trainable_variables
+        )
+        self.average_weights: list[tf.Variable] = []
+        if training.weight_average is not None:
+            self.average_weights = [
+                tf.Variable(w.value, trainable=False) for w in generator.weights
+            ]
+
+        self._sees_energy = architecture.discriminator_sees_energy
+        self._latent_dim = architecture.latent_dim
+        self._training = training
+        self._communicator = communicator
+        low, high = training.incident_energy_gev or response.energy_range_gev
+        self._energy_range = (low / response.energy_scale_gev, high / response.energy_scale_gev)
+        self._response = response
+        self._noise = NoiseStream(
+            seed,
+            first_row=communicator.rank * training.batch_size,
+            rows=training.batch_size,
+            streams=_FLIP_STREAMS + 2 * (1 + training.generator_updates),
+        )
+        self._compiled = tf.function(self._step, reduce_retracing=True)
+
+    def __call__(
+        self,
+        images_bxyz: Any,
+        energy_b1: Any,
+        *,
+        step: int,
+        learning_rate: float,
+        average_decay: float,
+    ) -> Mapping[str, float]:
+        """Update both networks and return the mean losses of this rank's batch.
+
+        `images_bxyz` in GeV, `energy_b1` the scaled incident energies, `step` counted from the
+        start of training, `average_decay` 0 where the average just follows the weights. Names and
+        their order are `loss_names`.
+        """
+        losses = self._compiled(
+            tf.convert_to_tensor(images_bxyz),
+            tf.convert_to_tensor(energy_b1),
+            tf.constant(step, tf.int64),
+            tf.constant(learning_rate, tf.float32),
+            tf.constant(average_decay, tf.float32),
+        )
+        return dict(zip(self.loss_names, losses.numpy().tolist(), strict=True))
+
+    def _step(
+        self, images_bxyz: Any, energy_b1: Any, step: Any, learning_rate: Any, average_decay: Any
+    ) -> Any:
+        training = self._training
+        self.generator_optimizer.learning_rate.assign(learning_rate)
+        self.discriminator_optimizer.learning_rate.assign(learning_rate)
+        real_bxyzc = images_bxyz[..., None]
+        ones_b1, zeros_b1 = tf.ones_like(energy_b1), tf.zeros_like(energy_b1)
+        record: dict[str, Any] = {}
+
+        latent_bz, fake_energy_b1 = self._generator_input(step, draw=0)
+        # Inference mode, as the published step generates these with Keras' `predict`.
+        fake_bxyzc = self.generator([latent_bz, fake_energy_b1], training=False)
+        real_ecal_b1 = tf.reduce_sum(images_bxyz, axis=(1, 2, 3))[:, None]
+        fake_ecal_b1 = self._mean_ecal(fake_energy_b1)
+        for name, batch, labels_b1, energies_b1, ecal_b1, stream in (
+            ("real", real_bxyzc, ones_b1, energy_b1, real_ecal_b1, 0),
+            ("fake", fake_bxyzc, zeros_b1, fake_energy_b1, fake_ecal_b1, 1),
+        ):
+            flips_b1 = self._noise.uniform(step, stream) < training.label_flip
+            labels_b1 = tf.where(flips_b1, 1.0 - labels_b1, labels_b1)
+            losses = self._update(
+                self.discriminator, self.discriminator_optimizer,
+                lambda b=batch: b, labels_b1, energies_b1, ecal_b1,
+            )  # fmt: skip
+            record |= {f"discriminator.{name}.{key}": value for key, value in losses.items()}
+
+        updates = []
+        for update in range(training.generator_updates):
+            latent_bz, energies_b1 = self._generator_input(step, draw=1 + update)
+            updates.append(
+                self._update(
+                    self.generator, self.generator_optimizer,
+                    lambda z=latent_bz, e=energies_b1: self.generator([z, e], training=True),
+                    ones_b1, energies_b1, self._mean_ecal(energies_b1),
+                )
+            )  # fmt: skip
+        for key in updates[0]:
+            record[f"generator.{key}"] = tf.add_n([u[key] for u in updates]) / len(updates)
+
+        for average, weight in zip(self.average_weights, self._averaged(), strict=True):
+            average.assign(average_decay * average + (1.0 - average_decay) * weight)
+        return tf.stack([record[name] for name in self.loss_names])
+
+    @contextmanager
+    def average_in_generator(self) -> Iterator[None]:
+        """Lend the generator the averaged weights; without an average nothing changes."""
+        own = [weight.numpy() for weight in self.generator.weights] if self.average_weights else []
+        for weight, average in zip(self._averaged(), self.average_weights, strict=True):
+            weight.assign(average)
+        try:
+            yield
+        finally:
+            for weight, value in zip(self._averaged(), own, strict=True):
+                weight.assign(value)
+
+    def _averaged(self) -> list[Any]:
+        return [w.value for w in self.generator.weights] if self.average_weights else []
+
+    def _update(
+        self,
+        network: keras.Model,
+        optimizer: keras.Optimizer,
+        images: Callable[[], Any],
+        labels_b1: Any,
+        energy_b1: Any,
+        ecal_b1: Any,
+    ) -> dict[str, Any]:
+        """Move `network` down the discriminator's losses on `images()`, averaged over ranks."""
+        variables = network.trainable_variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([v.value for v in variables])
+            images_bxyzc = images()
+            inputs = [images_bxyzc, energy_b1] if self._sees_energy else images_bxyzc
+            outputs = self.discriminator(inputs, training=True)
+            losses = discriminator_losses(
+                outputs, labels_b1, energy_b1, ecal_b1, self._training.loss_weights
+            )
+        gradients = tape.gradient(losses["loss"], [v.value for v in variables])
+        optimizer.apply(self._communicator.average(gradients), variables)
+        return losses
+
+    def _generator_input(self, step: Any, draw: int) -> tuple[Any, Any]:
+        """Latents (B, latent_dim) and scaled incident energies (B, 1) of the step's `draw`."""
+        low, high = self._energy_range
+        latent_bz = self._noise.normal(step, _FLIP_STREAMS + 2 * draw, self._latent_dim)
+        energy_b1 = low + (high - low) * self._noise.uniform(step, _FLIP_STREAMS + 2 * draw + 1)
+        return latent_bz, energy_b1
+
+    def _mean_ecal(self, energy_b1: Any) -> Any:
+        """Target ECAL sums (GeV) for scaled energies: e * polyval(coefficients, e)."""
+        coefficients = [tf.constant(c, tf.float32) for c in self._response.coefficients]
+        return energy_b1 * tf.math.polyval(coefficients, energy_b1)
