@@ -1,0 +1,131 @@
+"""`ecal25-compact`: a 3D convolutional GAN for laptops, with the physics that is known built in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from gan3d.config import Model
+from gan3d.models.layers import EcalSum
+from gan3d.models.registry import Architecture
+from gan3d.models.shower_layers import (
+    BatchSpread,
+    CalibratedLayers,
+    CellEnergies,
+    EnergyTerms,
+    ExpectedCells,
+    LayerEnergies,
+    LogEnergy,
+    ShowerSummaries,
+)
+from gan3d.models.shower_statistics import fit_shower_statistics
+
+IMAGE_SHAPE = (25, 25, 25)
+CELLS = 25 * 25 * 25
+GLOBAL_NOISE = 64
+LATENT_DIM = GLOBAL_NOISE + CELLS
+MODES = 16
+
+
+def build_generator(settings: Model) -> keras.Model:
+    """Generator: [latent (B, LATENT_DIM), energy (B, 1)] -> images (B, 25, 25, 25, 1) in GeV."""
+    x, y, z = IMAGE_SHAPE
+
+    def activation(inputs: Any) -> Any:
+        return layers.LeakyReLU(settings.leaky_slope)(inputs)
+
+    latent_bz = keras.Input((LATENT_DIM,), name="latent")
+    energy_b1 = keras.Input((1,), name="energy")
+    global_bz = latent_bz[:, :GLOBAL_NOISE]
+    noise = layers.Reshape((x, y, z, 1), name="cell_noise")(latent_bz[:, GLOBAL_NOISE:])
+    terms_bt = EnergyTerms(name="energy_terms")(energy_b1)
+
+    hidden = layers.Concatenate()([global_bz, terms_bt])
+    hidden = activation(layers.Dense(128, name="shower_1")(hidden))
+    hidden = activation(layers.Dense(128, name="shower_2")(hidden))
+    shift_bv = layers.Dense(z + 1, kernel_initializer="zeros", name="layer_shift")(hidden)
+    layers_bz = LayerEnergies(z, name="layer_energies")(
+        [global_bz[:, : z + 1], shift_bv, energy_b1, terms_bt]
+    )
+    log_expected = ExpectedCells(IMAGE_SHAPE, name="expected_cells")(layers_bz)
+
+    modes = layers.Dense(z * MODES, name="mode_strengths")(hidden)
+    modes = layers.Reshape((z, MODES))(modes)
+    maps = layers.Dense(x * y, kernel_initializer="zeros", name="modes")(modes)
+    maps = layers.Permute((2, 1))(maps)
+    maps = layers.Reshape((x, y, z, 1), name="mode_maps")(maps)
+
+    local = layers.Concatenate()([noise, maps, layers.Rescaling(0.2, 2.0)(log_expected)])
+    local = activation(layers.Conv3D(8, 3, padding="same", name="conv_1")(local))
+    local = layers.Conv3D(2, 3, padding="same", kernel_initializer="zeros", name="conv_2")(local)
+    log_expected = layers.Add()([log_expected, maps, local[..., :1]])
+    scores = layers.Add(name="scores")([noise, local[..., 1:]])
+    images_bxyzc = CellEnergies(IMAGE_SHAPE, name="images")([scores, log_expected, layers_bz])
+    return keras.Model([latent_bz, energy_b1], images_bxyzc, name="generator")
+
+
+def build_discriminator(settings: Model) -> keras.Model:
+    """Discriminator: [images (B, 25, 25, 25, 1) in GeV, energy (B, 1)] -> the three outputs."""
+
+    def activation(inputs: Any) -> Any:
+        return layers.LeakyReLU(settings.leaky_slope)(inputs)
+
+    images_bxyzc = keras.Input((*IMAGE_SHAPE, 1), name="images")
+    energy_b1 = keras.Input((1,), name="energy")
+    terms_bt = EnergyTerms(name="energy_terms")(energy_b1)
+    summaries_bs = ShowerSummaries(IMAGE_SHAPE, name="summaries")([images_bxyzc, terms_bt])
+
+    cells = LogEnergy(name="log_energy")(images_bxyzc)
+    for index, filters in enumerate((16, 32, 48), start=1):
+        cells = layers.Conv3D(filters, 3, strides=2, padding="same", name=f"conv_{index}")(cells)
+        cells = activation(cells)
+    cells = layers.Flatten()(cells)
+    cells = activation(layers.Dense(64, name="cells")(cells))
+    physics = activation(layers.Dense(96, name="physics")(summaries_bs))
+    narrow = layers.Dense(16, name="spread_features")(layers.Concatenate()([cells, physics]))
+    spread = BatchSpread(name="batch_spread")(narrow)
+    head = layers.Concatenate()([cells, physics, spread, terms_bt])
+    if settings.dropout > 0:
+        head = layers.Dropout(settings.dropout)(head)
+    head = activation(layers.Dense(64, name="head")(head))
+    calibrated_bz = CalibratedLayers(IMAGE_SHAPE, name="calibrated_layers")(images_bxyzc)
+    return keras.Model(
+        [images_bxyzc, energy_b1],
+        {
+            "generation": layers.Dense(1, activation="sigmoid", name="generation")(head),
+            "auxiliary": layers.Dense(
+                1, use_bias=False, kernel_initializer="ones", name="auxiliary"
+            )(calibrated_bz),
+            "ecal": EcalSum(name="ecal")(images_bxyzc),
+        },
+        name="discriminator",
+    )
+
+
+def adapt(
+    generator: keras.Model,
+    discriminator: keras.Model,
+    images_nxyz: NDArray[np.float32],
+    energy_n1: NDArray[np.float32],
+) -> None:
+    """Put statistics of training showers (GeV, scaled energies) into non-trainable weights."""
+    found = fit_shower_statistics(images_nxyz, np.asarray(energy_n1, dtype=np.float64))
+    for name in ("layer_energies", "expected_cells", "images"):
+        generator.get_layer(name).adapt(found)
+    for name in ("summaries", "calibrated_layers"):
+        discriminator.get_layer(name).adapt(images_nxyz, energy_n1)
+
+
+ARCHITECTURE = Architecture(
+    name="ecal25-compact",
+    latent_dim=LATENT_DIM,
+    image_shape=IMAGE_SHAPE,
+    build_generator=build_generator,
+    build_discriminator=build_discriminator,
+    discriminator_sees_energy=True,
+    adapt=adapt,
+)

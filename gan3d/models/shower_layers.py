@@ -1,0 +1,389 @@
+"""Layers that turn scores and modulations into showers, and showers into physics summaries.
+
+Their weights are statistics of the training showers, `gan3d.models.shower_statistics`; none is
+trainable. Registered, so that saved models load in safe mode.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from gan3d.models import shower_statistics as statistics
+from gan3d.models.shower_statistics import ShowerStatistics
+
+TINY = 1e-12
+
+
+class StatisticsLayer(keras.layers.Layer):
+    """A float32 layer whose weights are statistics."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+
+    def statistic(self, name: str, value: Any) -> Any:
+        """A non-trainable weight that starts at `value`."""
+        value = np.asarray(value, dtype=np.float32)
+        return self.add_weight(
+            shape=value.shape,
+            initializer=lambda shape, dtype=None: ops.convert_to_tensor(value, dtype=dtype),
+            trainable=False,
+            name=name,
+        )
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class EnergyTerms(StatisticsLayer):
+    """Scaled incident energy (B, 1) -> powers of its logarithm (B, T), the first being 1."""
+
+    def call(self, energy_b1: Any) -> Any:
+        """Take the powers."""
+        log_b1 = ops.log(ops.maximum(energy_b1, 1e-3))
+        return ops.concatenate([log_b1**i for i in range(statistics.ENERGY_TERMS)], axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
+        """(B, 1) -> (B, T)."""
+        return (input_shape[0], statistics.ENERGY_TERMS)
+
+
+def interpolate(table: Any, row: Any, position: Any, columns: int) -> Any:
+    """Piecewise linear interpolation in `table` (flattened rows of `columns` knots).
+
+    `row` (integers) and `position` (in units of knots) have the same shape. Differentiable in the
+    position.
+    """
+    position = ops.clip(position, 0.0, columns - 1.0)
+    left = ops.minimum(ops.floor(ops.stop_gradient(position)), columns - 2.0)
+    index = row * columns + ops.cast(left, "int32")
+    low = ops.take(table, index)
+    return low + (position - left) * (ops.take(table, index + 1) - low)
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class LayerEnergies(StatisticsLayer):
+    """Normal scores of the layer energies and of their sum -> layer energies in GeV.
+
+    [noise (B, V), shift (B, V), energy (B, 1)] -> (B, layer), V = layers + 1. The noise is
+    independent standard normal; a Gaussian copula (Sklar 1959) correlates it, the learned shift is
+    added, and quantile functions turn scores into energies. The total has a score of its own,
+    because the layers' fluctuations nearly cancel in it.
+    """
+
+    def __init__(self, layers: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.layers = layers
+
+    def build(self, input_shape: Any) -> None:
+        """Make the statistics: a 2 % sampling fraction, equal layers, 10 % Gaussian spread."""
+        v, t = self.layers + 1, statistics.ENERGY_TERMS
+        mean_vt = np.zeros((v, t))
+        mean_vt[:, 0] = np.log([2.0 / self.layers] * self.layers + [2.0])
+        spread_vt = np.zeros((v, t))
+        spread_vt[:, 0] = np.log(0.1)
+        self.log_mean_vt = self.statistic("log_mean", mean_vt)
+        self.log_spread_vt = self.statistic("log_spread", spread_vt)
+        knots = statistics.SCORE_KNOTS
+        self.quantiles_vq = self.statistic("quantiles", np.tile(knots, (v, 1)))
+        self.copula_vv = self.statistic("copula", np.eye(v))
+
+    def adapt(self, found: ShowerStatistics) -> None:
+        """Take over the statistics of training showers."""
+        self.log_mean_vt.assign(found.log_mean_vt)
+        self.log_spread_vt.assign(found.log_spread_vt)
+        self.quantiles_vq.assign(found.quantiles_vq)
+        self.copula_vv.assign(found.copula_vv)
+
+    def call(self, inputs: Any) -> Any:
+        """Map scores to energies."""
+        noise_bv, shift_bv, energy_b1, terms_bt = inputs
+        scores_bv = ops.matmul(noise_bv, ops.transpose(self.copula_vv)) + shift_bv
+        knots = statistics.SCORE_KNOTS
+        position_bv = (scores_bv - knots[0]) / (knots[1] - knots[0])
+        row_bv = ops.broadcast_to(ops.arange(self.layers + 1, dtype="int32"), ops.shape(scores_bv))
+        table = ops.reshape(self.quantiles_vq, (-1,))
+        residual_bv = interpolate(table, row_bv, position_bv, len(knots))
+        mean_bv = energy_b1 * ops.exp(ops.matmul(terms_bt, ops.transpose(self.log_mean_vt)))
+        spread_bv = ops.exp(ops.matmul(terms_bt, ops.transpose(self.log_spread_vt)))
+        energies_bv = mean_bv * ops.relu(1.0 + spread_bv * residual_bv)
+        layers_bz = energies_bv[:, :-1]
+        sum_b1 = ops.sum(layers_bz, axis=-1, keepdims=True)
+        return layers_bz * energies_bv[:, -1:] / (sum_b1 + TINY)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "layers": self.layers}
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
+        """-> (B, layer)."""
+        return (input_shape[0][0], self.layers)
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class ExpectedCells(StatisticsLayer):
+    """Layer energies (B, layer) in GeV -> ln of expected cell energies (B, x, y, layer, 1)."""
+
+    def __init__(self, image_shape: tuple[int, int, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.image_shape = tuple(image_shape)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the statistics: equal shares that do not depend on the development."""
+        x, y, z = self.image_shape
+        self.log_share_xyz = self.statistic("log_share", np.full((x, y, z), -np.log(x * y)))
+        self.slope_xyz = self.statistic("slope", np.zeros((x, y, z)))
+        self.development_z = self.statistic("development", np.zeros(z))
+
+    def adapt(self, found: ShowerStatistics) -> None:
+        """Take over the statistics of training showers."""
+        layer_z = np.arange(self.image_shape[2])
+        self.log_share_xyz.assign(np.log(found.share_xyz))
+        self.slope_xyz.assign(found.share_slope_zk[layer_z, found.share_class_xyz])
+        self.development_z.assign(found.development_z)
+
+    def call(self, layers_bz: Any) -> Any:
+        """Divide the layers' energies among their cells."""
+        total_b1 = ops.sum(layers_bz, axis=-1, keepdims=True) + TINY
+        floor = statistics.DEVELOPMENT_FLOOR
+        fraction_bz = (ops.cumsum(layers_bz, axis=-1) - 0.5 * layers_bz) / total_b1
+        fraction_bz = ops.clip(fraction_bz, floor, 1.0 - floor)
+        change_bz = ops.log(fraction_bz / (1.0 - fraction_bz)) - self.development_z
+        log_share = self.log_share_xyz + self.slope_xyz * change_bz[:, None, None, :]
+        log_sum = ops.logsumexp(log_share, axis=(1, 2), keepdims=True)
+        log_layers = ops.log(layers_bz + TINY)[:, None, None, :]
+        return ops.expand_dims(log_share - log_sum + log_layers, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "image_shape": self.image_shape}
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """-> (B, x, y, layer, 1)."""
+        return (input_shape[0], *self.image_shape, 1)
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class CellEnergies(StatisticsLayer):
+    """Scores and expected energies of cells -> cell energies (B, x, y, layer, 1) in GeV.
+
+    [scores, log_expected (both B, x, y, layer, 1), layers (B, layer)]. A cell of score a is hit if
+    the standard normal probability of exceeding a is below its probability of a hit; then the
+    quantile function of hit energies gives its energy. At last the cells of a layer are scaled to
+    the layer's energy.
+    """
+
+    MAX_SCALE = 4.0
+
+    def __init__(self, image_shape: tuple[int, int, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.image_shape = tuple(image_shape)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the statistics: hits are exponential around 2e-4 GeV or the expected energy."""
+        k, e = statistics.SHARE_CLASSES, statistics.EXPECTED_KNOTS
+        logit = statistics.LOGIT_KNOTS
+        expected_e = np.linspace(np.log(1e-8), np.log(0.2), e)
+        log_hit_e = np.maximum(np.log(2e-4), expected_e)
+        probability_e = np.clip(np.exp(expected_e - log_hit_e), 1e-9, 1 - 1e-6)
+        exponential_l = np.log(-np.log1p(-1.0 / (1.0 + np.exp(-logit))))
+        self.expected_range = self.statistic("expected_range", expected_e[[0, -1]])
+        self.cell_class_xyz = self.statistic("cell_class", np.zeros(self.image_shape))
+        self.logit_hit_ke = self.statistic(
+            "logit_hit", np.tile(np.log(probability_e / (1 - probability_e)), (k, 1))
+        )
+        self.log_energy_kel = self.statistic(
+            "log_energy", np.tile(log_hit_e[:, None] + exponential_l, (k, 1, 1))
+        )
+
+    def adapt(self, found: ShowerStatistics) -> None:
+        """Take over the statistics of training showers."""
+        self.expected_range.assign(found.log_expected_range)
+        self.cell_class_xyz.assign(found.share_class_xyz)
+        self.logit_hit_ke.assign(found.logit_hit_ke)
+        self.log_energy_kel.assign(found.log_energy_kel)
+
+    def call(self, inputs: Any) -> Any:
+        """Draw the cells."""
+        scores, log_expected, layers_bz = inputs
+        knots, logits = statistics.EXPECTED_KNOTS, statistics.LOGIT_KNOTS
+        low, high = self.expected_range[0], self.expected_range[1]
+        position = (log_expected - low) * ((knots - 1) / (high - low))
+        position = ops.clip(position, 0.0, knots - 1.0)
+        left = ops.minimum(ops.floor(ops.stop_gradient(position)), knots - 2.0)
+        weight = position - left
+        row = ops.cast(self.cell_class_xyz[..., None] * knots + left, "int32")
+        logit_table = ops.reshape(self.logit_hit_ke, (-1,))
+        logit_low = ops.take(logit_table, row)
+        hit = ops.sigmoid(logit_low + weight * (ops.take(logit_table, row + 1) - logit_low))
+        exceeding = ops.maximum(0.5 - 0.5 * ops.erf(scores * 0.70710678), 1e-7)
+        rank = ops.maximum(hit - exceeding, 0.0)
+        logit = ops.log((rank + 1e-9) / exceeding)
+        at = (logit - logits[0]) / (logits[1] - logits[0])
+        table = ops.reshape(self.log_energy_kel, (-1,))
+        below = interpolate(table, row, at, len(logits))
+        above = interpolate(table, row + 1, at, len(logits))
+        drawn = ops.exp(below + weight * (above - below))
+        energies = ops.where(rank > 0.0, drawn, 0.0)
+        drawn_bz = ops.sum(energies, axis=(1, 2, 4))
+        scale_bz = ops.clip(layers_bz / (drawn_bz + TINY), 1.0 / self.MAX_SCALE, self.MAX_SCALE)
+        return energies * scale_bz[:, None, None, :, None]
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "image_shape": self.image_shape}
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """-> (B, x, y, layer, 1)."""
+        return (input_shape[0][0], *self.image_shape, 1)
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class LogEnergy(StatisticsLayer):
+    """Cell energies in GeV -> ln(1 + energy / scale): images span five decades and are sparse."""
+
+    def __init__(self, scale_gev: float = 1e-4, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale_gev = scale_gev
+
+    def call(self, images_bxyzc: Any) -> Any:
+        """Take the logarithm."""
+        return ops.log1p(images_bxyzc / self.scale_gev)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "scale_gev": self.scale_gev}
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class ShowerSummaries(StatisticsLayer):
+    """Physics summaries of images, standardised given the incident energy.
+
+    [images (B, x, y, layer, 1) in GeV, energy terms (B, T)] -> (B, S). Profiles along the three
+    axes, numbers of cells above thresholds per layer (soft, so that they have gradients), first and
+    second moments, total energy and the participation of the leading cells.
+    """
+
+    SCALE_GEV = 1e-4
+    THRESHOLDS_GEV = (2e-5, 1e-4, 5e-4, 3e-3)
+    CLIP = 8.0
+
+    def __init__(self, image_shape: tuple[int, int, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.image_shape = tuple(image_shape)
+        x, y, z = self.image_shape
+        self.count = x + y + z + len(self.THRESHOLDS_GEV) * z + 8
+
+    def build(self, input_shape: Any) -> None:
+        """Make the statistics: no standardisation yet."""
+        self.mean_ts = self.statistic("mean", np.zeros((statistics.ENERGY_TERMS, self.count)))
+        self.deviation_s = self.statistic("deviation", np.ones(self.count))
+
+    def adapt(self, images_nxyz: Any, energy_n1: Any) -> None:
+        """Take mean, as polynomial in ln(Ep), and deviation from training showers."""
+        rows = np.linspace(0, len(images_nxyz) - 1, min(len(images_nxyz), 4000)).astype(int)
+        summaries_ns = np.concatenate(
+            [
+                ops.convert_to_numpy(
+                    self.summarise(ops.convert_to_tensor(images_nxyz[part, ..., None]))
+                )
+                for part in np.array_split(rows, max(1, len(rows) // 200))
+            ]
+        )
+        terms_nt = statistics.energy_terms(np.asarray(energy_n1, dtype=np.float64)[rows])
+        mean_ts, *_ = np.linalg.lstsq(terms_nt, summaries_ns.astype(np.float64), rcond=None)
+        self.mean_ts.assign(mean_ts)
+        self.deviation_s.assign((summaries_ns - terms_nt @ mean_ts).std(axis=0) + 1e-3)
+
+    def summarise(self, images_bxyzc: Any) -> Any:
+        """The summaries before standardisation, (B, S)."""
+        images = images_bxyzc[..., 0]
+        profiles = [ops.sum(images, axis=axes) for axes in ((2, 3), (1, 3), (1, 2))]
+        total_b1 = ops.sum(profiles[2], axis=-1, keepdims=True) + TINY
+        parts = [ops.log1p(profile / self.SCALE_GEV) for profile in profiles]
+        for threshold in self.THRESHOLDS_GEV:
+            square = ops.square(images)
+            soft = square / (square + threshold**2)
+            parts.append(ops.log1p(ops.sum(soft, axis=(1, 2))))
+        for profile, cells in zip(profiles, self.image_shape, strict=True):
+            index = ops.arange(cells, dtype="float32")
+            first_b1 = ops.sum(profile * index, axis=-1, keepdims=True) / total_b1
+            second_b1 = (
+                ops.sum(profile * (index - first_b1) ** 2, axis=-1, keepdims=True) / total_b1
+            )
+            parts += [first_b1, ops.log(second_b1 + 1e-2)]
+        leading_b1 = ops.sum(ops.square(images / total_b1[..., None, None]), axis=(1, 2, 3))[
+            :, None
+        ]
+        parts += [ops.log(total_b1), ops.log(leading_b1 + TINY)]
+        return ops.concatenate(parts, axis=-1)
+
+    def call(self, inputs: Any) -> Any:
+        """Summarise and standardise."""
+        images_bxyzc, terms_bt = inputs
+        mean_bs = ops.matmul(terms_bt, self.mean_ts)
+        standard_bs = (self.summarise(images_bxyzc) - mean_bs) / self.deviation_s
+        return self.CLIP * ops.tanh(standard_bs / self.CLIP)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "image_shape": self.image_shape}
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
+        """-> (B, S)."""
+        return (input_shape[0][0], self.count)
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class BatchSpread(keras.layers.Layer):
+    """Standard deviation of every feature over the batch, given to all showers: (B, F) -> (B, F).
+
+    It shows the discriminator the width of the generated distribution (Karras et al. 2018).
+    """
+
+    def call(self, features_bf: Any) -> Any:
+        """Take the deviation."""
+        spread_f = ops.sqrt(ops.var(features_bf, axis=0, keepdims=True) + 1e-6)
+        return ops.broadcast_to(spread_f, ops.shape(features_bf))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class CalibratedLayers(StatisticsLayer):
+    """Images (B, x, y, layer, 1) in GeV -> layer energies over the sampling fraction, (B, layer).
+
+    The sum over layers estimates the scaled incident energy.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.image_shape = tuple(image_shape)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the statistic: a 2 % sampling fraction at an energy scale of 100 GeV."""
+        self.response = self.statistic("response", 2.0)
+
+    def adapt(self, images_nxyz: Any, energy_n1: Any) -> None:
+        """Take the mean response (GeV per scaled energy) of training showers."""
+        self.response.assign(np.sum(images_nxyz, dtype=np.float64) / np.sum(energy_n1))
+
+    def call(self, images_bxyzc: Any) -> Any:
+        """Sum the layers."""
+        return ops.sum(images_bxyzc, axis=(1, 2, 4)) / self.response
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "image_shape": self.image_shape}
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
+        """-> (B, layer)."""
+        return (input_shape[0], self.image_shape[2])
