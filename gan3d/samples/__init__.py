@@ -23,8 +23,7 @@ class SampleFiles(NamedTuple):
 def sample_files() -> SampleFiles:
     """Return where the bundled shower files lie, wherever the package is installed.
 
-    Raises:
-        DataError: the package was installed without its samples, or is not unpacked on a disk.
+    Raises DataError if the package was installed without its samples, or is not unpacked on a disk.
     """
     folder = Path(str(files("gan3d.samples")))
     sample = SampleFiles(folder / "EleEscan_train.h5", folder / "EleEscan_heldout.h5")

@@ -9,7 +9,8 @@ import pytest
 from gan3d.samples import sample_files
 
 README_ROW = re.compile(
-    r"^\| `(?P<name>\S+\.h5)` \| (?P<count>\d+) \|.*\| (?P<size>\d+) \| `(?P<sha>[0-9a-f]{64})` \|$",
+    r"^\| `(?P<name>\S+\.h5)` \| (?P<count>\d+) \|.*"
+    r"\| (?P<size>\d+) \| `(?P<sha>[0-9a-f]{64})` \|$",
     re.MULTILINE,
 )
 BY_NAME = {path.name: path for path in sample_files()}

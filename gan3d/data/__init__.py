@@ -1,0 +1,34 @@
+"""Shower files: read, checked, divided among ranks, and written.
+
+A shower's way: `formats` opens the file with the reader for its content (`lcd`), `split` decides
+which showers a rank owns, `loader` makes batches of them; `writer` is the way back.
+"""
+
+from gan3d.data.aside import written_aside
+from gan3d.data.formats import expand_patterns, open_shower_file, read_showers
+from gan3d.data.loader import ShardLoader
+from gan3d.data.shower_file import ShowerFile
+from gan3d.data.showers import Showers, apply_threshold
+from gan3d.data.split import Division, FileRows, count_showers, divide, shard
+from gan3d.data.summary import Summary, combine, summarise
+from gan3d.data.writer import write_showers
+
+__all__ = [
+    "Division",
+    "FileRows",
+    "ShardLoader",
+    "ShowerFile",
+    "Showers",
+    "Summary",
+    "apply_threshold",
+    "combine",
+    "count_showers",
+    "divide",
+    "expand_patterns",
+    "open_shower_file",
+    "read_showers",
+    "shard",
+    "summarise",
+    "write_showers",
+    "written_aside",
+]

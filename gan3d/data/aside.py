@@ -1,0 +1,44 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gan3d.errors import DataError
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Give the name of a new file in the folder of `path`, which replaces `path` on leaving.
+
+    Leaving by an exception removes the new file and leaves `path` as it was. The content is synced
+    to the disk before it takes the name. Raises DataError where the folder does not exist or cannot
+    be written to, or `path` is a folder.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder, expected the name of a file to write")
+    try:
+        # O_EXCL and a random part: two writers of the same file do not meet in one.
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    aside = Path(name)
+    try:
+        os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
+        os.close(handle)
+        yield aside
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,113 @@
+"""From names to open shower files: patterns are expanded, formats recognised by content."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gan3d.data.lcd import LcdFile
+from gan3d.data.shower_file import ShowerFile
+from gan3d.data.showers import Showers, apply_threshold, gather
+from gan3d.errors import DataError
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def expand_patterns(patterns: Sequence[str | Path]) -> list[Path]:
+    """Return the files that glob `patterns` (`**` for any depth) and plain names stand for.
+
+    The files are sorted and none is named twice, whatever the patterns overlap in. Raises
+    DataError for a pattern that matches no file and for a name that does not exist.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in map(str, patterns):
+        for path in _expand(pattern):
+            found.setdefault(path.resolve(), path)
+    return sorted(found.values())
+
+
+def open_shower_file(path: Path, *, shape: tuple[int, int, int] | None = None) -> ShowerFile:
+    """Open `path` with the reader for its content.
+
+    Raises DataError, naming the file, if it is missing, unreadable, damaged, of an unknown format
+    or empty, if its incident energies are not positive numbers, or if its images do not have
+    `shape` (x, y, layer) where that is given.
+    """
+    signature = _first_bytes(path, len(_HDF5_SIGNATURE))
+    if signature != _HDF5_SIGNATURE:
+        what = "is not an HDF5 file" if signature else "is empty (0 bytes)"
+        raise DataError(f"{path}: {what}; shower files follow the LCD schema in HDF5")
+    file = LcdFile(path)
+    if shape is not None and file.image_shape != tuple(shape):
+        file.close()
+        raise DataError(
+            f"{path}: images have {_cells(file.image_shape)}, expected {_cells(shape)} "
+            "(data.geometry.shape)"
+        )
+    return file
+
+
+def read_showers(
+    patterns: Sequence[str | Path],
+    *,
+    shape: tuple[int, int, int] | None = None,
+    threshold_gev: float = 0.0,
+    limit: int | None = None,
+) -> Showers:
+    """Return the showers of all files that `patterns` name, in the order of the sorted files.
+
+    Cells below `threshold_gev` (GeV) are set to 0. At most `limit` showers, the first ones, are
+    read. All files are opened and checked before any cell is read. Raises DataError as
+    `expand_patterns`, `open_shower_file` and `ShowerFile.read` do, and for files whose images
+    differ in shape.
+    """
+    paths = expand_patterns(patterns)
+    wanted: list[tuple[Path, int]] = []
+    left = limit
+    for path in paths:
+        with open_shower_file(path, shape=shape) as file:
+            shape = shape or file.image_shape
+            rows = file.count if left is None else min(left, file.count)
+            left = None if left is None else left - rows
+            wanted.append((path, rows))
+    count = sum(rows for _, rows in wanted)
+    if shape is None or count == 0:
+        raise DataError(f"no showers to read: {len(paths)} files, limit {limit}")
+
+    def parts() -> Iterator[Showers]:
+        for path, rows in wanted:
+            if rows:
+                with open_shower_file(path, shape=shape) as file:
+                    yield file.read(slice(0, rows))
+
+    showers = gather(parts(), count, shape)
+    apply_threshold(showers, threshold_gev)
+    return showers
+
+
+def _expand(pattern: str) -> list[Path]:
+    path = Path(pattern)
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; name its files, for example '{path / '*.h5'}'")
+    if path.exists():  # also names that contain [ or *
+        return [path]
+    if not glob.has_magic(pattern):
+        raise DataError(f"{path}: no such file")
+    names = glob.glob(pattern, recursive=True)  # noqa: PTH207 (leaves out hidden files, as shells do)
+    matches = [match for match in map(Path, names) if match.is_file()]
+    if not matches:
+        raise DataError(f"{pattern}: the pattern matches no file")
+    return matches
+
+
+def _first_bytes(path: Path, count: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _cells(shape: tuple[int, int, int]) -> str:
+    return "×".join(str(length) for length in shape) + " cells"

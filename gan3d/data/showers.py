@@ -1,0 +1,73 @@
+"""The canonical batch of showers that every reader gives and every writer takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan3d.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Showers:
+    """Showers with the energies of their incident particles.
+
+    Building one raises DataError if the two arrays do not fit together.
+    """
+
+    images_nxyz: NDArray[np.float32]
+    """Energy deposited in the cells, shape (N, x, y, layer), GeV."""
+    energy_n: NDArray[np.float32]
+    """Energy of the incident particle, shape (N,), GeV."""
+
+    def __post_init__(self) -> None:
+        if self.images_nxyz.ndim != 4 or self.energy_n.shape != self.images_nxyz.shape[:1]:
+            raise DataError(
+                "showers need images (N, x, y, layer) and incident energies (N,), not "
+                f"{self.images_nxyz.shape} and {self.energy_n.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.energy_n)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Cells along (x, y, layer)."""
+        x, y, layers = self.images_nxyz.shape[1:]
+        return x, y, layers
+
+    def take(self, rows: slice | NDArray[np.int64]) -> Showers:
+        """Return the showers of `rows`, in that order: views for a slice, copies for indices."""
+        return Showers(self.images_nxyz[rows], self.energy_n[rows])
+
+
+def gather(parts: Iterable[Showers], count: int, image_shape: tuple[int, int, int]) -> Showers:
+    """Return the `count` showers of all `parts` as one, holding one part at a time besides it.
+
+    Raises DataError if the parts have another number of showers or another `image_shape`.
+    """
+    images = np.empty((count, *image_shape), np.float32)
+    energy_n = np.empty(count, np.float32)
+    done = 0
+    for part in parts:
+        end = done + len(part)
+        if end > count or part.image_shape != image_shape:
+            raise DataError(
+                f"showers to gather have {end} images so far, of shape {part.image_shape}: "
+                f"expected {count} of shape {image_shape}"
+            )
+        images[done:end], energy_n[done:end] = part.images_nxyz, part.energy_n
+        done = end
+    if done < count:
+        raise DataError(f"only {done} of {count} showers were there to gather")
+    return Showers(images, energy_n)
+
+
+def apply_threshold(showers: Showers, threshold_gev: float) -> None:
+    """Set cells below `threshold_gev` (GeV) to 0, in place."""
+    images = showers.images_nxyz
+    for image in images:  # one at a time: no mask as large as a whole shard
+        image[image < threshold_gev] = 0.0
