@@ -135,8 +135,6 @@ class Training(Section):
 
     epochs: PositiveInt = 25
     """Passes over the training showers. 3DGAN: 25 (fixed angle)."""
-    steps_per_epoch: PositiveInt | None = None
-    """Steps of one epoch on every rank; null: as many as the smallest shard fills with batches."""
     batch_size: PositiveInt = 8
     """Showers per step on each rank. 3DGAN: 8."""
     optimizer: Optimizer = Optimizer()
@@ -196,6 +194,9 @@ class Node(Section):
 class Validation(Section):
     """How generated showers are judged against Monte Carlo."""
 
+    epoch_showers: Annotated[int, Field(ge=0)] = 200
+    """Held-out showers that the generator is compared with after every epoch, for the history and
+    the choice of the best epoch; fewer are there, all are taken. 0: no comparison."""
     showers: PositiveInt | None = None
     """Showers to generate for the report; null: as many as the reference has."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gan3d.errors import RunError
+from gan3d.config import Experiment, load_experiment
+from gan3d.errors import ConfigError, RunError
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
@@ -77,3 +78,38 @@ def prepare_run_folder(folder: Path, *, resume: bool) -> None:
         raise RunError(
             f"{folder}: the run's folder cannot be written ({error.strerror}); choose another --run"
         ) from error
+
+
+# Sections and keys that a resumed run may change: none of them alters a step that is done.
+_FREE = {("training", "epochs"), ("node",), ("validation",), ("run", "folder"),
+         ("run", "keep_checkpoints"), ("run", "max_minutes")}  # fmt: skip
+
+
+def check_resumable(folder: Path, experiment: Experiment) -> None:
+    """Raise ConfigError, naming the keys, if `experiment` is not the one that `folder` ran.
+
+    More epochs, another node, other limits are no difference.
+    """
+    before = load_experiment(folder / CONFIG).model_dump(mode="json")
+    now = experiment.model_dump(mode="json")
+    changed = sorted(
+        ".".join(key) for key in _leaves(before) | _leaves(now)
+        if _get(before, key) != _get(now, key) and not any(key[: len(f)] == f for f in _FREE)
+    )  # fmt: skip
+    if changed:
+        raise ConfigError(
+            f"{folder / CONFIG}: the run to resume has other values of {', '.join(changed)}; "
+            f"give the same, or start a new run"
+        )
+
+
+def _leaves(tree: Any, prefix: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    if not isinstance(tree, dict):
+        return {prefix}
+    return {leaf for key, value in tree.items() for leaf in _leaves(value, (*prefix, key))}
+
+
+def _get(tree: Any, key: tuple[str, ...]) -> Any:
+    for name in key:
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree

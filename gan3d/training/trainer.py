@@ -43,14 +43,19 @@ from gan3d.training.response import Response, fit_response
 from gan3d.training.schedule import LearningRateSchedule
 from gan3d.training.step import AdversarialStep
 
+# Showers generated at a time for a comparison; only memory depends on it.
+_EXAMINE_BATCH = 64
+
 Examine = Callable[[Showers, Showers], Mapping[str, float]]
 
 
 class Listener(Protocol):
     """Told of the progress, on every rank; what to show is the listener's business."""
 
-    def started(self, *, first_epoch: int, epochs: int, steps_per_epoch: int, ranks: int) -> None:
-        """Training begins."""
+    def started(
+        self, *, first_epoch: int, first_step: int, epochs: int, steps_per_epoch: int, ranks: int
+    ) -> None:
+        """Training begins, or goes on, at `first_step` of `first_epoch` (both from 0)."""
 
     def step_done(self, *, epoch: int, step: int, losses: Mapping[str, float]) -> None:
         """A step of this rank is done; `losses` are its own."""
@@ -67,13 +72,13 @@ class Trainer:
         experiment: Experiment,
         folder: Path,
         loader: ShardLoader,
-        heldout: Showers,
+        heldout: Showers | None,
         communicator: Communicator,
     ) -> None:
         """Build the networks from the seed and fit the response to the showers of all ranks.
 
-        `folder` is the run's, `loader` this rank's showers, `heldout` the showers that the
-        generator is compared with after every epoch.
+        `folder` is the run's, `loader` this rank's showers, `heldout` those that rank 0 compares
+        the generator with after every epoch.
         """
         self.experiment = experiment
         self.folder = folder
@@ -95,9 +100,9 @@ class Trainer:
         generator = architecture.build_generator(experiment.model)
         discriminator = architecture.build_discriminator(experiment.model)
         if architecture.adapt is not None:
-            scaled_n1 = loader.energies_n[:, None] / experiment.data.energy_scale_gev
+            scaled_n1 = loader.energies[:, None] / experiment.data.energy_scale_gev
             architecture.adapt(
-                generator, discriminator, loader.images_nxyz, scaled_n1.astype(np.float32)
+                generator, discriminator, loader.images, scaled_n1.astype(np.float32)
             )
         self.response = self._fit_response()
         self.step = AdversarialStep(
@@ -167,6 +172,7 @@ class Trainer:
         training, began = self.experiment.training, time.monotonic()
         listener.started(
             first_epoch=self.position.epoch,
+            first_step=self.position.step_in_epoch,
             epochs=training.epochs,
             steps_per_epoch=self.loader.steps_per_epoch,
             ranks=self.communicator.size,
@@ -175,8 +181,8 @@ class Trainer:
             while self.position.epoch < training.epochs:
                 record = self._epoch(listener, interrupted)
                 if self.communicator.rank == 0:
-                    if examine is not None:
-                        record |= self._examine(examine)
+                    if examine is not None and self.heldout is not None:
+                        record |= self._examine(examine, self.heldout)
                     self.history.append(record)
                     write_history(self.folder, self.history)
                     self._note_best()
@@ -255,24 +261,23 @@ class Trainer:
                 f"lower learning rate"
             )
 
-    def _sample(self, energy_n: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
-        return sample_images(
-            self.step.generator,
-            energy_n,
-            self.experiment.data,
-            latent_dim=self.architecture.latent_dim,
-            seed=self.experiment.run.seed,
-            batch_size=32,
-        )
-
-    def _examine(self, examine: Examine) -> dict[str, float]:
-        """Compare showers of the held-out energies with the held-out showers."""
+    def _examine(self, examine: Examine, heldout: Showers) -> dict[str, float]:
+        """Compare showers of the held-out incident energies with the held-out showers."""
         with self.step.average_in_generator():
-            images = np.concatenate(list(self._sample(self.heldout.energy_n)))
-        generated = Showers(images_nxyz=images, energy_n=self.heldout.energy_n)
-        return {
-            f"validation.{name}": value for name, value in examine(generated, self.heldout).items()
-        }
+            images_nxyz = np.concatenate(
+                list(
+                    sample_images(
+                        self.step.generator,
+                        heldout.energy_n,
+                        self.experiment.data,
+                        latent_dim=self.architecture.latent_dim,
+                        seed=self.experiment.run.seed,
+                        batch_size=_EXAMINE_BATCH,
+                    )
+                )
+            )
+        generated = Showers(images_nxyz=images_nxyz, energy_n=heldout.energy_n)
+        return {f"validation.{name}": value for name, value in examine(generated, heldout).items()}
 
     def _note_best(self) -> None:
         name = "validation.optimisation_metric"
@@ -307,7 +312,8 @@ class Trainer:
         return bool(self.communicator.sum(np.array([float(over)]))[0])
 
     def _fit_response(self) -> Response:
-        mine = np.stack([self.loader.ecal_n, self.loader.energies_n], axis=1).astype(np.float64)
+        ecal_n = self.loader.images.sum(axis=(1, 2, 3), dtype=np.float64)
+        mine = np.stack([ecal_n, self.loader.energies.astype(np.float64)], axis=1)
         ecal_n, energy_n = self.communicator.gather(mine).T
         return fit_response(
             ecal_n,

@@ -1,0 +1,138 @@
+"""Progress of training and generation: bars on a terminal, plain lines elsewhere, rank 0 alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+# Without a terminal a line appears at most this often (s): enough to see that it lives.
+_LINE_EVERY = 15.0
+
+
+class ProgressDisplay:
+    """One bar, or a line now and then. Use as a context manager."""
+
+    def __init__(self, console: Console, *, shown: bool = True) -> None:
+        """Show on `console`; nothing at all unless `shown` (ranks other than 0)."""
+        self.console = console
+        self._shown = shown
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._total = 0
+        self._done = 0
+        self._what = ""
+        self._unit = ""
+        self._last_line = time.monotonic()
+        if shown and console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(compact=True),
+                console=console,
+                transient=True,
+            )
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def begin(self, what: str, total: int, unit: str) -> None:
+        """Start counting `total` `unit`s of `what`."""
+        self._what, self._total, self._unit, self._done = what, total, unit, 0
+        if self._bar is not None:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(what, total=total, note=unit)
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count on; `note` is shown beside the count."""
+        self._done += count
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, advance=count, note=note or self._unit)
+        elif self._shown and time.monotonic() - self._last_line >= _LINE_EVERY:
+            self.say(f"{self._what}: {self._done}/{self._total} {self._unit}  {note}".rstrip())
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        if self._shown:
+            self._last_line = time.monotonic()
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class TrainingProgress:
+    """Shows training as a bar for the epoch under way and one line for each that is done."""
+
+    def __init__(self, display: ProgressDisplay) -> None:
+        """Show on `display`."""
+        self._display = display
+        self._epochs = 0
+        self._steps = 0
+
+    def started(
+        self, *, first_epoch: int, first_step: int, epochs: int, steps_per_epoch: int, ranks: int
+    ) -> None:
+        """Say what begins."""
+        self._epochs, self._steps = epochs, steps_per_epoch
+        where = f" from epoch {first_epoch + 1}, step {first_step + 1}" if first_epoch else ""
+        self._display.say(
+            f"training{where}: {epochs} epochs of {steps_per_epoch} steps, "
+            f"{ranks} rank{'s' if ranks > 1 else ''}"
+        )
+        self._begin(first_epoch)
+        self._display.advance(first_step)
+
+    def step_done(self, *, epoch: int, step: int, losses: Mapping[str, float]) -> None:
+        """Move the bar."""
+        self._display.advance(1, _losses(losses))
+
+    def epoch_done(self, record: Mapping[str, Any]) -> None:
+        """Print the epoch's line."""
+        epoch = record["epoch"]
+        line = (
+            f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}  "
+            f"{record['showers_per_second']:7.1f} showers/s  {_losses(record)}"
+        )
+        metric = record.get("validation.optimisation_metric")
+        if metric is not None:
+            line += f"  physics {metric:.3f}"
+        self._display.say(line)
+        if epoch < self._epochs:
+            self._begin(epoch)
+
+    def _begin(self, epoch: int) -> None:
+        self._display.begin(f"epoch {epoch + 1}/{self._epochs}", self._steps, "steps")
+
+
+def _losses(losses: Mapping[str, float]) -> str:
+    discriminator = losses["discriminator.real.loss"] + losses["discriminator.fake.loss"]
+    return f"D {discriminator / 2:6.2f}  G {losses['generator.loss']:6.2f}"
+
+
+def counted(display: ProgressDisplay, what: str, total: int, unit: str) -> Callable[[int], None]:
+    """Begin a count on `display` and return the function that advances it."""
+    display.begin(what, total, unit)
+    return display.advance
