@@ -1,0 +1,20 @@
+"""Generated showers against Monte Carlo: observables, metrics, figures, a report. No TensorFlow."""
+
+from __future__ import annotations
+
+from gan3d.validation.judgement import Judgement, Verdict, judge
+from gan3d.validation.metrics import METRICS
+from gan3d.validation.observables import Observables, observe
+
+from gan3d.validation.sample import Sample, summarise
+
+__all__ = [
+    "METRICS",
+    "Judgement",
+    "Observables",
+    "Sample",
+    "Verdict",
+    "judge",
+    "observe",
+    "summarise",
+]

@@ -1,0 +1,162 @@
+"""Pictures of showers: projections of mean and single showers, and a 3D event display."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gan3d.config import Geometry
+from gan3d.validation.plots._style import WIDE_INCHES, styled
+from gan3d.validation.sample import Sample
+
+_MEV = 1e3  # per GeV
+_DECADES = 5  # of the colour scales below the largest value
+
+
+@styled
+def mean_projections(generated: Sample, reference: Sample) -> Figure:
+    """The mean shower summed along y, x and layer: reference above generated, one colour scale."""
+    return _projections(
+        [(sample.observables.label, sample.mean_image_xyz) for sample in (reference, generated)],
+        reference.observables.geometry,
+        "Mean energy per shower [MeV]",
+    )
+
+
+@styled
+def shower_projections(generated: Sample, reference: Sample, example: int = 0) -> Figure:
+    """One shower of each sample, of similar incident energy, summed along y, x and layer.
+
+    Args:
+        generated: the generated sample.
+        reference: the reference sample.
+        example: which of the samples' example showers, in order of incident energy.
+    """
+    return _projections(
+        [(title, image_xyz) for title, image_xyz in _examples(generated, reference, example)],
+        reference.observables.geometry,
+        "Energy [MeV]",
+    )
+
+
+@styled
+def event_display(generated: Sample, reference: Sample, example: int = 0) -> Figure:
+    """One shower of each sample in 3D: a point for every hit, by the logarithm of its energy.
+
+    Cells above the hit threshold are shown. Arguments as `shower_projections`.
+    """
+    showers = _examples(generated, reference, example)
+    geometry = reference.observables.geometry
+    threshold_mev = _MEV * reference.observables.settings.hit_threshold_gev
+    highest_mev = max(float(image_xyz.max()) for _, image_xyz in showers) * _MEV
+    norm = LogNorm(threshold_mev, max(highest_mev, 10 * threshold_mev))
+    colours = _colours()
+    figure = Figure(figsize=(WIDE_INCHES, 5.0), layout="constrained")
+    all_axes = []
+    for column, (title, image_xyz) in enumerate(showers):
+        axes: Any = figure.add_subplot(1, 2, column + 1, projection="3d")
+        x, y, layer = np.nonzero(image_xyz * _MEV > threshold_mev)
+        energy_mev = image_xyz[x, y, layer] * _MEV
+        axes.scatter(
+            layer,
+            (x + 0.5 - geometry.shape[0] / 2) * geometry.cell_size_mm[0],
+            (y + 0.5 - geometry.shape[1] / 2) * geometry.cell_size_mm[1],
+            c=energy_mev,
+            s=4.0 + 90.0 * np.asarray(norm(energy_mev)) ** 3,
+            cmap=colours,
+            norm=norm,
+            alpha=0.8,
+            linewidths=0,
+        )
+        axes.set_xlim(0, geometry.shape[2] - 1)
+        for set_limits, index in ((axes.set_ylim, 0), (axes.set_zlim, 1)):
+            half_mm = geometry.shape[index] * geometry.cell_size_mm[index] / 2
+            set_limits(-half_mm, half_mm)
+        axes.set_xlabel("Layer", labelpad=4, loc="center")
+        axes.set_ylabel("x [mm]", labelpad=4, loc="center")
+        axes.set_zlabel("y [mm]", labelpad=2)
+        axes.minorticks_off()
+        axes.locator_params(nbins=5)
+        axes.tick_params(pad=0)
+        axes.set_title(title)
+        axes.set_box_aspect((1.6, 1.0, 1.0), zoom=1.1)
+        axes.view_init(elev=20, azim=-60)
+        all_axes.append(axes)
+    figure.colorbar(
+        ScalarMappable(norm, colours),
+        ax=all_axes,
+        orientation="horizontal",
+        label="Energy of the cell [MeV]",
+        shrink=0.6,
+        aspect=40,
+    )
+    return figure
+
+
+def _examples(
+    generated: Sample, reference: Sample, example: int
+) -> list[tuple[str, NDArray[np.float32]]]:
+    return [
+        (
+            f"{sample.observables.label}, Ep = {sample.examples.energy_n[example]:.1f} GeV",
+            sample.examples.images_nxyz[example],
+        )
+        for sample in (reference, generated)
+    ]
+
+
+def _projections(rows: list[tuple[str, NDArray[Any]]], geometry: Geometry, quantity: str) -> Figure:
+    """Rows of projections (layer, x), (layer, y), (x, y) with one logarithmic colour scale."""
+    images_mev = [_MEV * image_xyz.astype(np.float64) for _, image_xyz in rows]
+    highest = max(max(float(image.sum(axis).max()) for axis in range(3)) for image in images_mev)
+    norm = LogNorm(highest / 10**_DECADES, highest)
+    figure = Figure(figsize=(WIDE_INCHES, 6.6), layout="constrained")
+    grid: Any = figure.subplots(len(rows), 3)
+    for (title, _), image, line in zip(rows, images_mev, grid, strict=True):
+        _draw_map(line[0], image.sum(axis=1), geometry, (2, 0), norm)
+        _draw_map(line[1], image.sum(axis=0), geometry, (2, 1), norm)
+        _draw_map(line[2], image.sum(axis=2).T, geometry, (0, 1), norm)
+        line[0].set_title(title)
+    figure.colorbar(
+        ScalarMappable(norm, _colours()), ax=grid, label=quantity, extend="min", aspect=35, pad=0.02
+    )
+    return figure
+
+
+def _draw_map(
+    axes: Axes,
+    values: NDArray[np.float64],
+    geometry: Geometry,
+    horizontal_vertical: tuple[int, int],
+    norm: LogNorm,
+) -> None:
+    """A map with its second index along the horizontal axis; cells without energy stay white."""
+    edges, titles = zip(*(_map_axis(geometry, axis) for axis in horizontal_vertical), strict=True)
+    axes.pcolormesh(
+        edges[0],
+        edges[1],
+        np.ma.masked_less_equal(values, 0.0),
+        cmap=_colours(),
+        norm=norm,
+        rasterized=True,
+    )
+    axes.set_xlabel(titles[0])
+    axes.set_ylabel(titles[1])
+
+
+def _map_axis(geometry: Geometry, axis: int) -> tuple[NDArray[np.float64], str]:
+    cells, pitch_mm = geometry.shape[axis], geometry.cell_size_mm[axis]
+    if axis == 2:
+        return np.arange(cells + 1) - 0.5, "Layer"
+    return (np.arange(cells + 1) - cells / 2) * pitch_mm, f"{'xy'[axis]} [mm]"
+
+
+def _colours() -> Colormap:
+    return mpl.colormaps["viridis"]
