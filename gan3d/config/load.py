@@ -1,0 +1,116 @@
+"""An experiment from its YAML file, the files that it extends, and `--set` overrides."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gan3d.config.messages import explain
+from gan3d.config.schema import Experiment
+from gan3d.config.tree import Entry, Place, dump_yaml, merge, parse_yaml
+from gan3d.errors import ConfigError
+
+FILE_LISTS = (("data", "files"), ("data", "validation_files"))
+"""Keys whose texts are paths, made absolute relative to the file that names them."""
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment that `path` describes.
+
+    `extends: other.yaml` (or a list) in a file lays that file upon those it names, relative to its
+    own folder; of several, later ones win. Maps merge, lists and scalars replace. Each of
+    `overrides` is `a.b=value`, value in YAML, and wins over all files.
+
+    Raises:
+        ConfigError: one line for each mistake, with file, line and key.
+
+    """
+    tree = _read(Path(path), named_by=None, above=())
+    for override in overrides:
+        tree = merge(tree, _parse_override(override))
+    for location in FILE_LISTS:
+        tree = _with_absolute_paths(tree, location)
+    try:
+        # JSON's strict mode takes a list for a tuple and a text for a path, but never a text or a
+        # truth value for a number.
+        return Experiment.model_validate_json(json.dumps(tree.plain()), strict=True)
+    except ValidationError as error:
+        raise ConfigError(explain(error, tree)) from None
+
+
+def dump_experiment(experiment: Experiment) -> str:
+    """YAML of every key in the order of the schema; loads back to an equal experiment."""
+    return dump_yaml(experiment.model_dump(mode="json"))
+
+
+def _read(path: Path, named_by: Place | None, above: tuple[Path, ...]) -> Entry:
+    """The tree of one file, merged upon the files that it extends."""
+    where = f"{named_by}: extends: " if named_by else ""
+    resolved = path.resolve()
+    if resolved in above:
+        raise ConfigError(f"{where}{path} extends itself, by way of the files that it names")
+    start = Place(name=os.path.normpath(path), line=1, folder=path.parent)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{where}{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}{path}: not a YAML file (not UTF-8 text)") from error
+    except OSError as error:
+        raise ConfigError(f"{where}{path}: cannot be read: {error.strerror}") from error
+    entry = parse_yaml(text, start)
+    if entry.value is None:
+        entry = replace(entry, value={})
+    if not isinstance(entry.value, dict):
+        raise ConfigError(f"{entry.place}: expected sections such as 'data:', found no keys")
+    own = dict(entry.value)
+    base = Entry({}, start)
+    for name in _extended(own.pop("extends", None)):
+        folder = name.place.folder
+        base = merge(base, _read(folder / str(name.value), name.place, (*above, resolved)))
+    return merge(base, Entry(own, start))
+
+
+def _extended(entry: Entry | None) -> list[Entry]:
+    if entry is None:
+        return []
+    names = entry.value if isinstance(entry.value, list) else [entry]
+    for name in names:
+        if not isinstance(name.value, str):
+            raise ConfigError(f"{name.place}: extends: expected a file name or a list of them")
+    return names
+
+
+def _parse_override(override: str) -> Entry:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    place = Place(name=f"--set {key}", line=None, folder=Path())
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, such as training.epochs=5")
+    entry = parse_yaml(text, place)
+    for step in reversed(key.split(".")):
+        entry = Entry({step: entry}, place)
+    return entry
+
+
+def _with_absolute_paths(tree: Entry, location: tuple[str, str]) -> Entry:
+    section, key = location
+    entry = tree.nearest(location)
+    found = isinstance(tree.value, dict) and tree.nearest([section]) is not entry
+    if not found or not isinstance(entry.value, list):
+        return tree
+    absolute = [
+        replace(item, value=os.path.normpath(item.place.folder.absolute() / Path(item.value)))
+        if isinstance(item.value, str)
+        else item
+        for item in entry.value
+    ]
+    layer = Entry(
+        {section: Entry({key: Entry(list(absolute), entry.place)}, entry.place)}, tree.place
+    )
+    return merge(tree, layer)
