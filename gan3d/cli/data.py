@@ -24,7 +24,7 @@ def command() -> None:
     """Look at shower files."""
 
 
-@command.command()
+@command.command(epilog="Example:  gan3d data info 'data/EleEscan_*.h5'")
 @click.argument("files", nargs=-1)
 @click.option(
     "--threshold",
@@ -41,10 +41,6 @@ def info(files: tuple[str, ...], threshold_gev: float, as_json: bool) -> None:
 
     Without FILES, the sample that ships with gan3d. The first damaged file, or the first shower
     with a negative or infinite energy, ends it with exit code 1.
-
-    \b
-    Example:
-      gan3d data info 'data/EleEscan_*.h5'
     """
     paths = expand_patterns(files or [str(path) for path in sample_files()])
     summaries = {path: summarise(path, hit_threshold_gev=threshold_gev) for path in paths}
@@ -66,47 +62,49 @@ def info(files: tuple[str, ...], threshold_gev: float, as_json: bool) -> None:
 
 
 def _physics_table(rows: Mapping[str, Summary], threshold_gev: float) -> Table:
-    table = _table("particle", "showers", "Ep / GeV", "ECAL / Ep in %", "hits")
+    table = _table("primary", "showers", "cells", "Ep (GeV)", "ECAL/Ep (%)", "hits")
     for name, summary in rows.items():
         mean, width = summary.sampling_fraction
         low, high = summary.energy_range_gev
         table.add_row(
             name,
-            ", ".join(_PARTICLE_NAMES.get(code, f"PDG {code}") for code in summary.particles),
+            "\n".join(_PARTICLE_NAMES.get(code, f"PDG {code}") for code in summary.particles),
             str(len(summary.energy_n)),
-            f"{low:.4g} – {high:.4g}",
-            f"{100 * mean:.3g} ± {100 * width:.2g}",
-            f"{summary.mean_hits:.4g}",
+            "\n".join("×".join(map(str, shape)) for shape in summary.image_shapes),
+            f"{low:.3g}–{high:.3g}",
+            f"{100 * mean:.2f} ± {100 * width:.2f}",
+            f"{summary.mean_hits:.0f}",
             end_section=_is_last_file(name, rows),
         )
     table.caption = (
-        f"Ep: incident energy. ECAL: sum of all cells; mean ± half the central 68 % of showers. "
+        "Ep: incident energy. ECAL: sum of all cells; mean ± half the central 68 % of showers. "
         f"hits: mean number of cells above {threshold_gev:g} GeV."
     )
     return table
 
 
 def _storage_table(rows: Mapping[str, Summary]) -> Table:
-    table = _table("cells", "cell energies / GeV", "storage", "MB")
+    table = _table("cell E (GeV)", "storage", "MB")
     for name, summary in rows.items():
         low, high = summary.cell_energy_gev
         table.add_row(
             name,
-            "\n".join("×".join(map(str, shape)) for shape in summary.image_shapes),
-            f"{low:.2g} – {high:.2g}",
+            f"{low:.1e}–{high:.1e}",
             "\n".join(summary.storage),
             f"{summary.size_bytes / 1e6:.2f}",
             end_section=_is_last_file(name, rows),
         )
+    table.caption = "cell E: smallest energy above 0 and largest energy of any cell."
     return table
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    # The padding and the box put two blanks between columns, so that a row fits 80 characters.
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, caption_justify="left")
     table.add_column("file", overflow="fold")
     for column in columns:
-        words = column in ("particle", "storage")
-        table.add_column(column, justify="left" if words else "right", no_wrap=not words)
+        words = column in ("primary", "storage")
+        table.add_column(column, justify="left" if words else "right", no_wrap=True)
     return table
 
 

@@ -6,7 +6,7 @@ which showers a rank owns, `loader` makes batches of them; `writer` is the way b
 
 from gan3d.data.aside import written_aside
 from gan3d.data.formats import expand_patterns, open_shower_file, read_showers
-from gan3d.data.loader import ShardLoader
+from gan3d.data.loader import ShardLoader, read_part
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.showers import Showers, apply_threshold
 from gan3d.data.split import Division, FileRows, count_showers, divide, shard
@@ -26,6 +26,7 @@ __all__ = [
     "divide",
     "expand_patterns",
     "open_shower_file",
+    "read_part",
     "read_showers",
     "shard",
     "summarise",

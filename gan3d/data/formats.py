@@ -22,8 +22,11 @@ def expand_patterns(patterns: Sequence[str | Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for pattern in map(str, patterns):
-        for path in _expand(pattern):
-            found.setdefault(path.resolve(), path)
+        try:
+            for path in _expand(pattern):
+                found.setdefault(path.resolve(), path)
+        except OSError as error:  # a folder on the way that may not be searched, a name too long
+            raise DataError(f"{pattern}: cannot be read: {error.strerror or error}") from error
     return sorted(found.values())
 
 
@@ -62,6 +65,8 @@ def read_showers(
     `expand_patterns`, `open_shower_file` and `ShowerFile.read` do, and for files whose images
     differ in shape.
     """
+    if limit is not None and limit < 1:
+        raise DataError(f"no showers to read: the limit is {limit}")
     paths = expand_patterns(patterns)
     wanted: list[tuple[Path, int]] = []
     left = limit
@@ -72,8 +77,8 @@ def read_showers(
             left = None if left is None else left - rows
             wanted.append((path, rows))
     count = sum(rows for _, rows in wanted)
-    if shape is None or count == 0:
-        raise DataError(f"no showers to read: {len(paths)} files, limit {limit}")
+    if shape is None:
+        raise DataError("no showers to read: no files are named")
 
     def parts() -> Iterator[Showers]:
         for path, rows in wanted:

@@ -53,10 +53,7 @@ class ShardLoader:
             )
         self._order_key = (seed, rank)
         self._shuffle = shuffle
-        with open_shower_file(own[0].path) as file:
-            image_shape = file.image_shape
-        self._showers = gather(map(_read, own), count_showers(own), image_shape)
-        apply_threshold(self._showers, threshold_gev)
+        self._showers = read_part(own, threshold_gev=threshold_gev)
 
     @property
     def images(self) -> NDArray[np.float32]:
@@ -80,6 +77,28 @@ class ShardLoader:
             order = np.random.default_rng((seed, epoch, rank)).permutation(order)
         for step in range(start_step, self.steps_per_epoch):
             yield self._showers.take(order[step * self.batch_size : (step + 1) * self.batch_size])
+
+
+def read_part(
+    part: Sequence[FileRows], *, threshold_gev: float = 0.0, limit: int | None = None
+) -> Showers:
+    """Return the showers of `part`, at most the first `limit`, in memory and in file order.
+
+    Cells below `threshold_gev` (GeV) are set to 0. Raises DataError as `ShardLoader` does for what
+    it reads.
+    """
+    count = count_showers(part) if limit is None else min(limit, count_showers(part))
+    pieces, missing = [], count
+    for piece in part:
+        rows = piece.rows[:missing]
+        if len(rows):
+            pieces.append(FileRows(piece.path, rows))
+        missing -= len(rows)
+    with open_shower_file(pieces[0].path) as file:
+        image_shape = file.image_shape
+    showers = gather(map(_read, pieces), count, image_shape)
+    apply_threshold(showers, threshold_gev)
+    return showers
 
 
 def _read(piece: FileRows) -> Showers:

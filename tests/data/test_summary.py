@@ -1,0 +1,71 @@
+import h5py
+import numpy as np
+import pytest
+
+from gan3d.data import combine, summarise
+
+
+@pytest.fixture
+def summary(tmp_path):
+    """A function that summarises a file of images in which every cell has the same energy."""
+
+    def make(name, cell_energies, incident, pdg_id=11):
+        path = tmp_path / name
+        cells = np.float32(cell_energies)[:, None, None, None] * np.ones((1, 2, 2, 2), np.float32)
+        with h5py.File(path, "w") as file:
+            file["ECAL"] = cells
+            file["target"] = np.stack(
+                [[pdg_id, energy, 0, 0, energy] for energy in incident]
+            ).astype(np.float32)
+        return summarise(path, hit_threshold_gev=1e-6)
+
+    return make
+
+
+def test_the_figures_of_a_file(summary):
+    figures = summary("a.h5", [0.0, 1.0, 0.5, 1e-7], [10, 20, 40, 50]).figures()
+    size = figures.pop("size_bytes")
+    assert size > 4 * 4 * 8
+    fraction = np.array([0, 8 / 20, 4 / 40, 8e-7 / 50])
+    mean, width = figures.pop("sampling_fraction").values()
+    assert mean == pytest.approx(fraction.mean())
+    assert width == pytest.approx(np.diff(np.percentile(fraction, (15.865, 84.135)))[0] / 2)
+    low, high = figures.pop("cell_energy_range_gev")
+    assert low == pytest.approx(1e-7)
+    assert high == 1.0
+    assert figures == {
+        "showers": 4,
+        "image_shapes": [[2, 2, 2]],
+        "particles": [11],
+        "energy_range_gev": [10.0, 50.0],
+        "mean_hits": 4.0,  # two of four showers have all eight cells above the threshold
+        "storage": ["uncompressed, contiguous"],
+    }
+
+
+def test_the_robust_width_is_the_standard_deviation_of_a_normal_distribution(summary):
+    fraction = np.random.default_rng(0).normal(0.02, 0.001, 20_000)
+    _, width = summary("a.h5", 50 * fraction / 8, np.full(20_000, 50.0)).sampling_fraction
+    assert width == pytest.approx(0.001, rel=0.03)
+
+
+def test_a_total_is_that_of_all_showers(summary):
+    one, two = summary("a.h5", [0.0], [10], 22), summary("b.h5", [0.1, 0.2, 0.3], [20, 30, 40])
+    total = combine([one, two])
+    assert total.particles == (11, 22)
+    assert total.energy_range_gev == (10.0, 40.0)
+    assert total.mean_hits == 6.0
+    assert total.cell_energy_gev == pytest.approx((0.1, 0.3))
+    assert total.size_bytes == one.size_bytes + two.size_bytes
+    assert total.sampling_fraction[0] == pytest.approx((0 + 0.8 / 20 + 1.6 / 30 + 2.4 / 40) / 4)
+
+
+def test_blocks_do_not_change_the_figures(summary, monkeypatch):
+    arguments = ("a.h5", [0.0, 1.0, 0.5, 1e-7, 2.0], [10, 20, 40, 50, 60])
+    whole = summary(*arguments).figures()
+    monkeypatch.setattr("gan3d.data.lcd._BLOCK_BYTES", 1)
+    assert summary(*arguments).figures() == whole
+
+
+def test_empty_images_have_no_cell_energies(summary):
+    assert summary("a.h5", [0.0, 0.0], [10, 20]).cell_energy_gev == (0.0, 0.0)
