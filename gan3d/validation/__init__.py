@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gan3d.validation.judgement import Judgement, Verdict, judge
+from gan3d.validation.judgement import Judgement, Verdict, compare_showers, judge
 from gan3d.validation.metrics import METRICS
 from gan3d.validation.observables import Observables, observe
-
+from gan3d.validation.report import write_report
 from gan3d.validation.sample import Sample, summarise
 
 __all__ = [
@@ -14,7 +14,9 @@ __all__ = [
     "Observables",
     "Sample",
     "Verdict",
+    "compare_showers",
     "judge",
     "observe",
     "summarise",
+    "write_report",
 ]

@@ -12,7 +12,7 @@ from gan3d.config import Geometry, Validation
 from gan3d.data import Showers
 from gan3d.errors import DataError
 from gan3d.validation.metrics import METRICS, Binning, bin_name, compare
-from gan3d.validation.observables import Float, Integer, Observables
+from gan3d.validation.observables import Float, Integer, Observables, observe
 from gan3d.validation.sample import Sample, summarise
 
 Word = Literal["agrees", "close", "differs"]
@@ -93,6 +93,7 @@ def judge(
         DataError: either is not fit to be judged (see `observe`), holds fewer than
             `settings.minimum_showers`, is empty of energy or in other units than the other, or no
             energy bin holds enough showers of both.
+
     """
     generated_sample = summarise(generated, geometry, settings, label=labels[0])
     reference_sample = summarise(reference, geometry, settings, label=labels[1])
@@ -129,6 +130,32 @@ def judge(
         reference=reference_sample,
         energy_bins_gev=energy_bins,
     )
+
+
+def compare_showers(
+    generated: Showers, reference: Showers, geometry: Geometry, settings: Validation
+) -> dict[str, float]:
+    """The inclusive metrics alone, without noise and verdict: quick, for every epoch of a training.
+
+    Unlike `judge` it takes showers as bad as an untrained network makes them (empty ones, any
+    response). It returns nothing where no energy bin holds `settings.minimum_showers` of both.
+
+    Raises:
+        DataError: as `observe`.
+
+    """
+    ours = observe(generated, geometry, settings, label="generated showers")
+    theirs = observe(reference, geometry, settings, label="reference showers")
+    energy_bins = [
+        (low, high)
+        for low, high in settings.energy_bins_gev
+        if min(len(ours.in_energy_bin(low, high)), len(theirs.in_energy_bin(low, high)))
+        >= settings.minimum_showers
+    ]
+    if not energy_bins:
+        return {}
+    metrics = compare(ours, theirs, Binning.from_reference(theirs), energy_bins)
+    return {name: metrics[name] for name in METRICS}
 
 
 def halves(energy_n: Float, rng: np.random.Generator) -> tuple[Integer, Integer]:

@@ -20,7 +20,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from gan3d.validation.observables import AXES, Float, Observables
+from gan3d.validation.observables import AXES, Float, Integer, Observables
 
 Kind = Literal["relative error", "separation power"]
 
@@ -59,7 +59,7 @@ class Binning:
         return sample.hits_n / expected_n
 
 
-def _least_squares(x_n: Float, y_n: Float | np.ndarray) -> Float:
+def _least_squares(x_n: Float, y_n: Float | Integer) -> Float:
     """Quadratic fit, coefficients highest first; also defined when all x are equal."""
     coefficients: Float = np.linalg.lstsq(np.vander(x_n, 3), y_n, rcond=None)[0]
     return coefficients
@@ -132,6 +132,7 @@ def mean_profile(sample: Observables, axis: str) -> Float:
     Args:
         sample: the showers.
         axis: `x`, `y` or `layer`.
+
     """
     mean_i: Float = (sample.profiles[axis] / sample.energy_n[:, None]).mean(axis=0)
     return mean_i

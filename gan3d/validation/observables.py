@@ -78,7 +78,8 @@ class Observables:
     @property
     def empty_n(self) -> NDArray[np.bool_]:
         """Which showers have no energy in any cell."""
-        return self.total_energy_n == 0.0
+        empty_n: NDArray[np.bool_] = self.total_energy_n == 0.0
+        return empty_n
 
     @property
     def profiles(self) -> dict[str, Float]:
@@ -136,6 +137,7 @@ def observe(
     Raises:
         DataError: there is no shower, the shape of the images is not the geometry's, a cell is
             negative or not finite, or an incident energy is not a positive number.
+
     """
     parts = [
         observe_chunk(chunk, geometry, settings, label=label)
@@ -231,18 +233,20 @@ def moments(profile_ni: Float, pitch_mm: float) -> Float:
     Args:
         profile_ni: energies (GeV) of the slices, (N, slices).
         pitch_mm: distance between slices (mm).
+
     """
     position_i = (np.arange(profile_ni.shape[1]) + 0.5) * pitch_mm
     weight_ni = profile_ni / _or_nan(profile_ni.sum(axis=1))[:, None]
     barycentre_n = weight_ni @ position_i
     offset_ni = position_i - barycentre_n[:, None]
     central = [(weight_ni * offset_ni**k).sum(axis=1) for k in range(2, MOMENT_ORDERS + 1)]
-    return np.stack([barycentre_n, *central], axis=1)
+    moments_no: Float = np.stack([barycentre_n, *central], axis=1)
+    return moments_no
 
 
 def maximum_layer(longitudinal_nz: Float) -> Float:
     """Index of the layer with most energy (the first of equals); NaN for an empty shower."""
-    index_n = longitudinal_nz.argmax(axis=1).astype(np.float64)
+    index_n: Float = longitudinal_nz.argmax(axis=1).astype(np.float64)
     index_n[longitudinal_nz.sum(axis=1) == 0.0] = np.nan
     return index_n
 
@@ -255,12 +259,14 @@ def layer_fractions(longitudinal_nz: Float) -> Float:
     layers = longitudinal_nz.shape[1]
     cuts = [round(layers / 3), round(2 * layers / 3)]
     parts_n3 = np.stack([p.sum(axis=1) for p in np.split(longitudinal_nz, cuts, axis=1)], axis=1)
-    return parts_n3 / _or_nan(longitudinal_nz.sum(axis=1))[:, None]
+    fractions_n3: Float = parts_n3 / _or_nan(longitudinal_nz.sum(axis=1))[:, None]
+    return fractions_n3
 
 
 def count_hits(images_nxyz: NDArray[np.float32], threshold_gev: float) -> Integer:
     """Number of cells with more than `threshold_gev`: (N,)."""
-    return np.count_nonzero(images_nxyz > threshold_gev, axis=(1, 2, 3)).astype(np.int64)
+    hits_n: Integer = np.count_nonzero(images_nxyz > threshold_gev, axis=(1, 2, 3))
+    return hits_n
 
 
 def cell_energy_edges(settings: Validation) -> Float:

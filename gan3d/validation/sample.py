@@ -47,6 +47,7 @@ def summarise(
 
     Raises:
         DataError: as `gan3d.validation.observe`.
+
     """
     parts: list[Observables] = []
     image_sum_xyz = np.zeros(geometry.shape)

@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from matplotlib.ticker import MaxNLocator
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from gan3d.validation.observables import Float, Observables
 
@@ -28,7 +28,7 @@ GENERATED_COLOUR = "#d55e00"  # vermilion of Okabe and Ito: told from black and 
 TEXT_SIZE = 12.5
 WIDE_INCHES = 10.0
 
-_SIZES: dict[str, Any] = {
+_SIZES: dict[Any, Any] = {
     # By name and not as "sans-serif", which would be looked up only when the figure is saved.
     "font.family": ["TeX Gyre Heros", "DejaVu Sans"],
     "font.size": TEXT_SIZE,
@@ -80,6 +80,10 @@ class Points:
     errors: Float
 
 
+Pair = tuple[Points, Points]
+"""Of generated and of reference showers."""
+
+
 @dataclass(frozen=True)
 class Panel:
     """Axes with a ratio panel beneath."""
@@ -92,11 +96,14 @@ def figure_with_panels(
     columns: int, rows: int = 1, *, height_inches: float = 4.8
 ) -> tuple[Figure, list[Panel]]:
     """A wide figure of rows x columns panels, each with a ratio panel beneath, row by row."""
-    figure = Figure(figsize=(WIDE_INCHES, height_inches * rows), layout="constrained")
+    figure = Figure(
+        figsize=(WIDE_INCHES, height_inches * rows),
+        layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0.0),
+    )
     grid = GridSpec(rows, columns, figure=figure)
     panels = []
-    for cell in grid:
-        inner = cell.subgridspec(2, 1, height_ratios=[3, 1], hspace=0.04)
+    for row, column in np.ndindex(rows, columns):
+        inner = grid[row, column].subgridspec(2, 1, height_ratios=[3, 1], hspace=0.0)
         main = figure.add_subplot(inner[0])
         ratio = figure.add_subplot(inner[1], sharex=main)
         main.tick_params(labelbottom=False)
@@ -108,34 +115,33 @@ def figure_with_panels(
 def draw_steps(
     panel: Panel,
     edges: Float,
-    generated: Points,
-    reference: Points,
+    points: Pair,
     labels: tuple[str, str],
     *,
     log: bool = False,
 ) -> None:
     """Both samples as steps over the same bins, with bands of one standard error."""
+    generated, reference = points
     axes = panel.main
     axes.stairs(reference.values, edges, fill=True, color=REFERENCE_FILL, alpha=0.55)
     axes.stairs(reference.values, edges, color=REFERENCE_COLOUR, linewidth=1.6, label=labels[1])
     axes.stairs(generated.values, edges, color=GENERATED_COLOUR, linewidth=1.8, label=labels[0])
-    for points, colour, alpha in (
-        (reference, REFERENCE_COLOUR, 0.35),
-        (generated, GENERATED_COLOUR, 0.35),
-    ):
+    for drawn, colour in ((reference, REFERENCE_COLOUR), (generated, GENERATED_COLOUR)):
         axes.stairs(
-            points.values + points.errors,
+            drawn.values + drawn.errors,
             edges,
-            baseline=np.maximum(points.values - points.errors, 0.0),
+            baseline=np.maximum(drawn.values - drawn.errors, 0.0),
             fill=True,
             color=colour,
-            alpha=alpha,
+            alpha=0.35,
             linewidth=0,
         )
     axes.set_xlim(edges[0], edges[-1])
     _limit_values(axes, generated, reference, log)
     centres = (
-        np.sqrt(edges[1:] * edges[:-1]) if _logarithmic(axes) else (edges[1:] + edges[:-1]) / 2
+        np.sqrt(edges[1:] * edges[:-1])
+        if axes.get_xscale() == "log"
+        else (edges[1:] + edges[:-1]) / 2
     )
     panel.ratio.stairs(
         1.0 + _relative(reference),
@@ -145,33 +151,34 @@ def draw_steps(
         color=REFERENCE_FILL,
         linewidth=0,
     )
-    _draw_ratio(panel, centres, generated, reference, labels)
+    _draw_ratio(panel, centres, generated, reference)
 
 
-def draw_points(
-    panel: Panel,
-    at: Float,
-    generated: Points,
-    reference: Points,
-    labels: tuple[str, str],
-) -> None:
+def draw_points(panel: Panel, at: Float, points: Pair, labels: tuple[str, str]) -> None:
     """Both samples as points with error bars at the same positions."""
-    for points, label, look in (
-        (reference, labels[1], {"color": REFERENCE_COLOUR, "marker": "o", "mfc": "white"}),
-        (generated, labels[0], {"color": GENERATED_COLOUR, "marker": "s"}),
+    generated, reference = points
+    for drawn, label, colour, fill, marker in (
+        (reference, labels[1], REFERENCE_COLOUR, "white", "o"),
+        (generated, labels[0], GENERATED_COLOUR, GENERATED_COLOUR, "s"),
     ):
         panel.main.errorbar(
-            at, points.values, points.errors, label=label, markersize=5.5, linewidth=1.4, **look
+            at,
+            drawn.values,
+            drawn.errors,
+            label=label,
+            color=colour,
+            markerfacecolor=fill,
+            marker=marker,
+            markersize=5.5,
+            linewidth=1.4,
         )
     panel.ratio.fill_between(
         at, 1.0 - _relative(reference), 1.0 + _relative(reference), color=REFERENCE_FILL, lw=0
     )
-    _draw_ratio(panel, at, generated, reference, labels)
+    _draw_ratio(panel, at, generated, reference)
 
 
-def _draw_ratio(
-    panel: Panel, at: Float, generated: Points, reference: Points, labels: tuple[str, str]
-) -> None:
+def _draw_ratio(panel: Panel, at: Float, generated: Points, reference: Points) -> None:
     defined = reference.values > 0.0
     ratio = np.divide(
         generated.values, reference.values, out=np.full(len(at), np.nan), where=defined
@@ -207,7 +214,7 @@ def _draw_ratio(
             zorder=5,
         )
     axes.set_ylim(low, high)
-    axes.yaxis.set_major_locator(MaxNLocator(3, prune="upper"))
+    axes.set_yticks([1.0 - reach / 2, 1.0, 1.0 + reach / 2])
     axes.set_ylabel("Ratio", loc="center")
 
 
@@ -239,22 +246,17 @@ def _limit_values(axes: Axes, generated: Points, reference: Points, log: bool) -
     axes.set_ylim(0.4 * float(filled.min()), 2.5 * float(both.max()))
 
 
-def _logarithmic(axes: Axes) -> bool:
-    return axes.get_xscale() == "log"
-
-
 def add_legend(figure: Figure, axes: Axes) -> None:
     """One legend for the figure, above all panels, where it cannot hide data."""
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names))
 
 
-def labels_of(generated: Observables, reference: Observables) -> tuple[str, str]:
-    """Names of (generated, reference) with the number of showers."""
-    return (
-        f"{generated.label} ({len(generated)} showers)",
-        f"{reference.label} ({len(reference)} showers)",
-    )
+def both(
+    measure: Callable[[Observables], Points], generated: Observables, reference: Observables
+) -> Pair:
+    """The same measure of generated and of reference showers."""
+    return measure(generated), measure(reference)
 
 
 def mean_points(values_ni: Float) -> Points:

@@ -19,18 +19,18 @@ from gan3d.validation.plots._style import (
     Panel,
     Points,
     add_legend,
+    both,
     draw_points,
     draw_steps,
     figure_with_panels,
     histogram_points,
-    labels_of,
     mean_points,
     styled,
 )
 
 EnergyBins = Sequence[tuple[float, float]]
 
-_HISTOGRAM_BINS = 36
+_MOST_HISTOGRAM_BINS = 40
 _CURVE_POINTS = 9
 
 
@@ -77,16 +77,15 @@ def _draw_profile(
     draw_steps(
         panel,
         edges,
-        *(
-            mean_points(100.0 * sample.profiles[axis] / sample.energy_n[:, None])
-            for sample in (generated, reference)
+        both(
+            lambda s: mean_points(100.0 * s.profiles[axis] / s.energy_n[:, None]),
+            generated,
+            reference,
         ),
-        labels_of(generated, reference),
+        (generated.label, reference.label),
         log=log,
     )
-    panel.main.set_ylabel(
-        "Mean energy / Ep [% per slice]" if axis != "layer" else "Mean energy / Ep [% per layer]"
-    )
+    panel.main.set_ylabel(f"Energy / Ep [% per {'layer' if axis == 'layer' else 'slice'}]")
     panel.ratio.set_xlabel(what)
 
 
@@ -109,15 +108,17 @@ def response_against_energy(generated: Observables, reference: Observables) -> F
     figure, (mean, spread) = figure_with_panels(2)
     edges = _energy_edges(generated, reference)
     centres = (edges[1:] + edges[:-1]) / 2
-    values = [_per_energy(sample, edges) for sample in (generated, reference)]
-    labels = labels_of(generated, reference)
-    draw_points(mean, centres, *(_means(v, 100.0) for v in values), labels)
-    for parts, colour in zip(values, (GENERATED_COLOUR, REFERENCE_COLOUR), strict=True):
-        low, high = (np.array([100.0 * _quantile(part, q) for part in parts]) for q in (0.16, 0.84))
+    labels = (generated.label, reference.label)
+    parts = (_per_energy(generated, edges), _per_energy(reference, edges))
+    draw_points(mean, centres, (_means(parts[0], 100.0), _means(parts[1], 100.0)), labels)
+    for intervals, colour in zip(parts, (GENERATED_COLOUR, REFERENCE_COLOUR), strict=True):
+        low, high = (
+            np.array([100.0 * _quantile(part, q) for part in intervals]) for q in (0.16, 0.84)
+        )
         mean.main.fill_between(centres, low, high, color=colour, alpha=0.15, linewidth=0)
     mean.main.set_ylabel("Sampling fraction ECAL/Ep [%]")
-    draw_points(spread, centres, *(_spreads(v) for v in values), labels)
-    spread.main.set_ylabel("Half width of central 68 % / median [%]")
+    draw_points(spread, centres, (_spreads(parts[0]), _spreads(parts[1])), labels)
+    spread.main.set_ylabel("Relative spread of ECAL/Ep [%]")
     spread.main.set_ylim(bottom=0.0)
     for panel in (mean, spread):
         panel.ratio.set_xlabel("Incident energy Ep [GeV]")
@@ -143,15 +144,12 @@ def hits(generated: Observables, reference: Observables) -> Figure:
     """Number of cells above the hit threshold: against Ep, and its distribution."""
     figure, (curve, histogram) = figure_with_panels(2)
     edges = _energy_edges(generated, reference)
-    labels = labels_of(generated, reference)
+    labels = (generated.label, reference.label)
     threshold_kev = 1e6 * reference.settings.hit_threshold_gev
     draw_points(
         curve,
         (edges[1:] + edges[:-1]) / 2,
-        *(
-            _means(_split(sample.hits_n.astype(np.float64), sample.energy_n, edges), 1.0)
-            for sample in (generated, reference)
-        ),
+        both(lambda s: _mean_curve(s, s.hits_n.astype(np.float64), edges), generated, reference),
         labels,
     )
     curve.main.set_ylabel(f"Mean number of cells above {threshold_kev:g} keV")
@@ -175,11 +173,12 @@ def cell_energy_spectrum(generated: Observables, reference: Observables) -> Figu
     draw_steps(
         panel,
         edges,
-        *(
-            mean_points(sample.cell_counts_nb[:, 1:-1].astype(np.float64))
-            for sample in (generated, reference)
+        both(
+            lambda s: mean_points(s.cell_counts_nb[:, 1:-1].astype(np.float64)),
+            generated,
+            reference,
         ),
-        labels_of(generated, reference),
+        (generated.label, reference.label),
         log=True,
     )
     per_decade = reference.settings.cell_energy_bins_per_decade
@@ -225,16 +224,12 @@ def moments(generated: Observables, reference: Observables) -> Figure:
 def shower_maximum(generated: Observables, reference: Observables) -> Figure:
     """The layer with most energy: its distribution, and its mean against Ep."""
     figure, (histogram, curve) = figure_with_panels(2)
-    labels = labels_of(generated, reference)
-    samples = (generated, reference)
-    layers = reference.geometry.shape[2]
+    labels = (generated.label, reference.label)
+    layer_edges = np.arange(reference.geometry.shape[2] + 1) - 0.5
     draw_steps(
         histogram,
-        np.arange(layers + 1) - 0.5,
-        *(
-            histogram_points(sample.maximum_layer_n, np.arange(layers + 1) - 0.5)
-            for sample in samples
-        ),
+        layer_edges,
+        both(lambda s: histogram_points(s.maximum_layer_n, layer_edges), generated, reference),
         labels,
     )
     histogram.main.set_ylabel("Showers [%]")
@@ -243,10 +238,7 @@ def shower_maximum(generated: Observables, reference: Observables) -> Figure:
     draw_points(
         curve,
         (edges[1:] + edges[:-1]) / 2,
-        *(
-            _means(_split(sample.maximum_layer_n, sample.energy_n, edges), 1.0)
-            for sample in samples
-        ),
+        both(lambda s: _mean_curve(s, s.maximum_layer_n, edges), generated, reference),
         labels,
     )
     curve.main.set_ylabel("Mean layer with most energy")
@@ -284,17 +276,13 @@ def _in_bins(
     rows = -(-len(energy_bins_gev) // columns)
     figure, panels = figure_with_panels(columns, rows, height_inches=4.2)
     for (low, high), panel in zip(energy_bins_gev, panels, strict=False):
-        draw(
-            generated.in_energy_bin(low, high),
-            reference.in_energy_bin(low, high),
-            panel,
-        )
-        panel.main.set_title(f"Ep {low:g} to {high:g} GeV")
+        ours, theirs = generated.in_energy_bin(low, high), reference.in_energy_bin(low, high)
+        draw(ours, theirs, panel)
+        panel.main.set_title(f"Ep {low:g} to {high:g} GeV: {len(ours)} and {len(theirs)} showers")
     for panel in panels[len(energy_bins_gev) :]:
         panel.main.remove()
         panel.ratio.remove()
-    handles, _ = panels[0].main.get_legend_handles_labels()
-    figure.legend(handles, [generated.label, reference.label], loc="outside upper center", ncols=2)
+    add_legend(figure, panels[0].main)
     return figure
 
 
@@ -309,13 +297,14 @@ def _draw_histogram(
     low = min(float(np.quantile(v, 0.01)) for v in finite if len(v))
     high = max(float(np.quantile(v, 0.99)) for v in finite if len(v))
     margin = 0.1 * (high - low) or 0.05 * abs(high) or 0.5
-    edges = np.linspace(low - margin, high + margin, _HISTOGRAM_BINS + 1)
+    # About sqrt(N) bins, so that the Poisson errors stay legible in small samples.
+    bins = int(np.clip(np.sqrt(min(len(v) for v in values)), 10, _MOST_HISTOGRAM_BINS))
+    edges = np.linspace(low - margin, high + margin, bins + 1)
     draw_steps(
         panel,
         edges,
-        histogram_points(values[0], edges),
-        histogram_points(values[1], edges),
-        labels_of(*samples),
+        (histogram_points(values[0], edges), histogram_points(values[1], edges)),
+        (samples[0].label, samples[1].label),
     )
     panel.main.set_ylabel("Showers [% per bin]")
     panel.ratio.set_xlabel(title)
@@ -323,11 +312,12 @@ def _draw_histogram(
 
 def _energy_edges(generated: Observables, reference: Observables) -> Float:
     """Equal intervals over the incident energies that both samples have."""
-    low = max(sample.energy_n.min() for sample in (generated, reference))
-    high = min(sample.energy_n.max() for sample in (generated, reference))
+    low = max(float(sample.energy_n.min()) for sample in (generated, reference))
+    high = min(float(sample.energy_n.max()) for sample in (generated, reference))
     if low >= high:  # one energy only, or no common range
-        low, high = 0.95 * reference.energy_n.min(), 1.05 * reference.energy_n.max()
-    return np.linspace(low, high, _CURVE_POINTS + 1)
+        low, high = 0.95 * float(reference.energy_n.min()), 1.05 * float(reference.energy_n.max())
+    edges: Float = np.linspace(low, high, _CURVE_POINTS + 1)
+    return edges
 
 
 def _split(values_n: Float, energy_n: Float, edges: Float) -> list[Float]:
@@ -340,6 +330,10 @@ def _split(values_n: Float, energy_n: Float, edges: Float) -> list[Float]:
 
 def _per_energy(sample: Observables, edges: Float) -> list[Float]:
     return _split(sample.sampling_fraction_n, sample.energy_n, edges)
+
+
+def _mean_curve(sample: Observables, values_n: Float, edges: Float) -> Points:
+    return _means(_split(values_n, sample.energy_n, edges), 1.0)
 
 
 def _means(parts: Sequence[Float], scale: float) -> Points:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -38,9 +39,10 @@ def shower_projections(generated: Sample, reference: Sample, example: int = 0) -
         generated: the generated sample.
         reference: the reference sample.
         example: which of the samples' example showers, in order of incident energy.
+
     """
     return _projections(
-        [(title, image_xyz) for title, image_xyz in _examples(generated, reference, example)],
+        _examples(generated, reference, example),
         reference.observables.geometry,
         "Energy [MeV]",
     )
@@ -86,7 +88,7 @@ def event_display(generated: Sample, reference: Sample, example: int = 0) -> Fig
         axes.locator_params(nbins=5)
         axes.tick_params(pad=0)
         axes.set_title(title)
-        axes.set_box_aspect((1.6, 1.0, 1.0), zoom=1.1)
+        axes.set_box_aspect((1.6, 1.0, 1.0), zoom=0.98)
         axes.view_init(elev=20, azim=-60)
         all_axes.append(axes)
     figure.colorbar(
@@ -112,7 +114,9 @@ def _examples(
     ]
 
 
-def _projections(rows: list[tuple[str, NDArray[Any]]], geometry: Geometry, quantity: str) -> Figure:
+def _projections(
+    rows: Sequence[tuple[str, NDArray[Any]]], geometry: Geometry, quantity: str
+) -> Figure:
     """Rows of projections (layer, x), (layer, y), (x, y) with one logarithmic colour scale."""
     images_mev = [_MEV * image_xyz.astype(np.float64) for _, image_xyz in rows]
     highest = max(max(float(image.sum(axis).max()) for axis in range(3)) for image in images_mev)
@@ -142,7 +146,7 @@ def _draw_map(
     axes.pcolormesh(
         edges[0],
         edges[1],
-        np.ma.masked_less_equal(values, 0.0),
+        np.where(values > 0.0, values, np.nan),
         cmap=_colours(),
         norm=norm,
         rasterized=True,

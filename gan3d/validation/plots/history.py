@@ -30,6 +30,7 @@ def losses(history: Sequence[Mapping[str, Any]]) -> Figure:
 
     Args:
         history: one mapping per epoch; `epoch` counts them, keys with `loss` are drawn.
+
     """
     names = loss_names(history)
     networks = list(dict.fromkeys(name.split(".")[0] for name in names))
