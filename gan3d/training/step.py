@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from gan3d.config import Training
 from gan3d.models import Architecture
-from gan3d.runtime import Communicator
 from gan3d.training.losses import NAMES, discriminator_losses
 from gan3d.training.noise import NoiseStream
 from gan3d.training.optimizers import build_optimizer
 from gan3d.training.response import Response
+
+if TYPE_CHECKING:
+    from gan3d.runtime import Communicator
 
 # Random streams of a step: the label flips of both discriminator updates, then a latent and an
 # incident energy for every batch that is generated.
@@ -76,6 +78,7 @@ class AdversarialStep:
             streams=_FLIP_STREAMS + 2 * (1 + training.generator_updates),
         )
         self._compiled = tf.function(self._step, reduce_retracing=True)
+        self._is_new = True
 
     def __call__(
         self,
@@ -92,13 +95,19 @@ class AdversarialStep:
         start of training, `average_decay` 0 where the average just follows the weights. Names and
         their order are `loss_names`.
         """
-        losses = self._compiled(
+        arguments = (
             tf.convert_to_tensor(images_bxyz),
             tf.convert_to_tensor(energy_b1),
             tf.constant(step, tf.int64),
             tf.constant(learning_rate, tf.float32),
             tf.constant(average_decay, tf.float32),
         )
+        if self._is_new:
+            self._is_new = False
+            with _without_remapper():
+                losses = self._compiled(*arguments)
+        else:
+            losses = self._compiled(*arguments)
         return dict(zip(self.loss_names, losses.numpy().tolist(), strict=True))
 
     def _step(
@@ -112,8 +121,10 @@ class AdversarialStep:
         record: dict[str, Any] = {}
 
         latent_bz, fake_energy_b1 = self._generator_input(step, draw=0)
-        # Inference mode, as the published step generates these with Keras' `predict`.
-        fake_bxyzc = self.generator([latent_bz, fake_energy_b1], training=False)
+        # With the statistics of the batch, as in the generator's own updates: the moving averages
+        # of batch normalisation are so far off in the first hundreds of steps that the showers
+        # would be empty, and the discriminator would learn to look for that.
+        fake_bxyzc = self.generator([latent_bz, fake_energy_b1], training=True)
         real_ecal_b1 = tf.reduce_sum(images_bxyz, axis=(1, 2, 3))[:, None]
         fake_ecal_b1 = self._mean_ecal(fake_energy_b1)
         for name, batch, labels_b1, energies_b1, ecal_b1, stream in (
@@ -194,3 +205,18 @@ class AdversarialStep:
         """Target ECAL sums (GeV) for scaled energies: e * polyval(coefficients, e)."""
         coefficients = [tf.constant(c, tf.float32) for c in self._response.coefficients]
         return energy_b1 * tf.math.polyval(coefficients, energy_b1)
+
+
+@contextmanager
+def _without_remapper() -> Iterator[None]:
+    """Switch off a graph optimisation that gives up on this step, and says so at error level.
+
+    TensorFlow 2.18's remapper would fuse a convolution with its LeakyReLU, whose gradient needs
+    the value between them; it then leaves the whole graph as it was.
+    """
+    before = tf.config.optimizer.get_experimental_options().get("remapping", True)
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"remapping": before})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import keras
 import numpy as np
@@ -22,7 +22,6 @@ from gan3d.errors import ConfigError, TrainingError
 from gan3d.models import get_architecture
 from gan3d.models.sampling import sample_images
 from gan3d.models.weights import CHECKPOINTS, checkpoint_folders
-from gan3d.runtime import Communicator
 from gan3d.training.checkpoint import (
     Position,
     random_states,
@@ -42,6 +41,9 @@ from gan3d.training.records import (
 from gan3d.training.response import Response, fit_response
 from gan3d.training.schedule import LearningRateSchedule
 from gan3d.training.step import AdversarialStep
+
+if TYPE_CHECKING:
+    from gan3d.runtime import Communicator
 
 # Showers generated at a time for a comparison; only memory depends on it.
 _EXAMINE_BATCH = 64
@@ -185,9 +187,10 @@ class Trainer:
                         record |= self._examine(examine, self.heldout)
                     self.history.append(record)
                     write_history(self.folder, self.history)
-                    self._note_best()
                     self._write_tensorboard(record)
                     self._save()
+                    # After its checkpoint: best.json never names one that is not there.
+                    self._note_best()
                 listener.epoch_done(record)
                 if interrupted():
                     raise KeyboardInterrupt
@@ -254,12 +257,7 @@ class Trainer:
                     f"{self.folder / CHECKPOINTS} is good: resume with a lower learning rate"
                 )
         if losses["generator.ecal_gev"] == 0.0:
-            raise TrainingError(
-                f"{where}: the generated showers have become empty (ECAL loss "
-                f"{losses['generator.ecal']:.2f} %); the last checkpoint in "
-                f"{self.folder / CHECKPOINTS} is good: start again with another run.seed or a "
-                f"lower learning rate"
-            )
+            raise TrainingError(_empty(where, self.folder))
 
     def _examine(self, examine: Examine, heldout: Showers) -> dict[str, float]:
         """Compare showers of the held-out incident energies with the held-out showers."""
@@ -276,6 +274,8 @@ class Trainer:
                     )
                 )
             )
+        if not images_nxyz.any():
+            raise TrainingError(_empty(f"epoch {self.position.epoch}", self.folder))
         generated = Showers(images_nxyz=images_nxyz, energy_n=heldout.energy_n)
         return {f"validation.{name}": value for name, value in examine(generated, heldout).items()}
 
@@ -288,6 +288,12 @@ class Trainer:
             write_json(self.folder / BEST, {key: best[key] for key in keys})
 
     def _save(self) -> None:
+        weights = [*self.step.generator.weights, *self.step.discriminator.weights]
+        if not all(np.isfinite(weight.numpy()).all() for weight in weights):
+            raise TrainingError(
+                f"step {self.position.global_step}: a weight is not finite; the last checkpoint in "
+                f"{self.folder / CHECKPOINTS} is good: resume with a lower learning rate"
+            )
         save_checkpoint(
             self.folder / CHECKPOINTS,
             self.step,
@@ -339,6 +345,14 @@ class Trainer:
             value = np.asarray(state.numpy())
             value[0] += self.communicator.rank
             state.assign(value)
+
+
+def _empty(where: str, folder: Path) -> str:
+    return (
+        f"{where}: the generated showers have become empty (the ECAL loss is 100 %); the last "
+        f"checkpoint in {folder / CHECKPOINTS} is good: start again with another run.seed or a "
+        f"lower learning rate"
+    )
 
 
 def _best_step(folder: Path) -> int | None:
