@@ -1,0 +1,106 @@
+"""The processor cores and memory that this process may use (Linux)."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_CPUS = Path("/sys/devices/system/cpu")
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Cores of one rank, from its affinity mask and its control group's limits."""
+
+    physical: int
+    """Physical cores for this rank."""
+    logical: int
+    """Hardware threads for this rank, hyper-threads included."""
+
+
+def usable_cores(local_size: int = 1) -> Cores:
+    """The share of one of `local_size` ranks in this node's cores; at least 1.
+
+    Launchers may bind every rank to cores of its own, or all ranks of a socket to that socket, or
+    none at all. In each case the masks together tile what the control group allows, so
+    `local_size * mask / allowed` ranks share one mask.
+    """
+    mask = os.sched_getaffinity(0)
+    allowed = max(len(mask), _allowed_cpus())
+    sharing = max(1, math.ceil(local_size * len(mask) / allowed))
+    share = min(1.0 / sharing, _quota() / local_size / len(mask))
+    return Cores(
+        physical=max(1, math.floor(share * _physical(mask) + 1e-9)),
+        logical=max(1, math.floor(share * len(mask) + 1e-9)),
+    )
+
+
+def _physical(mask: set[int]) -> int:
+    siblings = [_CPUS / f"cpu{cpu}" / "topology" / "thread_siblings_list" for cpu in mask]
+    return len({_read(path) or str(path) for path in siblings})
+
+
+def _allowed_cpus() -> int:
+    for folder in _own_groups("cpuset"):
+        for name in ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus"):
+            text = _read(folder / name)
+            if text:
+                return _count(text)
+    return os.cpu_count() or 1
+
+
+def _count(cpus: str) -> int:
+    """How many CPUs a kernel list such as `0-3,8` names."""
+    ends = [part.partition("-") for part in cpus.split(",")]
+    return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
+
+
+def _quota() -> float:
+    """CPU time per time that the control group grants; infinite without a limit."""
+    limits = [math.inf]
+    for folder in _own_groups("cpu"):
+        text = _read(folder / "cpu.max")
+        if text is None:
+            quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+            text = f"{quota} {period}" if quota and period and quota != "-1" else "max"
+        if not text.startswith("max"):
+            granted, per = text.split()
+            limits.append(int(granted) / int(per))
+    return min(limits)
+
+
+def memory_bytes() -> int:
+    """Memory that this process may use: the machine's, or the control group's limit if smaller."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for folder in _own_groups("memory"):
+        text = _read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")
+        if text and text != "max":
+            sizes.append(int(text))
+    return min(sizes)
+
+
+def _own_groups(controller: str) -> Iterator[Path]:
+    """Folders of this process's control group and its parents, innermost first (v1 and v2)."""
+    for line in (_read(Path("/proc/self/cgroup")) or "").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = _CGROUPS / controller if controllers else _CGROUPS
+        folder = root / group.lstrip("/")
+        # In a container the path is often the host's and does not exist inside.
+        for parent in (folder, *folder.parents):
+            if parent.is_dir():
+                yield parent
+            if parent == root:
+                break
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,83 @@
+"""TensorFlow without its start-up noise; its real errors stay visible."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_NOISE = [
+    # Logged before TensorFlow sets up its log, whatever TF_CPP_MIN_LOG_LEVEL says: XLA and
+    # TensorFlow register the same CUDA plug-ins twice, harmlessly, also where there is no GPU.
+    rb"Unable to register cu(FFT|DNN|BLAS) factory",
+    rb"All log messages before absl::InitializeLog\(\) is called are written to STDERR",
+    rb"computation_placer already registered",
+]
+_NOISE_WITHOUT_GPU = [
+    rb"failed call to cuInit",
+    rb"Could not find cuda drivers",
+    rb"Cannot dlopen some GPU libraries",
+    rb"retrieving CUDA diagnostic information|hostname: |reported version|no NVIDIA GPU device",
+]
+
+
+def import_tensorflow() -> Any:
+    """Import TensorFlow and find its devices, which is where it is loud.
+
+    Raises:
+        ImportError: TensorFlow is not there or does not load.
+
+    """
+    # 2: errors are shown, information and warnings are not.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    patterns = list(_NOISE)
+    if not has_gpu():
+        patterns += _NOISE_WITHOUT_GPU
+    with _without_lines(re.compile(b"|".join(patterns))):
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    return tf
+
+
+def has_gpu() -> bool:
+    """Whether the kernel shows an NVIDIA GPU."""
+    return Path("/proc/driver/nvidia/version").exists() or any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+@contextmanager
+def _without_lines(noise: re.Pattern[bytes]) -> Iterator[None]:
+    """Drop lines that match `noise` from file descriptor 2, written by C++ code too.
+
+    A forked process filters: what is written before a crash of this one still comes out.
+    """
+    sys.stderr.flush()
+    read_end, write_end = os.pipe()
+    stderr = os.dup(2)
+    child = os.fork()
+    if child == 0:
+        os.close(write_end)
+        _filter(read_end, stderr, noise)
+        os._exit(0)
+    os.close(read_end)
+    os.dup2(write_end, 2)
+    os.close(write_end)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.waitpid(child, 0)
+
+
+def _filter(source: int, target: int, noise: re.Pattern[bytes]) -> None:
+    with os.fdopen(source, "rb", buffering=0) as lines:
+        for line in lines:
+            if not noise.search(line):
+                os.write(target, line)

@@ -1,0 +1,49 @@
+"""Run by every rank under horovodrun: exchanges of the communicator with known answers."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from gan3d.config import Node
+from gan3d.runtime import apply_node, connect
+
+apply_node(Node(intra_op_threads=1, fusion_threshold_bytes=1_000_000))
+communicator = connect(Node())
+import tensorflow as tf  # noqa: E402 - after apply_node, as in the package
+
+rank, size = communicator.rank, communicator.size
+assert size == 2
+assert communicator.local_size == 2
+assert communicator.local_rank == rank
+
+
+@tf.function
+def averaged(scale):
+    first = communicator.average([scale * (rank + 1.0) * tf.ones([3]), tf.fill([2, 2], 10.0 * rank)])
+    # A second group in the same function must not be mixed up with the first.
+    return [*first, *communicator.average([tf.constant([float(rank)])])]
+
+
+for scale in (1.0, 2.0):
+    ones, tens, ranks = averaged(tf.constant(scale))
+    np.testing.assert_array_equal(ones, scale * np.full(3, 1.5, np.float32))
+    np.testing.assert_array_equal(tens, np.full((2, 2), 5.0))
+    np.testing.assert_array_equal(ranks, [0.5])
+
+variables = [
+    tf.Variable(tf.fill([2], float(rank))),
+    tf.Variable(7 + rank, dtype=tf.int64),
+    tf.Variable(rank == 0),
+]
+communicator.broadcast(variables)
+assert [v.numpy().tolist() for v in variables] == [[0.0, 0.0], 7, True]
+
+# One part in 1e15 survives: the exchange is in float64.
+np.testing.assert_array_equal(communicator.sum(np.array([1.0, 1e-15 * rank])), [2.0, 1e-15])
+np.testing.assert_array_equal(
+    communicator.gather(np.full((1 + rank, 2), float(rank))), [[0, 0], [1, 1], [1, 1]]
+)
+communicator.barrier()
+communicator.shutdown()
+Path(sys.argv[1], f"{rank}").touch()
