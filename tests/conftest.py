@@ -1,12 +1,20 @@
 """Fixtures that all rooms' tests share."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 # Set before any test imports TensorFlow: quiet, and the backend that the package runs on.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+Gan3d = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -14,8 +22,91 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = ("tensorflow", "slow", "distributed")
 
     def weight(item: pytest.Item) -> int:
-        return max(
-            (1 + order.index(m.name) for m in item.iter_markers() if m.name in order), default=0
-        )
+        ranks = [1 + order.index(m.name) for m in item.iter_markers() if m.name in order]
+        return max(ranks, default=0)
 
     items.sort(key=weight)
+
+
+def program(name: str) -> str:
+    """A command installed beside this Python."""
+    return str(Path(sys.executable).parent / name)
+
+
+@pytest.fixture
+def gan3d_program() -> str:
+    """The installed command, for tests that send it signals."""
+    return program("gan3d")
+
+
+@pytest.fixture
+def gan3d(tmp_path: Path) -> Gan3d:
+    """Run `gan3d` in a folder of the test's own: gan3d("train", "x.yaml", ranks=2)."""
+
+    def run(
+        *arguments: object, ranks: int | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        launcher: Sequence[str] = ()
+        if ranks is not None:
+            launcher = (program("horovodrun"), "--gloo", "-np", str(ranks))
+        return subprocess.run(
+            [*launcher, program("gan3d"), *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "80", **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sample_showers() -> tuple[np.ndarray, np.ndarray]:
+    """ECAL (100, 25, 25, 25) and target (100, 5) of bundled Geant4 showers, in GeV."""
+    from gan3d.samples import sample_files
+
+    with h5py.File(sample_files().train) as file:
+        return file["ECAL"][:100], file["target"][:100]
+
+
+@pytest.fixture
+def write_lcd(tmp_path: Path, sample_showers: tuple[np.ndarray, np.ndarray]) -> Callable[..., Path]:
+    """Write chosen rows of the sample to an LCD file: write_lcd("a.h5", rows)."""
+
+    def write(name: str, rows: Sequence[int]) -> Path:
+        ecal, target = sample_showers
+        path = tmp_path / name
+        with h5py.File(path, "w") as file:
+            file.create_dataset("ECAL", data=ecal[list(rows)])
+            file.create_dataset("target", data=target[list(rows)])
+        return path
+
+    return write
+
+
+def read_arrays(*paths: Path) -> dict[str, np.ndarray]:
+    """All data sets of HDF5 files, by file name and path."""
+    arrays: dict[str, np.ndarray] = {}
+    for path in paths:
+        with h5py.File(path) as file:
+            file.visititems(
+                lambda name, item, path=path: (
+                    arrays.__setitem__(f"{path.name}/{name}", item[()])
+                    if isinstance(item, h5py.Dataset)
+                    else None
+                )
+            )
+    return arrays
+
+
+@pytest.fixture
+def checkpoint_arrays() -> Callable[[Path], dict[str, np.ndarray]]:
+    """Every number of a run's newest checkpoint: weights, optimisers, averages, random states."""
+
+    def read(run: Path) -> dict[str, np.ndarray]:
+        newest = max((run / "checkpoints").glob("step-*"))
+        return read_arrays(*sorted(newest.glob("*.h5")))
+
+    return read

@@ -14,6 +14,7 @@ from gan3d.config import Experiment, load_experiment
 
 if TYPE_CHECKING:
     from gan3d.data import Showers
+    from gan3d.training.trainer import Examine
 
 EXAMPLE = """\b
 Examples:
@@ -46,12 +47,12 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
     from gan3d.data import ShardLoader, divide, expand_patterns, read_part
     from gan3d.models import check_architecture
     from gan3d.runtime import apply_node, connect, describe_environment, launched_rank
-    from gan3d.training.records import check_resumable, prepare_run_folder
+    from gan3d.training.records import check_resumable, check_run_folder
 
     check_architecture(experiment.model.architecture)
     division = divide(expand_patterns(experiment.data.files), experiment.data)
     if launched_rank() == 0:
-        prepare_run_folder(folder, resume=resume)
+        check_run_folder(folder, resume=resume)
         if resume:
             check_resumable(folder, experiment)
 

@@ -58,10 +58,10 @@ def write_history(folder: Path, records: list[dict[str, Any]]) -> None:
     write_text(folder / HISTORY, "".join(json.dumps(record) + "\n" for record in records))
 
 
-def prepare_run_folder(folder: Path, *, resume: bool) -> None:
-    """Make the run's folder, or check that there is a run to resume in it.
+def check_run_folder(folder: Path, *, resume: bool) -> None:
+    """Check, without writing, that the run's folder can be made, or holds a run to resume.
 
-    Raises RunError where the folder cannot be written, holds a run already, or holds none.
+    Raises RunError where it cannot be written, holds a run already, or holds none to resume.
     """
     if resume and not (folder / CONFIG).is_file():
         raise RunError(f"{folder}: no run to resume here; start one without --resume")
@@ -69,14 +69,20 @@ def prepare_run_folder(folder: Path, *, resume: bool) -> None:
         raise RunError(
             f"{folder}: holds a run already; continue it with --resume or choose another --run"
         )
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise RunError(f"{folder}: {existing} is not a folder; choose another --run")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise RunError(f"{folder}: {existing} cannot be written; choose another --run")
+
+
+def make_run_folder(folder: Path) -> None:
+    """Make the run's folder. Raises RunError where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
     except OSError as error:
         raise RunError(
-            f"{folder}: the run's folder cannot be written ({error.strerror}); choose another --run"
+            f"{folder}: cannot be made ({error.strerror}); choose another --run"
         ) from error
 
 

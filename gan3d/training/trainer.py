@@ -33,6 +33,7 @@ from gan3d.training.records import (
     CONFIG,
     ENVIRONMENT,
     RESPONSE,
+    make_run_folder,
     read_history,
     write_history,
     write_json,
@@ -124,6 +125,7 @@ class Trainer:
         """Give all ranks rank 0's first state and write what the run is into its folder."""
         self._broadcast()
         if self.communicator.rank == 0:
+            make_run_folder(self.folder)
             write_json(self.folder / ENVIRONMENT, environment)
             write_json(self.folder / RESPONSE, self.response.as_dict())
             # Last: a folder with a config is a run.

@@ -1,0 +1,80 @@
+"""Training under horovodrun, with real ranks."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.distributed
+
+CONFIG = """
+data: {files: [train.h5], validation_files: [heldout.h5], shuffle: false}
+model: {architecture: ecal25, dropout: 0.0, batch_norm: false}
+training:
+  epochs: 1
+  batch_size: 2
+  warmup_epochs: 0
+  scale_learning_rate: false
+  optimizer: {name: sgd, learning_rate: 1.0e-5}
+node: {intra_op_threads: 1, inter_op_threads: 1}
+validation: {epoch_showers: 0}
+"""
+
+
+def test_two_ranks_at_batch_b_equal_one_rank_at_batch_2b(
+    gan3d, tmp_path, write_lcd, checkpoint_arrays
+):
+    # Rank 0 owns the first six showers and rank 1 the others; a step of one rank with twice the
+    # batch must see what the two saw together.
+    write_lcd("train.h5", range(12))
+    write_lcd("heldout.h5", [12])
+    write_lcd("interleaved.h5", [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11])
+    config = tmp_path / "experiment.yaml"
+    config.write_text(CONFIG)
+
+    two = gan3d("train", config, "--run", "two", ranks=2)
+    assert two.returncode == 0, two.stdout + two.stderr
+    one = gan3d(
+        "train", config, "--run", "one",
+        "--set", "data.files=[interleaved.h5]", "--set", "training.batch_size=4",
+    )  # fmt: skip
+    assert one.returncode == 0, one.stderr
+    start = gan3d(
+        "train", config, "--run", "start",
+        "--set", "data.files=[interleaved.h5]", "--set", "training.batch_size=4",
+        "--set", "training.optimizer.learning_rate=1e-30",
+    )  # fmt: skip
+    assert start.returncode == 0, start.stderr
+
+    def weights(run):
+        arrays = checkpoint_arrays(tmp_path / run)
+        return {name: a for name, a in arrays.items() if "weights.h5" in name}
+
+    together, alone, before = weights("two"), weights("one"), weights("start")
+    assert together.keys() == alone.keys()
+    moved = max(np.abs(alone[name] - before[name]).max() for name in alone)
+    assert moved > 1e-4, "the weights hardly moved: agreement would say nothing"
+    for name, values in alone.items():
+        np.testing.assert_allclose(together[name], values, rtol=0, atol=1e-6, err_msg=name)
+
+    def record(run):
+        return json.loads((tmp_path / run / "history.jsonl").read_text())
+
+    assert record("two")["ranks"] == 2
+    assert record("two")["step"] == record("one")["step"] == 3
+    for name in ("discriminator.real.loss", "discriminator.fake.loss", "generator.loss"):
+        assert record("two")[name] == pytest.approx(record("one")[name], rel=1e-5)
+    environment = json.loads((tmp_path / "two" / "environment.json").read_text())
+    assert environment["world_size"] == 2
+
+
+def test_more_ranks_than_showers_end_with_one_line(gan3d, tmp_path, write_lcd):
+    write_lcd("train.h5", [0])
+    write_lcd("heldout.h5", [1])
+    config = tmp_path / "experiment.yaml"
+    config.write_text(CONFIG)
+    done = gan3d("train", config, ranks=2)
+    assert done.returncode != 0
+    assert "2 ranks but only 1 showers" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "runs" / "experiment" / "config.yaml").exists()
