@@ -19,12 +19,15 @@ _PARTICLE_NAMES = {11: "e-", -11: "e+", 22: "gamma", 111: "pi0", 211: "pi+", -21
 _DEFAULT_THRESHOLD_GEV = Data.model_fields["threshold_gev"].default
 
 
-@click.group()
+_EXAMPLE = "Example:  gan3d data info 'data/EleEscan_*.h5'"
+
+
+@click.group(epilog=_EXAMPLE)
 def command() -> None:
     """Look at shower files."""
 
 
-@command.command(epilog="Example:  gan3d data info 'data/EleEscan_*.h5'")
+@command.command(epilog=_EXAMPLE)
 @click.argument("files", nargs=-1)
 @click.option(
     "--threshold",

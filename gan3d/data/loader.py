@@ -94,6 +94,10 @@ def read_part(
         if len(rows):
             pieces.append(FileRows(piece.path, rows))
         missing -= len(rows)
+    if not pieces:
+        raise DataError(
+            f"no showers to read: {count_showers(part)} are there, the limit is {limit}"
+        )
     with open_shower_file(pieces[0].path) as file:
         image_shape = file.image_shape
     showers = gather(map(_read, pieces), count, image_shape)

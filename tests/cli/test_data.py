@@ -70,6 +70,6 @@ def test_a_missing_file_is_an_error_for_the_shell(tmp_path):
         invoke("info", str(tmp_path / "nix.h5"))
 
 
-def test_help_has_an_example():
-    output = invoke("info", "--help").output
-    assert "gan3d data info 'data/EleEscan_*.h5'" in output
+@pytest.mark.parametrize("call", [["--help"], ["info", "--help"]], ids=" ".join)
+def test_help_has_an_example(call):
+    assert "gan3d data info 'data/EleEscan_*.h5'" in invoke(*call).output

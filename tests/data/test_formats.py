@@ -47,6 +47,15 @@ def test_any_ascending_rows_can_be_read(lcd_file, images, monkeypatch, rows, blo
     np.testing.assert_array_equal(np.concatenate([b.images_nxyz for b in blocks]), images(25))
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 4, 11])
+@pytest.mark.parametrize("block_bytes", [1, 1000, 2400, 10**6])
+def test_blocks_are_whole_chunks(lcd_file, monkeypatch, chunk, block_bytes):
+    monkeypatch.setattr("gan3d.data.lcd._BLOCK_BYTES", block_bytes)
+    with open_shower_file(lcd_file(count=11, chunks=(chunk, 3, 4, 5))) as file:
+        assert file.block_rows % chunk == 0
+        assert file.block_rows == chunk or file.block_rows * 3 * 4 * 5 * 4 <= block_bytes
+
+
 def test_a_double_precision_file_is_read_in_single_precision(tmp_path):
     path = tmp_path / "double.h5"
     with h5py.File(path, "w") as file:

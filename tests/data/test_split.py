@@ -111,6 +111,15 @@ def sized_files(tmp_path_factory):
     return list(counts), counts
 
 
+@pytest.mark.parametrize("by", ["row", "file"])
+def test_fractions_that_add_up_to_one_leave_nothing_out(three_files, by):
+    section = data_section(three_files, by=by, train=0.6, validation=0.4)
+    division = divide(three_files, section)
+    counts = dict(zip(three_files, (10, 25, 5), strict=True))
+    every = [(path, row) for path, count in counts.items() for row in range(count)]
+    assert sorted(names(division.train) + names(division.validation)) == every
+
+
 def test_another_seed_gives_another_division(three_files):
     one, other = (divide(three_files, data_section(three_files, seed=seed)) for seed in (0, 1))
     assert names(one.validation) != names(other.validation)
