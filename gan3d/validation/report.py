@@ -130,7 +130,10 @@ def _render(
         quantities=list(quantities(ours, theirs)),
         facts=facts,
         geometry=theirs.geometry,
-        bins=[bin_name(low, high) for low, high in judgement.energy_bins_gev],
+        bins=[
+            (bin_name(low, high), f"{low:g}–{high:g} GeV")
+            for low, high in judgement.energy_bins_gev
+        ],
         metrics=judgement.metrics,
         pictures=[(picture, _png(picture.draw())) for picture in _pictures(judgement, history)],
     )
@@ -150,7 +153,7 @@ def headline(judgement: Judgement) -> str:
             f"all {len(judgement.verdicts)} metrics."
         )
     sentences = [
-        f"{len(by_word['agrees'])} of {len(judgement.verdicts)} metrics agree with {reference} "
+        f"Of {len(judgement.verdicts)} metrics, {len(by_word['agrees'])} agree with {reference} "
         "within the statistical noise of these samples."
     ]
     if by_word["close"]:
@@ -168,7 +171,7 @@ def show_value(verdict: Verdict, value: float) -> str:
     """A metric's value as text: relative errors in per cent, separation powers as they are."""
     if verdict.kind == "relative error":
         return f"{100.0 * value:.2f} %"
-    return f"{value:.4f}"
+    return f"{value:.2g}" if value < 0.01 else f"{value:.3f}"
 
 
 def show_ratio(verdict: Verdict) -> str:
@@ -313,7 +316,7 @@ def _pictures(judgement: Judgement, history: Sequence[Mapping[str, Any]]) -> lis
         Picture(
             "cell-energy",
             "Spectrum of cell energies",
-            "Cells per shower in logarithmic bins of their energy. The bulge near 0.2 MeV is a "
+            "Cells per shower in logarithmic bins of their energy. The edge near 0.15 MeV is a "
             "minimum-ionising particle crossing one layer of silicon; networks tend to smear it "
             "and to fill the low end.",
             lambda: plots.cell_energy_spectrum(ours, theirs),

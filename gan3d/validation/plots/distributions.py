@@ -297,8 +297,8 @@ def _draw_histogram(
     low = min(float(np.quantile(v, 0.01)) for v in finite if len(v))
     high = max(float(np.quantile(v, 0.99)) for v in finite if len(v))
     margin = 0.1 * (high - low) or 0.05 * abs(high) or 0.5
-    # About sqrt(N) bins, so that the Poisson errors stay legible in small samples.
-    bins = int(np.clip(np.sqrt(min(len(v) for v in values)), 10, _MOST_HISTOGRAM_BINS))
+    # As many bins as sqrt(N) allows, so that the Poisson errors stay legible in small samples.
+    bins = int(np.clip(1.5 * np.sqrt(min(len(v) for v in values)), 10, _MOST_HISTOGRAM_BINS))
     edges = np.linspace(low - margin, high + margin, bins + 1)
     draw_steps(
         panel,
