@@ -125,7 +125,7 @@ class HorovodRanks:
 
     def barrier(self) -> None:
         """See `Communicator.barrier`."""
-        self._hvd.barrier()
+        self.sum(np.zeros(1))
 
     def shutdown(self) -> None:
         """See `Communicator.shutdown`."""
@@ -162,14 +162,9 @@ def connect(node: Node | None = None) -> Communicator:
     if node is not None and node.fusion_threshold_bytes is not None:
         os.environ["HOROVOD_FUSION_THRESHOLD"] = str(node.fusion_threshold_bytes)
     try:
-        import_tensorflow()
-        import horovod.tensorflow as hvd
+        hvd = load_horovod()
     except ImportError as error:
-        raise _cannot_join(launch, f"Horovod does not load: {_first_line(error)}") from error
-    except _load_errors() as error:
-        raise _cannot_join(
-            launch, f"Horovod was built for another TensorFlow: {_first_line(error)}"
-        ) from error
+        raise _cannot_join(launch, str(error)) from error
     _check_controller(launch, hvd)
     hvd.init()
     if hvd.size() != launch.size:
@@ -190,10 +185,21 @@ def horovod_lacks() -> str | None:
     return "Horovod was built without its TensorFlow extension"
 
 
-def _load_errors() -> tuple[type[Exception], ...]:
-    import tensorflow as tf
+def load_horovod() -> Any:
+    """Import horovod.tensorflow, and TensorFlow before it.
 
-    return (tf.errors.NotFoundError, AttributeError)
+    Raises:
+        ImportError: one of them does not load; the message is a single line.
+
+    """
+    tf = import_tensorflow()
+    try:
+        import horovod.tensorflow as hvd
+    except (ImportError, tf.errors.NotFoundError, AttributeError) as error:
+        # NotFoundError: symbols are missing, so it was compiled against another TensorFlow.
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ImportError(f"Horovod does not load with this TensorFlow: {lines[0]}") from error
+    return hvd
 
 
 def _check_controller(launch: Launch, hvd: Any) -> None:
@@ -213,7 +219,3 @@ def _cannot_join(launch: Launch, missing: str) -> NodeError:
         f"{launch.size} ranks were started by {launch.launcher}, but they cannot be joined: "
         f"{missing}; mend it with `{HOROVOD_REMEDY}`, or train on one rank without a launcher"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,127 @@
+"""The `gan3d` command. Each subcommand is a module of this package with a `command` in it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from gan3d import __version__
+from gan3d.cli.console import print_error
+from gan3d.errors import Gan3dError
+
+COMMANDS = {
+    "quickstart": "Train, generate, validate on the bundled Geant4 sample.",
+    "train": "Train the networks of an experiment file.",
+    "generate": "Write showers from a trained run.",
+    "validate": "Judge showers against Monte Carlo and write a report.",
+    "data": "Look at shower files.",
+    "doctor": "Say what this node is, what is wrong and how to mend it.",
+}
+"""Subcommands and their one-line help; a module is imported only when its command runs."""
+
+EXAMPLE = """\b
+Examples:
+  gan3d quickstart
+  gan3d train configs/ecal25.yaml --set training.epochs=5
+  horovodrun -np 2 gan3d train configs/ecal25.yaml
+"""
+
+
+class LazyGroup(click.Group):
+    """Subcommands that are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a session's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of that name and take its `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"gan3d.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command to one that does not exist."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(COMMANDS)}"
+            ctx.fail(f"no such command '{args[0]}'; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, epilog=EXAMPLE)
+@click.version_option(__version__, prog_name="gan3d", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks; also accepted after the command.")
+def group(debug: bool) -> None:
+    """Train the 3D calorimeter GAN, generate showers, and judge them by physics."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 done, 1 failed, 2 wrong call, 130 Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        code = _run([argument for argument in given if argument != "--debug"], debug=debug)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough. Python flushes once more on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _run(arguments: list[str], *, debug: bool) -> int:
+    try:
+        code = group.main(arguments, prog_name="gan3d", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "gan3d"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        print_error(f"{message} (see `{command} --help`)")
+        return error.exit_code
+    except click.ClickException as error:
+        print_error(error.format_message())
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("gan3d: interrupted", err=True)
+        return 130
+    except Gan3dError as error:
+        _show_traceback(debug)
+        print_error(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _show_traceback(debug)
+        where = f"{error.filename}: " if error.filename else ""
+        print_error(f"{where}{error.strerror or error}")
+        return 1
+    except Exception as error:  # noqa: BLE001 - the boundary: a user gets a line, not a traceback
+        _show_traceback(debug)
+        first = (str(error).splitlines() or [""])[0]
+        advice = "" if debug else " (run with --debug for the traceback)"
+        print_error(f"unexpected {type(error).__name__}: {first}{advice}")
+        return 1
+
+
+def _show_traceback(debug: bool) -> None:
+    if debug:
+        traceback.print_exc()

@@ -1,0 +1,189 @@
+"""What this node is, what is installed, what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gan3d.runtime.cores import memory_bytes, usable_cores
+from gan3d.runtime.distributed import HOROVOD_REMEDY, horovod_lacks
+from gan3d.runtime.environment import cpu_flags, cpu_model, installed_version, source_state
+from gan3d.runtime.launch import read_launch
+from gan3d.runtime.quiet import has_gpu
+
+# ecal25 at batch 8 and TensorFlow itself take about 2 GiB; twice that leaves room for data.
+_MEMORY_GIB = 4.0
+
+_ENOUGH_SECONDS = 300
+"""Loading TensorFlow from a busy network file system takes minutes at worst."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    status: Literal["ok", "warning", "problem"]
+    """`problem` prevents training; with a `warning` it goes on without something."""
+    detail: str
+    remedy: str | None = None
+    """The command, or a sentence, that mends it."""
+
+
+def diagnose() -> list[Finding]:
+    """Look at the machine and the installation, TensorFlow and Horovod in another process."""
+    lacks = horovod_lacks()
+    tensorflow, horovod, failure = _probe()
+    return [
+        _package(),
+        _cpu(),
+        _cores(),
+        _memory(),
+        _tensorflow(tensorflow, failure),
+        _gpu(tensorflow),
+        _horovod(lacks, tensorflow, horovod, failure),
+        _horovodrun(),
+        _library("h5py", "problem", "shower files cannot be read"),
+        _library("matplotlib", "warning", "`gan3d validate` cannot draw"),
+    ]
+
+
+def _package() -> Finding:
+    source = source_state()
+    commit = f", commit {source['commit'][:10]}" if source else ""
+    changed = " with local changes" if source and source["changed"] else ""
+    python = ".".join(map(str, sys.version_info[:3]))
+    return Finding("gan3d", "ok", f"{installed_version('gan3d')}{commit}{changed}; Python {python}")
+
+
+def _cpu() -> Finding:
+    flags = cpu_flags()
+    if flags and "avx" not in flags:
+        return Finding(
+            "processor",
+            "problem",
+            f"{cpu_model()}: no AVX, which TensorFlow's packages need",
+            "Use another node, or a TensorFlow built for this processor.",
+        )
+    # What oneDNN chooses its kernels by.
+    known = [
+        name for name in ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile") if name in flags
+    ]
+    return Finding("processor", "ok", f"{cpu_model()} ({' '.join(known) or 'flags unknown'})")
+
+
+def _cores() -> Finding:
+    launch = read_launch()
+    cores = usable_cores(launch.local_size)
+    ranks = f"; rank {launch.rank} of {launch.size} by {launch.launcher}" if launch.launcher else ""
+    return Finding(
+        "cores", "ok", f"{cores.physical} ({cores.logical} hardware threads) for this rank{ranks}"
+    )
+
+
+def _memory() -> Finding:
+    gib = memory_bytes() / 2**30
+    if gib < _MEMORY_GIB:
+        return Finding(
+            "memory",
+            "warning",
+            f"{gib:.1f} GiB; a rank of ecal25 wants {_MEMORY_GIB:g}",
+            "Ask for more memory, or lower training.batch_size.",
+        )
+    return Finding("memory", "ok", f"{gib:.1f} GiB")
+
+
+def _tensorflow(found: dict[str, Any] | None, failure: str) -> Finding:
+    if found is None:
+        return Finding("TensorFlow", "problem", failure, "uv sync --reinstall-package tensorflow")
+    onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") not in ("0", "false")
+    kernels = "oneDNN on" if onednn else "oneDNN off (TF_ENABLE_ONEDNN_OPTS)"
+    return Finding(
+        "TensorFlow", "ok", f"{found['version']}, Keras {installed_version('keras')}, {kernels}"
+    )
+
+
+def _gpu(found: dict[str, Any] | None) -> Finding:
+    gpus = found["gpus"] if found else []
+    if gpus:
+        return Finding("GPU", "ok", f"{len(gpus)} seen by TensorFlow")
+    if has_gpu():
+        return Finding(
+            "GPU",
+            "warning",
+            "there is one, but TensorFlow does not see it: its CUDA libraries are missing",
+            "uv pip install 'tensorflow[and-cuda]==2.18.1'",
+        )
+    return Finding("GPU", "ok", "none; training runs on the processor")
+
+
+def _horovod(
+    lacks: str | None,
+    tensorflow: dict[str, Any] | None,
+    found: dict[str, Any] | None,
+    failure: str,
+) -> Finding:
+    missing = lacks
+    if missing is None and found is None:
+        missing = failure if tensorflow else "not looked at, as TensorFlow does not load"
+    if missing is not None:
+        # Without a launcher one process trains alone; with one, nothing can be trained.
+        launched = read_launch().size > 1
+        return Finding(
+            "Horovod",
+            "problem" if launched else "warning",
+            f"{missing}; only single-process training works",
+            HOROVOD_REMEDY,
+        )
+    assert found is not None
+    controllers = " and ".join(found["controllers"])
+    nccl = ", NCCL" if found["nccl"] else ""
+    return Finding(
+        "Horovod", "ok", f"{installed_version('horovod')} for TensorFlow, {controllers}{nccl}"
+    )
+
+
+def _horovodrun() -> Finding:
+    beside = Path(sys.executable).with_name("horovodrun")
+    found = shutil.which("horovodrun")
+    if found:
+        return Finding("horovodrun", "ok", "on PATH")
+    if beside.exists():
+        # `uv run` and an activated environment both put it on PATH.
+        return Finding(
+            "horovodrun", "ok", "installed; start it as `uv run horovodrun`, it is not on PATH"
+        )
+    return Finding(
+        "horovodrun", "warning", "not installed; mpirun and srun still start ranks", HOROVOD_REMEDY
+    )
+
+
+def _library(name: str, status: Literal["warning", "problem"], loss: str) -> Finding:
+    version = installed_version(name)
+    if version is None:
+        return Finding(name, status, f"not installed: {loss}", "uv sync")
+    return Finding(name, "ok", version)
+
+
+def _probe() -> tuple[dict[str, Any] | None, dict[str, Any] | None, str]:
+    """What TensorFlow and Horovod say of themselves, and why one of them says nothing."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "gan3d.runtime.probe"],
+            capture_output=True, text=True, timeout=_ENOUGH_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return None, None, f"loading took more than {_ENOUGH_SECONDS} s"
+    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    tensorflow, horovod, *_ = [*said, None, None]
+    if done.returncode < 0:
+        return tensorflow, horovod, f"loading crashes ({signal.Signals(-done.returncode).name})"
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return tensorflow, horovod, f"does not load: {last}"
