@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ class CheckpointChoice(click.ParamType):
             return text
         if text.isdecimal():
             return int(text)
-        self.fail(f"'{text}' is neither last, best nor the number of a step", param, ctx)
+        return self.fail(f"'{text}' is neither last, best nor the number of a step", param, ctx)
 
 
 @click.command(name="generate", epilog=EXAMPLE)
@@ -91,13 +92,7 @@ def command(
     trained = load_run(run, checkpoint)
     energy_n = trained.draw_energies(count, energy, seed)
     with ProgressDisplay(make_console()) as display:
-        seconds = write_generated(
-            trained, energy_n, output, display, seed=seed, batch_size=batch_size
-        )
-        display.say(
-            f"{output}: {count} showers by {trained.identity}, seed {seed}, "
-            f"{1000 * seconds / count:.2f} ms per shower"
-        )
+        write_generated(trained, energy_n, output, display, seed=seed, batch_size=batch_size)
 
 
 def write_generated(
@@ -108,10 +103,8 @@ def write_generated(
     *,
     seed: int,
     batch_size: int = 128,
-) -> float:
-    """Write a shower for each incident energy (GeV) to `output`; returns the seconds it took."""
-    import time
-
+) -> None:
+    """Write a shower for each incident energy (GeV) to `output`, and say how long it took."""
     from gan3d.data import write_showers
 
     display.begin("generating", len(energy_n), "showers")
@@ -123,4 +116,8 @@ def write_generated(
             yield block
 
     write_showers(output, blocks(), attributes=trained.attributes(seed))
-    return time.monotonic() - began
+    milliseconds = 1000 * (time.monotonic() - began) / len(energy_n)
+    display.say(
+        f"{output}: {len(energy_n)} showers by {trained.identity}, seed {seed}, "
+        f"{milliseconds:.1f} ms each with the writing"
+    )

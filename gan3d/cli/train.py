@@ -91,7 +91,7 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
 
 
 def _examiner(experiment: Experiment) -> Examine:
-    """The comparison made after every epoch: validation's metrics, without their noise."""
+    """The comparison made after every epoch: validation's metrics."""
     from gan3d.validation import compare_showers
 
     def examine(generated: Showers, reference: Showers) -> Mapping[str, float]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gan3d.errors import DataError
 
-__all__ = ["SampleFiles", "sample_files"]
+__all__ = ["SampleFiles", "quickstart_experiment", "sample_files"]
 
 
 class SampleFiles(NamedTuple):
@@ -31,3 +31,8 @@ def sample_files() -> SampleFiles:
         if not path.is_file():
             raise DataError(f"{path}: the bundled sample is missing; install gan3d again")
     return sample
+
+
+def quickstart_experiment() -> Path:
+    """Return the experiment file that `gan3d quickstart` runs; it trains on the bundled sample."""
+    return Path(str(files("gan3d.samples"))) / "quickstart.yaml"

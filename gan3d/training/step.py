@@ -78,7 +78,6 @@ class AdversarialStep:
             streams=_FLIP_STREAMS + 2 * (1 + training.generator_updates),
         )
         self._compiled = tf.function(self._step, reduce_retracing=True)
-        self._is_new = True
 
     def __call__(
         self,
@@ -102,12 +101,7 @@ class AdversarialStep:
             tf.constant(learning_rate, tf.float32),
             tf.constant(average_decay, tf.float32),
         )
-        if self._is_new:
-            self._is_new = False
-            with _without_remapper():
-                losses = self._compiled(*arguments)
-        else:
-            losses = self._compiled(*arguments)
+        losses = self._compiled(*arguments)
         return dict(zip(self.loss_names, losses.numpy().tolist(), strict=True))
 
     def _step(
@@ -208,7 +202,7 @@ class AdversarialStep:
 
 
 @contextmanager
-def _without_remapper() -> Iterator[None]:
+def without_remapper() -> Iterator[None]:
     """Switch off a graph optimisation that gives up on this step, and says so at error level.
 
     TensorFlow 2.18's remapper would fuse a convolution with its LeakyReLU, whose gradient needs

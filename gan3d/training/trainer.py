@@ -41,7 +41,7 @@ from gan3d.training.records import (
 )
 from gan3d.training.response import Response, fit_response
 from gan3d.training.schedule import LearningRateSchedule
-from gan3d.training.step import AdversarialStep
+from gan3d.training.step import AdversarialStep, without_remapper
 
 if TYPE_CHECKING:
     from gan3d.runtime import Communicator
@@ -181,7 +181,7 @@ class Trainer:
             steps_per_epoch=self.loader.steps_per_epoch,
             ranks=self.communicator.size,
         )
-        with _interruptible() as interrupted:
+        with without_remapper(), _interruptible() as interrupted:
             while self.position.epoch < training.epochs:
                 record = self._epoch(listener, interrupted)
                 if self.communicator.rank == 0:
