@@ -64,13 +64,13 @@ def interpolate(table: Any, row: Any, position: Any, columns: int) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="gan3d")
-class LayerEnergies(StatisticsLayer):
-    """Normal scores of the layer energies and of their sum -> layer energies in GeV.
+class ShowerVariables(StatisticsLayer):
+    """Noise -> scores (B, V), layer energies (B, layer) in GeV, displacement (B, 2) in cells.
 
-    [noise (B, V), shift (B, V), energy (B, 1)] -> (B, layer), V = layers + 1. The noise is
+    [noise (B, V), shift (B, V), energy (B, 1), energy terms (B, T)], V = layers + 3. The noise is
     independent standard normal; a Gaussian copula (Sklar 1959) correlates it, the learned shift is
-    added, and quantile functions turn scores into energies. The total has a score of its own,
-    because the layers' fluctuations nearly cancel in it.
+    added, and quantile functions turn scores into variables. The total energy has a score of its
+    own, because the layers' fluctuations nearly cancel in it.
     """
 
     def __init__(self, layers: int, **kwargs: Any) -> None:
@@ -79,39 +79,138 @@ class LayerEnergies(StatisticsLayer):
 
     def build(self, input_shape: Any) -> None:
         """Make the statistics: a 2 % sampling fraction, equal layers, 10 % Gaussian spread."""
-        v, t = self.layers + 1, statistics.ENERGY_TERMS
-        mean_vt = np.zeros((v, t))
-        mean_vt[:, 0] = np.log([2.0 / self.layers] * self.layers + [2.0])
-        spread_vt = np.zeros((v, t))
+        z, t = self.layers, statistics.ENERGY_TERMS
+        mean_et = np.zeros((z + 1, t))
+        mean_et[:, 0] = np.log([2.0 / z] * z + [2.0])
+        spread_vt = np.zeros((z + 3, t))
         spread_vt[:, 0] = np.log(0.1)
-        self.log_mean_vt = self.statistic("log_mean", mean_vt)
+        self.log_mean_et = self.statistic("log_mean", mean_et)
         self.log_spread_vt = self.statistic("log_spread", spread_vt)
-        knots = statistics.SCORE_KNOTS
-        self.quantiles_vq = self.statistic("quantiles", np.tile(knots, (v, 1)))
-        self.copula_vv = self.statistic("copula", np.eye(v))
+        self.quantiles_vq = self.statistic("quantiles", np.tile(statistics.SCORE_KNOTS, (z + 3, 1)))
+        self.copula_vv = self.statistic("copula", np.eye(z + 3))
 
     def adapt(self, found: ShowerStatistics) -> None:
         """Take over the statistics of training showers."""
-        self.log_mean_vt.assign(found.log_mean_vt)
+        self.log_mean_et.assign(found.log_mean_et)
         self.log_spread_vt.assign(found.log_spread_vt)
         self.quantiles_vq.assign(found.quantiles_vq)
         self.copula_vv.assign(found.copula_vv)
 
-    def call(self, inputs: Any) -> Any:
-        """Map scores to energies."""
+    def call(self, inputs: Any) -> tuple[Any, Any, Any]:
+        """Correlate and shift the noise, and map it to layer energies and displacement."""
         noise_bv, shift_bv, energy_b1, terms_bt = inputs
         scores_bv = ops.matmul(noise_bv, ops.transpose(self.copula_vv)) + shift_bv
         knots = statistics.SCORE_KNOTS
         position_bv = (scores_bv - knots[0]) / (knots[1] - knots[0])
-        row_bv = ops.broadcast_to(ops.arange(self.layers + 1, dtype="int32"), ops.shape(scores_bv))
+        row_bv = ops.broadcast_to(ops.arange(self.layers + 3, dtype="int32"), ops.shape(scores_bv))
         table = ops.reshape(self.quantiles_vq, (-1,))
         residual_bv = interpolate(table, row_bv, position_bv, len(knots))
-        mean_bv = energy_b1 * ops.exp(ops.matmul(terms_bt, ops.transpose(self.log_mean_vt)))
-        spread_bv = ops.exp(ops.matmul(terms_bt, ops.transpose(self.log_spread_vt)))
-        energies_bv = mean_bv * ops.relu(1.0 + spread_bv * residual_bv)
-        layers_bz = energies_bv[:, :-1]
+        deviation_bv = residual_bv * ops.exp(
+            ops.matmul(terms_bt, ops.transpose(self.log_spread_vt))
+        )
+        mean_be = energy_b1 * ops.exp(ops.matmul(terms_bt, ops.transpose(self.log_mean_et)))
+        energies_be = mean_be * ops.relu(1.0 + deviation_bv[:, :-2])
+        layers_bz = energies_be[:, :-1]
         sum_b1 = ops.sum(layers_bz, axis=-1, keepdims=True)
-        return layers_bz * energies_bv[:, -1:] / (sum_b1 + TINY)
+        layers_bz = layers_bz * energies_be[:, -1:] / (sum_b1 + TINY)
+        return scores_bv, layers_bz, deviation_bv[:, -2:]
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "layers": self.layers}
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, Any, Any]:
+        """-> (B, V), (B, layer), (B, 2)."""
+        batch = input_shape[0][0]
+        return (batch, self.layers + 3), (batch, self.layers), (batch, 2)
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class ExpectedCells(StatisticsLayer):
+    """Shower variables -> ln of expected cell energies (B, x, y, layer, 1).
+
+    [layers (B, layer) in GeV, displacement (B, 2) in cells, energy (B, 1)].
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.image_shape = tuple(image_shape)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the statistics: equal shares that depend on nothing."""
+        x, y, z = self.image_shape
+        self.log_share_xyz = self.statistic("log_share", np.full((x, y, z), -np.log(x * y)))
+        self.slope_sxyz = self.statistic("slope", np.zeros((statistics.SHARE_TERMS, x, y, z)))
+        self.displacement_dc = self.statistic(
+            "displacement", np.zeros((statistics.DISPLACEMENT_TERMS, x * y * z))
+        )
+        self.mean_zs = self.statistic("mean", np.zeros((z, statistics.SHARE_TERMS)))
+
+    def adapt(self, found: ShowerStatistics) -> None:
+        """Take over the statistics of training showers."""
+        layer_z = np.arange(self.image_shape[2])
+        self.log_share_xyz.assign(np.log(found.share_xyz))
+        slope_xyzs = found.share_slope_zks[layer_z, found.share_class_xyz]
+        self.slope_sxyz.assign(np.moveaxis(slope_xyzs, -1, 0))
+        terms = statistics.DISPLACEMENT_TERMS
+        self.displacement_dc.assign(np.moveaxis(found.displacement_xyzd, -1, 0).reshape(terms, -1))
+        self.mean_zs.assign(found.share_mean_zs)
+
+    def call(self, inputs: Any) -> Any:
+        """Divide the layers' energies among their cells."""
+        layers_bz, displacement_b2, energy_b1 = inputs
+        total_b1 = ops.sum(layers_bz, axis=-1, keepdims=True) + TINY
+        floor = statistics.DEVELOPMENT_FLOOR
+        fraction_bz = (ops.cumsum(layers_bz, axis=-1) - 0.5 * layers_bz) / total_b1
+        fraction_bz = ops.clip(fraction_bz, floor, 1.0 - floor)
+        development_bz = ops.log(fraction_bz / (1.0 - fraction_bz)) - self.mean_zs[:, 0]
+        energy_bz = ops.log(energy_b1) - self.mean_zs[:, 1]
+        x_b1, y_b1 = displacement_b2[:, :1], displacement_b2[:, 1:]
+        terms_bd = ops.concatenate([x_b1, y_b1, x_b1**2, x_b1 * y_b1, y_b1**2], axis=-1)
+        shift = ops.reshape(ops.matmul(terms_bd, self.displacement_dc), (-1, *self.image_shape))
+        log_share = self.log_share_xyz + shift
+        log_share = log_share + self.slope_sxyz[0] * development_bz[:, None, None, :]
+        log_share = log_share + self.slope_sxyz[1] * energy_bz[:, None, None, :]
+        log_sum = ops.logsumexp(log_share, axis=(1, 2), keepdims=True)
+        log_layers = ops.log(layers_bz + TINY)[:, None, None, :]
+        return ops.expand_dims(log_share - log_sum + log_layers, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "image_shape": self.image_shape}
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """-> (B, x, y, layer, 1)."""
+        return (input_shape[0][0], *self.image_shape, 1)
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class HitShift(StatisticsLayer):
+    """[scores (B, V), energy terms (B, T), noise (B, 1)] -> shift of the hits' logit (B, layer)."""
+
+    def __init__(self, layers: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.layers = layers
+
+    def build(self, input_shape: Any) -> None:
+        """Make the statistics: no shift."""
+        self.terms_zh = self.statistic("terms", np.zeros((self.layers, statistics.HIT_TERMS)))
+        self.spread_zt = self.statistic("spread", np.zeros((self.layers, statistics.ENERGY_TERMS)))
+
+    def adapt(self, found: ShowerStatistics) -> None:
+        """Take over the statistics of training showers."""
+        self.terms_zh.assign(found.hit_terms_zh)
+        self.spread_zt.assign(found.hit_spread_zt)
+
+    def call(self, inputs: Any) -> Any:
+        """Predict the shift and let it fluctuate."""
+        scores_bv, terms_bt, noise_b1 = inputs
+        t = statistics.ENERGY_TERMS
+        energy_bz = ops.matmul(terms_bt, ops.transpose(self.terms_zh[:, :t]))
+        own_bz = scores_bv[:, : self.layers] * self.terms_zh[:, t]
+        total_bz = scores_bv[:, self.layers : self.layers + 1] * self.terms_zh[:, t + 1]
+        spread_bz = ops.relu(ops.matmul(terms_bt, ops.transpose(self.spread_zt)))
+        return energy_bz + own_bz + total_bz + noise_b1 * spread_bz
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -123,59 +222,16 @@ class LayerEnergies(StatisticsLayer):
 
 
 @keras.saving.register_keras_serializable(package="gan3d")
-class ExpectedCells(StatisticsLayer):
-    """Layer energies (B, layer) in GeV -> ln of expected cell energies (B, x, y, layer, 1)."""
-
-    def __init__(self, image_shape: tuple[int, int, int], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.image_shape = tuple(image_shape)
-
-    def build(self, input_shape: Any) -> None:
-        """Make the statistics: equal shares that do not depend on the development."""
-        x, y, z = self.image_shape
-        self.log_share_xyz = self.statistic("log_share", np.full((x, y, z), -np.log(x * y)))
-        self.slope_xyz = self.statistic("slope", np.zeros((x, y, z)))
-        self.development_z = self.statistic("development", np.zeros(z))
-
-    def adapt(self, found: ShowerStatistics) -> None:
-        """Take over the statistics of training showers."""
-        layer_z = np.arange(self.image_shape[2])
-        self.log_share_xyz.assign(np.log(found.share_xyz))
-        self.slope_xyz.assign(found.share_slope_zk[layer_z, found.share_class_xyz])
-        self.development_z.assign(found.development_z)
-
-    def call(self, layers_bz: Any) -> Any:
-        """Divide the layers' energies among their cells."""
-        total_b1 = ops.sum(layers_bz, axis=-1, keepdims=True) + TINY
-        floor = statistics.DEVELOPMENT_FLOOR
-        fraction_bz = (ops.cumsum(layers_bz, axis=-1) - 0.5 * layers_bz) / total_b1
-        fraction_bz = ops.clip(fraction_bz, floor, 1.0 - floor)
-        change_bz = ops.log(fraction_bz / (1.0 - fraction_bz)) - self.development_z
-        log_share = self.log_share_xyz + self.slope_xyz * change_bz[:, None, None, :]
-        log_sum = ops.logsumexp(log_share, axis=(1, 2), keepdims=True)
-        log_layers = ops.log(layers_bz + TINY)[:, None, None, :]
-        return ops.expand_dims(log_share - log_sum + log_layers, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        return {**super().get_config(), "image_shape": self.image_shape}
-
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        """-> (B, x, y, layer, 1)."""
-        return (input_shape[0], *self.image_shape, 1)
-
-
-@keras.saving.register_keras_serializable(package="gan3d")
 class CellEnergies(StatisticsLayer):
     """Scores and expected energies of cells -> cell energies (B, x, y, layer, 1) in GeV.
 
-    [scores, log_expected (both B, x, y, layer, 1), layers (B, layer)]. A cell of score a is hit if
+    [scores, log_expected (both B, x, y, layer, 1), layers, hit_shift (both B, layer)]. A cell of score a is hit if
     the standard normal probability of exceeding a is below its probability of a hit; then the
     quantile function of hit energies gives its energy. At last the cells of a layer are scaled to
     the layer's energy.
     """
 
-    MAX_SCALE = 4.0
+    MIN_CHANGE, MAX_CHANGE = -0.8, 4.0
 
     def __init__(self, image_shape: tuple[int, int, int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -191,6 +247,7 @@ class CellEnergies(StatisticsLayer):
         exponential_l = np.log(-np.log1p(-1.0 / (1.0 + np.exp(-logit))))
         self.expected_range = self.statistic("expected_range", expected_e[[0, -1]])
         self.cell_class_xyz = self.statistic("cell_class", np.zeros(self.image_shape))
+        self.log_hit_energy = self.statistic("log_hit_energy", np.log(4e-4))
         self.logit_hit_ke = self.statistic(
             "logit_hit", np.tile(np.log(probability_e / (1 - probability_e)), (k, 1))
         )
@@ -202,12 +259,13 @@ class CellEnergies(StatisticsLayer):
         """Take over the statistics of training showers."""
         self.expected_range.assign(found.log_expected_range)
         self.cell_class_xyz.assign(found.share_class_xyz)
+        self.log_hit_energy.assign(found.log_hit_energy)
         self.logit_hit_ke.assign(found.logit_hit_ke)
         self.log_energy_kel.assign(found.log_energy_kel)
 
     def call(self, inputs: Any) -> Any:
         """Draw the cells."""
-        scores, log_expected, layers_bz = inputs
+        scores, log_expected, layers_bz, hit_shift_bz = inputs
         knots, logits = statistics.EXPECTED_KNOTS, statistics.LOGIT_KNOTS
         low, high = self.expected_range[0], self.expected_range[1]
         position = (log_expected - low) * ((knots - 1) / (high - low))
@@ -216,8 +274,11 @@ class CellEnergies(StatisticsLayer):
         weight = position - left
         row = ops.cast(self.cell_class_xyz[..., None] * knots + left, "int32")
         logit_table = ops.reshape(self.logit_hit_ke, (-1,))
-        logit_low = ops.take(logit_table, row)
-        hit = ops.sigmoid(logit_low + weight * (ops.take(logit_table, row + 1) - logit_low))
+        logit = ops.take(logit_table, row)
+        logit = logit + weight * (ops.take(logit_table, row + 1) - logit)
+        hit = ops.sigmoid(logit + hit_shift_bz[:, None, None, :, None])
+        # Fewer hits are more energetic ones: the expected energy of the cell stays.
+        compensation = ops.sigmoid(logit) / hit
         exceeding = ops.maximum(0.5 - 0.5 * ops.erf(scores * 0.70710678), 1e-7)
         rank = ops.maximum(hit - exceeding, 0.0)
         logit = ops.log((rank + 1e-9) / exceeding)
@@ -226,10 +287,13 @@ class CellEnergies(StatisticsLayer):
         below = interpolate(table, row, at, len(logits))
         above = interpolate(table, row + 1, at, len(logits))
         drawn = ops.exp(below + weight * (above - below))
-        energies = ops.where(rank > 0.0, drawn, 0.0)
-        drawn_bz = ops.sum(energies, axis=(1, 2, 4))
-        scale_bz = ops.clip(layers_bz / (drawn_bz + TINY), 1.0 / self.MAX_SCALE, self.MAX_SCALE)
-        return energies * scale_bz[:, None, None, :, None]
+        energies = ops.where(rank > 0.0, drawn * compensation, 0.0)
+        # Large deposits absorb the difference: small ones are minimum-ionising and keep their peak.
+        large = energies * energies / (energies + ops.exp(self.log_hit_energy))
+        missing_bz = layers_bz - ops.sum(energies, axis=(1, 2, 4))
+        change_bz = missing_bz / (ops.sum(large, axis=(1, 2, 4)) + TINY)
+        change_bz = ops.clip(change_bz, self.MIN_CHANGE, self.MAX_CHANGE)
+        return energies + large * change_bz[:, None, None, :, None]
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

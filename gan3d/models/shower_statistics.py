@@ -2,19 +2,21 @@
 
 Three nested descriptions, coarse to fine, each conditioned on the one before:
 
-1. the shower's total energy and its layer energies given the incident energy: mean and spread as
-   log-polynomials in ln(Ep), the shape of the distribution as a quantile function, the correlations
-   as a Gaussian copula;
-2. the share that each cell has of its layer's energy, given how far the shower has developed;
+1. the shower's layer energies, their total and its displacement (barycentre) given the incident
+   energy: mean and spread as log-polynomials in ln(Ep), the shape of the distributions as quantile
+   functions, the correlations as a Gaussian copula;
+2. the share that each cell has of its layer's energy, given how far the shower has developed and
+   how far it is displaced;
 3. the spectrum of a cell's energy given its expected energy, as probability of a hit and quantile
-   function of the hits.
+   function of the hits, with a correction per layer for how the number of hits depends on the
+   incident energy and on the layer's own fluctuation.
 
 NumPy only. Images are (N, x, y, layer) in GeV, incident energies are Ep over the energy scale.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -22,6 +24,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+DISPLACEMENT_TERMS = 5
+"""First and second powers of a displacement in two dimensions."""
 ENERGY_TERMS = 3
 """Terms of the polynomials in ln(Ep): mean and spread bend over a decade of energy."""
 SCORE_KNOTS = np.linspace(-3.0, 3.0, 25)
@@ -30,6 +34,14 @@ LOGIT_KNOTS = np.linspace(-6.0, 8.0, 29)
 """Logits of the probability at which quantile functions of hit energies are tabulated."""
 EXPECTED_KNOTS = 24
 """Expected cell energies, evenly spaced in the logarithm, at which spectra are tabulated."""
+HIT_TERMS = 5
+"""1, ln(Ep), its square, and the scores of the layer's and of the total energy."""
+HIT_SHOWERS = 500
+"""Showers from which the numbers of hits are calibrated."""
+LAYER_GROUPS = 5
+"""Groups of layers in which the effect of a displacement is fitted."""
+SHARE_TERMS = 2
+"""The shower's development and ln(Ep)."""
 SHARE_CLASSES = 8
 """Classes of cells from core to halo; cells of one class share the shape of their spectra."""
 MAX_SHOWERS = 4000
@@ -41,12 +53,17 @@ _CHUNK = 100
 
 @dataclass(frozen=True)
 class ShowerStatistics:
-    """What `fit_shower_statistics` finds; V = layers + 1 variables, the last being the total."""
+    """What `fit_shower_statistics` finds.
 
-    log_mean_vt: Array
-    """Polynomial coefficients of ln(mean energy / Ep) in ln(Ep), lowest degree first."""
+    The V = layers + 3 variables of a shower are its layer energies, their total, and its
+    displacement along x and y.
+    """
+
+    log_mean_et: Array
+    """Polynomial coefficients of ln(mean energy / Ep) in ln(Ep), lowest degree first; for the
+    layers and their total."""
     log_spread_vt: Array
-    """The same for ln(relative standard deviation)."""
+    """The same for ln(standard deviation): relative for energies, in cells for the displacement."""
     quantiles_vq: Array
     """Standardised residuals at `SCORE_KNOTS`."""
     copula_vv: Array
@@ -55,21 +72,60 @@ class ShowerStatistics:
     """Mean share of a cell in the energy of its layer; sums to 1 over (x, y)."""
     share_class_xyz: NDArray[np.int32]
     """Class of each cell, 0 (halo) to SHARE_CLASSES - 1 (core)."""
-    share_slope_zk: Array
-    """d ln(share) / d(development) of each layer and class."""
-    development_z: Array
-    """Mean of `shower_development`, energy-weighted."""
+    share_slope_zks: Array
+    """d ln(share) / d(`share_terms`) of each layer and class."""
+    displacement_xyzd: Array
+    """Coefficients of `displacement_terms` in ln(share)."""
+    share_mean_zs: Array
+    """Energy-weighted means of development and ln(Ep) in each layer."""
     log_expected_range: Array
     """Natural logarithms of the first and last knot of the expected cell energy (GeV)."""
+    log_hit_energy: float
+    """ln of the median energy of a hit (GeV)."""
     logit_hit_ke: Array
     """Logit of the probability of a hit per class and knot."""
     log_energy_kel: Array
     """ln(energy/GeV) of a hit per class, knot and `LOGIT_KNOTS`."""
+    hit_terms_zh: Array
+    """Coefficients of `hit_terms` in what is added to the logit of the probability of a hit."""
+    hit_spread_zt: Array
+    """Standard deviation of the shower-wide fluctuation added likewise, as polynomial in ln(Ep)."""
 
 
 def energy_terms(energy_n1: Array) -> Array:
     """Powers of ln(Ep), (N, ENERGY_TERMS)."""
     return np.power(np.log(energy_n1), np.arange(ENERGY_TERMS))
+
+
+def displacement_terms(displacement_n2: Array) -> Array:
+    """First and second powers of the displacement in cells, (N, DISPLACEMENT_TERMS)."""
+    x_n, y_n = displacement_n2.T
+    return np.stack([x_n, y_n, x_n**2, x_n * y_n, y_n**2], axis=1)
+
+
+def shower_displacement(images_nxyz: NDArray[np.float32]) -> Array:
+    """Barycentre in (x, y) minus its mean over all showers, in cells, (N, 2)."""
+    image_nxy = images_nxyz.sum(axis=3, dtype=np.float64)
+    total_n = np.maximum(image_nxy.sum(axis=(1, 2)), 1e-30)
+    x_n = image_nxy.sum(axis=2) @ np.arange(image_nxy.shape[1]) / total_n
+    y_n = image_nxy.sum(axis=1) @ np.arange(image_nxy.shape[2]) / total_n
+    barycentre_n2 = np.stack([x_n, y_n], axis=1)
+    displacement_n2: Array = barycentre_n2 - barycentre_n2.mean(axis=0)
+    return displacement_n2
+
+
+def log_polynomial_offset(terms_nt: Array, values_n: Array, expected_n: Array) -> Array:
+    """Fit values = expected * exp(terms @ coefficients) by Poisson regression; (T,)."""
+    coefficients_t = np.zeros(terms_nt.shape[1])
+    ridge_tt = np.eye(terms_nt.shape[1])
+    for _ in range(5):
+        fitted_n = expected_n * np.exp(np.clip(terms_nt @ coefficients_t, -4.0, 4.0))
+        gradient_t = terms_nt.T @ (values_n - fitted_n) - coefficients_t
+        hessian_tt = (terms_nt * fitted_n[:, None]).T @ terms_nt + ridge_tt
+        coefficients_t = coefficients_t + np.clip(
+            np.linalg.solve(hessian_tt, gradient_t), -0.5, 0.5
+        )
+    return coefficients_t
 
 
 def log_polynomial(terms_nt: Array, values_n: Array, iterations: int = 25) -> Array:
@@ -100,27 +156,44 @@ def fit_shower_statistics(images_nxyz: NDArray[np.float32], energy_n1: Array) ->
     energy_n1 = np.asarray(energy_n1, dtype=np.float64)
     layers_nz = images_nxyz.sum(axis=(1, 2), dtype=np.float64)
     total_n1 = layers_nz.sum(axis=1, keepdims=True)
-    variables_nv = np.concatenate([layers_nz, total_n1], axis=1) / energy_n1
-    log_mean_vt, log_spread_vt, residuals_nv = _means_and_spreads(variables_nv, energy_n1)
+    energies_ne = np.concatenate([layers_nz, total_n1], axis=1) / energy_n1
+    displacement_n2 = shower_displacement(images_nxyz)
+    log_mean_et, log_spread_vt, residuals_nv = _means_and_spreads(
+        energies_ne, displacement_n2, energy_n1
+    )
     development_nz = shower_development(layers_nz)
     share_xyz = _shares(images_nxyz)
     class_xyz = _share_classes(share_xyz)
-    slope_zk = _share_slopes(images_nxyz, layers_nz, development_nz, class_xyz)
-    development_z = (layers_nz * development_nz).sum(axis=0) / layers_nz.sum(axis=0)
-    partial = ShowerStatistics(
-        log_mean_vt=log_mean_vt,
+    raw_nzs = share_terms(development_nz, energy_n1, np.zeros(SHARE_TERMS))
+    mean_zs = np.einsum("nz,nzs->zs", layers_nz / layers_nz.sum(axis=0), raw_nzs)
+    terms_nzs = raw_nzs - mean_zs
+    found = ShowerStatistics(
+        log_mean_et=log_mean_et,
         log_spread_vt=log_spread_vt,
         quantiles_vq=_quantile_functions(residuals_nv),
         copula_vv=_copula(residuals_nv),
         share_xyz=share_xyz,
         share_class_xyz=class_xyz,
-        share_slope_zk=slope_zk,
-        development_z=development_z,
+        share_slope_zks=_share_slopes(images_nxyz, layers_nz, terms_nzs, class_xyz),
+        displacement_xyzd=np.zeros((*share_xyz.shape, DISPLACEMENT_TERMS)),
+        share_mean_zs=mean_zs,
         log_expected_range=np.log(np.array([1e-8, 0.2])),
+        log_hit_energy=float(np.log(np.median(images_nxyz[images_nxyz > 0.0]))),
         logit_hit_ke=np.zeros((SHARE_CLASSES, EXPECTED_KNOTS)),
         log_energy_kel=np.zeros((SHARE_CLASSES, EXPECTED_KNOTS, len(LOGIT_KNOTS))),
+        hit_terms_zh=np.zeros((layers_nz.shape[1], HIT_TERMS)),
+        hit_spread_zt=np.zeros((layers_nz.shape[1], ENERGY_TERMS)),
     )
-    return _with_spectra(partial, images_nxyz, layers_nz, development_nz)
+    found = _with_displacement(found, images_nxyz, layers_nz, terms_nzs, displacement_n2)
+    found = _with_spectra(found, images_nxyz, layers_nz, terms_nzs, displacement_n2)
+    some = np.linspace(0, len(images_nxyz) - 1, min(len(images_nxyz), HIT_SHOWERS)).astype(int)
+    return _with_hits(
+        found,
+        images_nxyz[some],
+        expected_cells(found, layers_nz[some], terms_nzs[some], displacement_n2[some]),
+        energy_terms(energy_n1[some]),
+        _normal_scores(residuals_nv)[some],
+    )
 
 
 def shower_development(layers_nz: Array) -> Array:
@@ -132,14 +205,17 @@ def shower_development(layers_nz: Array) -> Array:
     return development_nz
 
 
-def _means_and_spreads(variables_nv: Array, energy_n1: Array) -> tuple[Array, Array, Array]:
+def _means_and_spreads(
+    energies_ne: Array, displacement_n2: Array, energy_n1: Array
+) -> tuple[Array, Array, Array]:
     terms_nt = energy_terms(energy_n1)
-    log_mean_vt = np.stack([log_polynomial(terms_nt, column_n) for column_n in variables_nv.T])
-    relative_nv = variables_nv / np.exp(terms_nt @ log_mean_vt.T) - 1.0
+    log_mean_et = np.stack([log_polynomial(terms_nt, column_n) for column_n in energies_ne.T])
+    relative_ne = energies_ne / np.exp(terms_nt @ log_mean_et.T) - 1.0
+    deviation_nv = np.concatenate([relative_ne, displacement_n2], axis=1)
     log_spread_vt = 0.5 * np.stack(
-        [log_polynomial(terms_nt, column_n**2) for column_n in relative_nv.T]
+        [log_polynomial(terms_nt, column_n**2) for column_n in deviation_nv.T]
     )
-    return log_mean_vt, log_spread_vt, relative_nv / np.exp(terms_nt @ log_spread_vt.T)
+    return log_mean_et, log_spread_vt, deviation_nv / np.exp(terms_nt @ log_spread_vt.T)
 
 
 def _normal_cdf(scores: Array) -> Array:
@@ -150,10 +226,16 @@ def _quantile_functions(residuals_nv: Array) -> Array:
     return np.quantile(residuals_nv, _normal_cdf(SCORE_KNOTS), axis=0).T
 
 
-def _copula(residuals_nv: Array) -> Array:
+def _normal_scores(residuals_nv: Array) -> Array:
+    """Normal quantiles of the ranks within each column."""
     count = len(residuals_nv)
     normal_n = np.array([NormalDist().inv_cdf((i + 0.5) / count) for i in range(count)])
-    scores_nv = normal_n[np.argsort(np.argsort(residuals_nv, axis=0), axis=0)]
+    scores_nv: Array = normal_n[np.argsort(np.argsort(residuals_nv, axis=0), axis=0)]
+    return scores_nv
+
+
+def _copula(residuals_nv: Array) -> Array:
+    scores_nv = _normal_scores(residuals_nv)
     correlation_vv = np.corrcoef(scores_nv, rowvar=False) + 1e-4 * np.eye(scores_nv.shape[1])
     deviation_v = np.sqrt(np.diag(correlation_vv))
     return np.linalg.cholesky(correlation_vv / np.outer(deviation_v, deviation_v))
@@ -197,35 +279,120 @@ def _class_energies(images_nxyz: NDArray[np.float32], class_xyz: NDArray[np.int3
 def _share_slopes(
     images_nxyz: NDArray[np.float32],
     layers_nz: Array,
-    development_nz: Array,
+    terms_nzs: Array,
     class_xyz: NDArray[np.int32],
 ) -> Array:
-    """Energy-weighted regression of the classes' energies on the development, per layer."""
+    """Poisson regression of the classes' energies on the share terms, (layer, K, SHARE_TERMS)."""
     class_nzk = _class_energies(images_nxyz, class_xyz)
-    weight_nz = layers_nz / np.maximum(layers_nz.sum(axis=0), 1e-30)
-    centred_nz = development_nz - (weight_nz * development_nz).sum(axis=0)
-    variance_z = (weight_nz * centred_nz**2).sum(axis=0)
-    covariance_zk = np.einsum("nz,nzk->zk", centred_nz, class_nzk)
-    expected_zk = class_nzk.sum(axis=0) * np.maximum(variance_z, 1e-12)[:, None]
-    slope_zk = covariance_zk / np.maximum(expected_zk, 1e-30)
-    return np.clip(_smooth_layers(slope_zk.T, width=1.0).T, -2.0, 2.0)
+    share_zk = class_nzk.sum(axis=0) / np.maximum(layers_nz.sum(axis=0), 1e-30)[:, None]
+    unit = _mean_hit_energy(images_nxyz)
+    slope_zks = np.zeros((*share_zk.shape, terms_nzs.shape[2]))
+    for z, k in np.argwhere(share_zk > 0.0):
+        expected_n = layers_nz[:, z] * share_zk[z, k] / unit
+        terms_ns = np.insert(terms_nzs[:, z], 0, 1.0, axis=1)
+        slope_zks[z, k] = log_polynomial_offset(terms_ns, class_nzk[:, z, k] / unit, expected_n)[1:]
+    return np.clip(slope_zks, -2.0, 2.0)
 
 
-def expected_cells(statistics: ShowerStatistics, layers_nz: Array, development_nz: Array) -> Array:
-    """Expected energy of every cell (N, x, y, layer) in GeV given layer energies."""
-    change_nz = development_nz - statistics.development_z
-    slope_xyz = statistics.share_slope_zk[np.arange(layers_nz.shape[1]), statistics.share_class_xyz]
-    share_nxyz = statistics.share_xyz * np.exp(slope_xyz * change_nz[:, None, None, :])
+def _mean_hit_energy(images_nxyz: NDArray[np.float32]) -> float:
+    """Unit in which energies count like hits, GeV."""
+    return float(images_nxyz.sum(dtype=np.float64)) / max(1, np.count_nonzero(images_nxyz))
+
+
+def share_terms(development_nz: Array, energy_n1: Array, mean_zs: Array) -> Array:
+    """What the shares depend on: development and ln(Ep), relative to their means; (N, layer, S)."""
+    log_energy_nz = np.broadcast_to(np.log(energy_n1), development_nz.shape)
+    return np.stack([development_nz, log_energy_nz], axis=-1) - mean_zs
+
+
+def expected_cells(
+    statistics: ShowerStatistics, layers_nz: Array, terms_nzs: Array, displacement_n2: Array
+) -> Array:
+    """Expect (N, x, y, layer) in GeV given layer energies, share terms and displacement."""
+    slope_xyzs = statistics.share_slope_zks[
+        np.arange(layers_nz.shape[1]), statistics.share_class_xyz
+    ]
+    slope_nxyz = np.einsum("nzs,xyzs->nxyz", terms_nzs, slope_xyzs, optimize=True)
+    shift_nxyz = np.tensordot(
+        displacement_terms(displacement_n2), statistics.displacement_xyzd, axes=(1, 3)
+    )
+    share_nxyz = statistics.share_xyz * np.exp(slope_nxyz + shift_nxyz)
     share_nxyz /= share_nxyz.sum(axis=(1, 2), keepdims=True)
     expected_nxyz: Array = share_nxyz * layers_nz[:, None, None, :]
     return expected_nxyz
+
+
+def _with_displacement(
+    partial: ShowerStatistics,
+    images_nxyz: NDArray[np.float32],
+    layers_nz: Array,
+    terms_nzs: Array,
+    displacement_n2: Array,
+) -> ShowerStatistics:
+    """Poisson regression of the cells' energies, in groups of layers, on the displacement.
+
+    Energies are counted in units of the mean hit energy, so that the ridge penalty, which holds
+    rarely hit cells at no dependence, is in units of hits.
+    """
+    groups = np.array_split(np.arange(layers_nz.shape[1]), LAYER_GROUPS)
+    hit_energy = _mean_hit_energy(images_nxyz)
+    terms_nd = displacement_terms(displacement_n2)
+    energy_gnc, expected_gnc = [], []
+    for group in groups:
+        energy_gnc.append(images_nxyz[..., group].sum(axis=3).reshape(len(images_nxyz), -1))
+        expected_gnc.append(np.zeros_like(energy_gnc[-1], dtype=np.float64))
+    for start in range(0, len(images_nxyz), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        expected_nxyz = expected_cells(
+            partial, layers_nz[part], terms_nzs[part], displacement_n2[part]
+        )
+        for expected_nc, group in zip(expected_gnc, groups, strict=True):
+            expected_nc[part] = (
+                expected_nxyz[..., group].sum(axis=3).reshape(len(expected_nxyz), -1)
+            )
+    coefficients_gcd = np.stack(
+        [
+            _log_linear(terms_nd, energy_nc / hit_energy, expected_nc / hit_energy)
+            for energy_nc, expected_nc in zip(energy_gnc, expected_gnc, strict=True)
+        ]
+    )
+    x, y, z = partial.share_xyz.shape
+    centre_g = np.array([group.mean() for group in groups])
+    flat_zf = np.stack(
+        [
+            np.interp(np.arange(z), centre_g, column_g)
+            for column_g in coefficients_gcd.reshape(len(groups), -1).T
+        ],
+        axis=1,
+    )
+    displacement_xyzd = flat_zf.reshape(z, x, y, -1).transpose(1, 2, 0, 3)
+    return replace(partial, displacement_xyzd=displacement_xyzd)
+
+
+def _log_linear(terms_nd: Array, counts_nc: Array, expected_nc: Array) -> Array:
+    """Fit counts = expected * exp(terms @ coefficients) per column, (C, D)."""
+    terms = terms_nd.shape[1]
+    scale_d = terms_nd.std(axis=0)
+    unit_nd = (terms_nd - terms_nd.mean(axis=0)) / scale_d
+    products_nf = np.einsum("nd,nf->ndf", unit_nd, unit_nd).reshape(len(unit_nd), -1)
+    ridge = 5.0
+    coefficients_cd = np.zeros((counts_nc.shape[1], terms))
+    for _ in range(8):
+        fitted_nc = expected_nc * np.exp(np.clip(unit_nd @ coefficients_cd.T, -4.0, 4.0))
+        gradient_cd = (counts_nc - fitted_nc).T @ unit_nd - ridge * coefficients_cd
+        hessian_cdf = (fitted_nc.T @ products_nf).reshape(-1, terms, terms)
+        hessian_cdf += ridge * np.eye(terms)
+        step_cd = np.linalg.solve(hessian_cdf, gradient_cd[..., None])[..., 0]
+        coefficients_cd = coefficients_cd + np.clip(step_cd, -0.5, 0.5)
+    return coefficients_cd / scale_d
 
 
 def _with_spectra(
     partial: ShowerStatistics,
     images_nxyz: NDArray[np.float32],
     layers_nz: Array,
-    development_nz: Array,
+    terms_nzs: Array,
+    displacement_n2: Array,
 ) -> ShowerStatistics:
     low, high = partial.log_expected_range
     step = (high - low) / (EXPECTED_KNOTS - 1)
@@ -234,7 +401,9 @@ def _with_spectra(
     hits: list[Array] = []
     for start in range(0, len(images_nxyz), _CHUNK):
         part = slice(start, start + _CHUNK)
-        expected_nxyz = expected_cells(partial, layers_nz[part], development_nz[part])
+        expected_nxyz = expected_cells(
+            partial, layers_nz[part], terms_nzs[part], displacement_n2[part]
+        )
         knot_nxyz = np.rint((np.log(np.maximum(expected_nxyz, 1e-30)) - low) / step)
         knot_nxyz = np.clip(knot_nxyz, 0, EXPECTED_KNOTS - 1).astype(np.int64)
         bin_nxyz = partial.share_class_xyz * EXPECTED_KNOTS + knot_nxyz
@@ -243,13 +412,8 @@ def _with_spectra(
         bins.append(bin_nxyz[hit_nxyz])
         hits.append(np.log(images_nxyz[part][hit_nxyz].astype(np.float64)))
     probability_ke, log_energy_kel = _tabulate(cells, np.concatenate(bins), np.concatenate(hits))
-    return ShowerStatistics(
-        **{
-            **partial.__dict__,
-            "logit_hit_ke": np.log(probability_ke / (1.0 - probability_ke)),
-            "log_energy_kel": log_energy_kel,
-        }
-    )
+    logit_hit_ke = np.log(probability_ke / (1.0 - probability_ke))
+    return replace(partial, logit_hit_ke=logit_hit_ke, log_energy_kel=log_energy_kel)
 
 
 def _tabulate(cells: Array, bins: NDArray[np.int64], hits: Array) -> tuple[Array, Array]:
@@ -279,3 +443,70 @@ def _tabulate(cells: Array, bins: NDArray[np.int64], hits: Array) -> tuple[Array
                 probability_ke[k, e] = probability_ke[source, nearest] * fall
                 log_energy_kel[k, e] = log_energy_kel[source, nearest]
     return np.clip(probability_ke, 1e-9, 1.0 - 1e-6), log_energy_kel
+
+
+def hit_terms(terms_nt: Array, scores_nv: Array) -> Array:
+    """What the number of hits in a layer depends on, (N, layer, HIT_TERMS)."""
+    layers = scores_nv.shape[1] - 3
+    own_nz1 = scores_nv[:, :layers, None]
+    total_nz1 = np.repeat(scores_nv[:, layers : layers + 1], layers, axis=1)[..., None]
+    energy_nzt = np.repeat(terms_nt[:, None, :], layers, axis=1)
+    return np.concatenate([energy_nzt, own_nz1, total_nz1], axis=-1)
+
+
+def _hit_logits(partial: ShowerStatistics, expected_nxyz: Array) -> NDArray[np.float32]:
+    """Logit of the probability of a hit, linear between the knots of the expected energy."""
+    low, high = partial.log_expected_range
+    position = (np.log(np.maximum(expected_nxyz, 1e-30)) - low) * (
+        (EXPECTED_KNOTS - 1) / (high - low)
+    )
+    position = np.clip(position, 0.0, EXPECTED_KNOTS - 1.0)
+    left = np.minimum(position.astype(np.int64), EXPECTED_KNOTS - 2)
+    index = partial.share_class_xyz * EXPECTED_KNOTS + left
+    table = partial.logit_hit_ke.ravel()
+    logits = table[index] + (position - left) * (table[index + 1] - table[index])
+    return logits.astype(np.float32)
+
+
+def _with_hits(
+    partial: ShowerStatistics,
+    images_nxyz: NDArray[np.float32],
+    expected_nxyz: Array,
+    terms_nt: Array,
+    scores_nv: Array,
+) -> ShowerStatistics:
+    """Regress the layers' numbers of hits; what is left beyond chance is a shower-wide spread."""
+    logits_nxyz = _hit_logits(partial, expected_nxyz)
+    counts_nz = (images_nxyz > 0.0).sum(axis=(1, 2)).astype(np.float64)
+    terms_nzh = hit_terms(terms_nt, scores_nv)
+    layers = counts_nz.shape[1]
+    coefficients_zh = np.zeros((layers, HIT_TERMS))
+    for _ in range(3):
+        shift_nz = np.einsum("nzh,zh->nz", terms_nzh, coefficients_zh)
+        expected_nz, chance_nz = _hit_counts(logits_nxyz, shift_nz)
+        # d(ln hits)/d(logit) is the mean of 1 - p over the hits.
+        gain_z = chance_nz.sum(axis=0) / expected_nz.sum(axis=0)
+        for z in range(layers):
+            step_h = log_polynomial_offset(terms_nzh[:, z], counts_nz[:, z], expected_nz[:, z])
+            coefficients_zh[z] += step_h / gain_z[z]
+    shift_nz = np.einsum("nzh,zh->nz", terms_nzh, coefficients_zh)
+    expected_nz, chance_nz = _hit_counts(logits_nxyz, shift_nz)
+    total_n = expected_nz.sum(axis=1)
+    residual_n = counts_nz.sum(axis=1) / total_n - 1.0
+    excess_n = residual_n**2 - chance_nz.sum(axis=1) / total_n**2
+    weights_t, *_ = np.linalg.lstsq(terms_nt, excess_n, rcond=None)
+    spread_n = np.sqrt(np.maximum(terms_nt @ weights_t, 0.0))
+    spread_t, *_ = np.linalg.lstsq(terms_nt, spread_n, rcond=None)
+    return replace(
+        partial, hit_terms_zh=coefficients_zh, hit_spread_zt=spread_t[None, :] / gain_z[:, None]
+    )
+
+
+def _hit_counts(logits_nxyz: NDArray[np.float32], shift_nz: Array) -> tuple[Array, Array]:
+    """Expected number of hits per layer, and its variance if cells were independent."""
+    expected_nz, chance_nz = np.empty_like(shift_nz), np.empty_like(shift_nz)
+    for n, (logits_xyz, shift_z) in enumerate(zip(logits_nxyz, shift_nz, strict=True)):
+        hit_xyz = 1.0 / (1.0 + np.exp(-(logits_xyz + shift_z.astype(np.float32))))
+        expected_nz[n] = hit_xyz.sum(axis=(0, 1))
+        chance_nz[n] = (hit_xyz * (1.0 - hit_xyz)).sum(axis=(0, 1))
+    return expected_nz, chance_nz
