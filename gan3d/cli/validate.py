@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from gan3d.cli.console import make_console
 from gan3d.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def command(
     if as_json:
         click.echo(json.dumps(judgement.metrics, indent=1))
     else:
-        show_verdict(judgement, page, Console())
+        show_verdict(judgement, page, make_console())
 
 
 def _judge_files(
@@ -232,9 +233,9 @@ def show_verdict(judgement: Judgement, page: Path, console: Console) -> None:
     )
     console.print(table)
     for remark in judgement.remarks:
-        console.print(f"note: {remark}", markup=False, highlight=False)
-    console.print(headline(judgement), markup=False, highlight=False)
-    console.print(f"report: {page}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"note: {remark}", markup=False)
+    console.print(headline(judgement), markup=False)
+    console.print(f"report: {page}", markup=False, soft_wrap=True)
 
 
 def _threshold(experiment: Experiment | None) -> float:

@@ -135,7 +135,7 @@ def _render(
             for low, high in judgement.energy_bins_gev
         ],
         metrics=judgement.metrics,
-        pictures=[(picture, _png(picture.draw())) for picture in _pictures(judgement, history)],
+        pictures=[(picture, _png(picture.draw())) for picture in pictures(judgement, history)],
     )
 
 
@@ -253,7 +253,8 @@ def _png(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _pictures(judgement: Judgement, history: Sequence[Mapping[str, Any]]) -> list[Picture]:
+def pictures(judgement: Judgement, history: Sequence[Mapping[str, Any]]) -> list[Picture]:
+    """The figures of the report, in order; that of the losses only where the history has some."""
     # Not at the top: matplotlib takes a second to import, and judging does not need it.
     from gan3d.validation import plots
 
@@ -262,7 +263,7 @@ def _pictures(judgement: Judgement, history: Sequence[Mapping[str, Any]]) -> lis
     bins = judgement.energy_bins_gev
     middle, last = len(reference.examples) // 2, len(reference.examples) - 1
     band = "Bands and bars: one standard error. Triangles: points beyond the ratio panel."
-    pictures = [
+    figures = [
         Picture(
             "longitudinal",
             "Longitudinal profile",
@@ -368,7 +369,7 @@ def _pictures(judgement: Judgement, history: Sequence[Mapping[str, Any]]) -> lis
         ),
     ]
     if plots.loss_names(history):
-        pictures.append(
+        figures.append(
             Picture(
                 "losses",
                 "Losses",
@@ -376,7 +377,7 @@ def _pictures(judgement: Judgement, history: Sequence[Mapping[str, Any]]) -> lis
                 lambda: plots.losses(history),
             )
         )
-    return pictures
+    return figures
 
 
 def _centres(judgement: Judgement) -> list[float]:

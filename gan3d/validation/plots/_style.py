@@ -215,6 +215,7 @@ def _draw_ratio(panel: Panel, at: Float, generated: Points, reference: Points) -
         )
     axes.set_ylim(low, high)
     axes.set_yticks([1.0 - reach / 2, 1.0, 1.0 + reach / 2])
+    axes.yaxis.minorticks_off()
     axes.set_ylabel("Ratio", loc="center")
 
 
