@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -31,6 +32,10 @@ Examples:
   gan3d train configs/ecal25.yaml --set training.epochs=5
   horovodrun -np 2 gan3d train configs/ecal25.yaml
 """
+
+
+class _OutputClosedError(Exception):
+    """The reader of our output (`| head`) has gone."""
 
 
 class LazyGroup(click.Group):
@@ -58,6 +63,13 @@ class LazyGroup(click.Group):
             ctx.fail(f"no such command '{args[0]}'; {hint}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Keep a closed pipe from click, which would call unfinished work done (exit 0)."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _OutputClosedError from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -78,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _run([argument for argument in given if argument != "--debug"], debug=debug)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (`| head`) has seen enough. Python flushes once more on its way out.
+    except (BrokenPipeError, _OutputClosedError):
+        # Python flushes once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
@@ -107,7 +119,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         _show_traceback(debug)
         print_error(str(error))
         return error.exit_code
-    except BrokenPipeError:
+    except (BrokenPipeError, _OutputClosedError):
         raise
     except OSError as error:
         _show_traceback(debug)
