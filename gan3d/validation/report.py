@@ -152,9 +152,10 @@ def headline(judgement: Judgement) -> str:
             f"{generated} and {reference} agree within the statistical noise of these samples in "
             f"all {len(judgement.verdicts)} metrics."
         )
+    agreeing = len(by_word["agrees"])
     sentences = [
-        f"Of {len(judgement.verdicts)} metrics, {len(by_word['agrees'])} agree with {reference} "
-        "within the statistical noise of these samples."
+        f"{agreeing} of {len(judgement.verdicts)} metrics {'agrees' if agreeing == 1 else 'agree'} "
+        f"with {reference} within the statistical noise of these samples."
     ]
     if by_word["close"]:
         sentences.append(f"Close: {_list(by_word['close'])}.")
