@@ -20,7 +20,9 @@ assert communicator.local_rank == rank
 
 @tf.function
 def averaged(scale):
-    first = communicator.average([scale * (rank + 1.0) * tf.ones([3]), tf.fill([2, 2], 10.0 * rank)])
+    first = communicator.average(
+        [scale * (rank + 1.0) * tf.ones([3]), tf.fill([2, 2], 10.0 * rank)]
+    )
     # A second group in the same function must not be mixed up with the first.
     return [*first, *communicator.average([tf.constant([float(rank)])])]
 

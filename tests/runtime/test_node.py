@@ -1,0 +1,117 @@
+"""Threads and environment of the node section; TensorFlow starts quietly with them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from gan3d.config import Node
+from gan3d.errors import NodeError
+from gan3d.runtime.cores import Cores
+from gan3d.runtime.node import Threads, choose_threads
+from gan3d.runtime.quiet import _without_lines
+
+SKX_WORKER = Cores(physical=12, logical=24)
+
+
+@pytest.mark.parametrize(
+    ("node", "cores", "expected"),
+    [
+        (Node(), Cores(1, 1), Threads(intra_op=1, inter_op=1, omp=1)),
+        (Node(), Cores(2, 4), Threads(intra_op=2, inter_op=1, omp=2)),
+        (Node(), SKX_WORKER, Threads(intra_op=12, inter_op=2, omp=12)),
+        (
+            Node(intra_op_threads=11, inter_op_threads=2, omp_num_threads=6),
+            SKX_WORKER,
+            Threads(intra_op=11, inter_op=2, omp=6),
+        ),
+        (Node(intra_op_threads=3), SKX_WORKER, Threads(intra_op=3, inter_op=2, omp=3)),
+    ],
+)
+def test_threads_fill_the_cores_of_a_rank_unless_they_are_given(node, cores, expected):
+    assert choose_threads(node, cores) == expected
+
+
+@pytest.mark.parametrize("key", ["intra_op_threads", "inter_op_threads", "omp_num_threads"])
+def test_more_threads_than_a_rank_has_are_refused(key):
+    with pytest.raises(NodeError, match=f"node.{key} is 25, but a rank has 24"):
+        choose_threads(
+            Node(**{key: 25, "intra_op_threads": 25 if "intra" in key else 1}), SKX_WORKER
+        )
+
+
+def test_only_noise_is_taken_from_stderr(capfd):
+    import os
+    import re
+
+    with _without_lines(re.compile(rb"noise")):
+        os.write(2, b"some noise\na real error\nunfinished")
+    os.write(2, b" afterwards\n")
+    assert capfd.readouterr().err == "a real error\nunfinished afterwards\n"
+
+
+def test_what_is_written_before_a_crash_comes_out():
+    code = (
+        "import os, re\nfrom gan3d.runtime.quiet import _without_lines\n"
+        "with _without_lines(re.compile(b'noise')):\n"
+        "    os.write(2, b'noise\\nthe reason\\n')\n    os.abort()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode < 0
+    assert done.stderr == "the reason\n"
+
+
+@pytest.mark.tensorflow
+def test_a_node_is_applied_quietly_and_recorded(monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    code = """
+import json, os
+from gan3d.config import Node
+from gan3d.errors import NodeError
+from gan3d.runtime import SingleProcess, apply_node, connect, describe_environment
+node = Node(name="test", intra_op_threads=1, inter_op_threads=1, kmp_blocktime=1, onednn=False,
+            deterministic=True)
+applied = apply_node(node)
+assert apply_node(node) is applied
+try:
+    apply_node(Node())
+except NodeError as error:
+    refused = str(error)
+communicator = connect(node)
+assert isinstance(communicator, SingleProcess)
+import tensorflow as tf, keras, sys
+assert "horovod" not in sys.modules
+tf.constant(1.0) + 1.0
+print(json.dumps({
+    "intra": tf.config.threading.get_intra_op_parallelism_threads(),
+    "inter": tf.config.threading.get_inter_op_parallelism_threads(),
+    "backend": keras.backend.backend(),
+    "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"],
+    "refused": refused,
+    "environment": describe_environment(communicator),
+}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    environment = found.pop("environment")
+    refused = found.pop("refused")
+    assert found == {"intra": 1, "inter": 1, "backend": "tensorflow", "onednn": "0"}
+    assert "only once in a process" in refused
+    assert environment["node"] == {
+        "name": "test",
+        "threads": {"intra_op": 1, "inter_op": 1, "omp": 1},
+        "environment": {
+            "OMP_NUM_THREADS": "1",
+            "KMP_BLOCKTIME": "1",
+            "TF_ENABLE_ONEDNN_OPTS": "0",
+            "KERAS_BACKEND": "tensorflow",
+        },
+        "gpu": None,
+        "deterministic": True,
+    }
+    assert environment["world_size"] == 1
+    assert environment["versions"]["tensorflow"].startswith("2.")
