@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -27,7 +27,7 @@ Examples:
 """
 
 
-class EnergyRange(click.ParamType):
+class EnergyRange(click.ParamType[Any]):
     """`LOW:HIGH` or one energy, in GeV."""
 
     name = "low:high"
@@ -43,7 +43,7 @@ class EnergyRange(click.ParamType):
             self.fail(f"'{value}' is no energy or LOW:HIGH in GeV, such as 10:100", param, ctx)
 
 
-class CheckpointChoice(click.ParamType):
+class CheckpointChoice(click.ParamType[Any]):
     """`last`, `best` or the number of a step."""
 
     name = "last|best|step"
@@ -75,7 +75,7 @@ def command(
     output: Path,
     seed: int,
     batch_size: int,
-    checkpoint: int | str,
+    checkpoint: Literal["last", "best"] | int,
 ) -> None:
     """Generate showers with the trained network in the folder RUN.
 

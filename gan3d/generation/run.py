@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,7 @@ class TrainedRun:
         n: int | None = None,
         *,
         energy: float | tuple[float, float] | None = None,
-        energy_n: NDArray[np.floating] | None = None,
+        energy_n: NDArray[np.floating[Any]] | None = None,
         seed: int = 0,
         batch_size: int = DEFAULT_BATCH,
     ) -> Showers:
@@ -112,7 +112,7 @@ class TrainedRun:
         return draws.astype(np.float32)
 
     def stream(
-        self, energy_n: NDArray[np.floating], *, seed: int = 0, batch_size: int = DEFAULT_BATCH
+        self, energy_n: NDArray[np.floating[Any]], *, seed: int = 0, batch_size: int = DEFAULT_BATCH
     ) -> Iterator[Showers]:
         """Generate a shower for each incident energy (GeV), batch by batch."""
         energies = np.asarray(energy_n, np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ def latent_block(seed: int, first: int, count: int, latent_dim: int) -> NDArray[
 
 def sample_images(
     generator: keras.Model,
-    energy_n: NDArray[np.floating],
+    energy_n: NDArray[np.floating[Any]],
     data: Data,
     *,
     latent_dim: int,

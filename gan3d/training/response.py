@@ -7,6 +7,7 @@ Here the polynomial is fitted to the showers at hand and kept with the run.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class Response:
     showers: int
     """Showers that were fitted, on all ranks together."""
 
-    def ecal_gev(self, energy_n: NDArray[np.floating]) -> NDArray[np.float64]:
+    def ecal_gev(self, energy_n: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Mean ECAL sum (GeV) of showers with incident energies `energy_n` (GeV)."""
         scaled = np.asarray(energy_n, np.float64) / self.energy_scale_gev
         return np.asarray(scaled * np.polyval(self.coefficients, scaled))
@@ -38,8 +39,8 @@ class Response:
 
 
 def fit_response(
-    ecal_n: NDArray[np.floating],
-    energy_n: NDArray[np.floating],
+    ecal_n: NDArray[np.floating[Any]],
+    energy_n: NDArray[np.floating[Any]],
     *,
     degree: int,
     energy_scale_gev: float,
@@ -57,7 +58,9 @@ def fit_response(
             f"{degree}; lower the degree or give showers of more energies"
         )
     # `fit` works on a domain scaled to -1..1, where the powers are far from parallel.
-    fit = np.polynomial.Polynomial.fit(scaled, np.asarray(ecal_n, np.float64) / scaled, degree)
+    fit: Any = np.polynomial.Polynomial.fit(  # type: ignore[no-untyped-call] # NumPy 2.0 lacks it
+        scaled, np.asarray(ecal_n, np.float64) / scaled, degree
+    )
     ascending = fit.convert().coef
     # `convert` drops nothing, but a constant fit comes back shorter: keep degree + 1 numbers.
     ascending = np.pad(ascending, (0, degree + 1 - len(ascending)))

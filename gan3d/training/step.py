@@ -7,7 +7,7 @@ discriminator with the labels of Monte Carlo.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -107,12 +107,8 @@ class AdversarialStep:
     def _step(
         self, images_bxyz: Any, energy_b1: Any, step: Any, learning_rate: Any, average_decay: Any
     ) -> Any:
-        training = self._training
         self.generator_optimizer.learning_rate.assign(learning_rate)
         self.discriminator_optimizer.learning_rate.assign(learning_rate)
-        real_bxyzc = images_bxyz[..., None]
-        ones_b1, zeros_b1 = tf.ones_like(energy_b1), tf.zeros_like(energy_b1)
-        record: dict[str, Any] = {}
 
         latent_bz, fake_energy_b1 = self._generator_input(step, draw=0)
         # With the statistics of the batch, as in the generator's own updates: the moving averages
@@ -120,35 +116,28 @@ class AdversarialStep:
         # would be empty, and the discriminator would learn to look for that.
         fake_bxyzc = self.generator([latent_bz, fake_energy_b1], training=True)
         real_ecal_b1 = tf.reduce_sum(images_bxyz, axis=(1, 2, 3))[:, None]
-        fake_ecal_b1 = self._mean_ecal(fake_energy_b1)
-        for name, batch, labels_b1, energies_b1, ecal_b1, stream in (
-            ("real", real_bxyzc, ones_b1, energy_b1, real_ecal_b1, 0),
-            ("fake", fake_bxyzc, zeros_b1, fake_energy_b1, fake_ecal_b1, 1),
-        ):
-            flips_b1 = self._noise.uniform(step, stream) < training.label_flip
-            labels_b1 = tf.where(flips_b1, 1.0 - labels_b1, labels_b1)
-            losses = self._update(
-                self.discriminator, self.discriminator_optimizer,
-                lambda b=batch: b, labels_b1, energies_b1, ecal_b1,
-            )  # fmt: skip
-            record |= {f"discriminator.{name}.{key}": value for key, value in losses.items()}
 
-        updates = []
-        for update in range(training.generator_updates):
-            latent_bz, energies_b1 = self._generator_input(step, draw=1 + update)
-            updates.append(
-                self._update(
-                    self.generator, self.generator_optimizer,
-                    lambda z=latent_bz, e=energies_b1: self.generator([z, e], training=True),
-                    ones_b1, energies_b1, self._mean_ecal(energies_b1),
-                )
-            )  # fmt: skip
-        for key in updates[0]:
-            record[f"generator.{key}"] = tf.add_n([u[key] for u in updates]) / len(updates)
+        real = self._update_discriminator(
+            images_bxyz[..., None],
+            self._flip(tf.ones_like(energy_b1), step, stream=0),
+            energy_b1,
+            real_ecal_b1,
+        )
+        fake = self._update_discriminator(
+            fake_bxyzc,
+            self._flip(tf.zeros_like(energy_b1), step, stream=1),
+            fake_energy_b1,
+            self._mean_ecal(fake_energy_b1),
+        )
+        updates = [
+            self._update_generator(*self._generator_input(step, draw=1 + update))
+            for update in range(self._training.generator_updates)
+        ]
+        generated = {name: tf.add_n([u[name] for u in updates]) / len(updates) for name in NAMES}
 
         for average, weight in zip(self.average_weights, self._averaged(), strict=True):
             average.assign(average_decay * average + (1.0 - average_decay) * weight)
-        return tf.stack([record[name] for name in self.loss_names])
+        return tf.stack([losses[name] for losses in (real, fake, generated) for name in NAMES])
 
     @contextmanager
     def average_in_generator(self) -> Iterator[None]:
@@ -165,28 +154,46 @@ class AdversarialStep:
     def _averaged(self) -> list[Any]:
         return [w.value for w in self.generator.weights] if self.average_weights else []
 
-    def _update(
-        self,
-        network: keras.Model,
-        optimizer: keras.Optimizer,
-        images: Callable[[], Any],
-        labels_b1: Any,
-        energy_b1: Any,
-        ecal_b1: Any,
+    def _update_discriminator(
+        self, images_bxyzc: Any, labels_b1: Any, energy_b1: Any, ecal_b1: Any
     ) -> dict[str, Any]:
-        """Move `network` down the discriminator's losses on `images()`, averaged over ranks."""
-        variables = network.trainable_variables
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([v.value for v in variables])
-            images_bxyzc = images()
-            inputs = [images_bxyzc, energy_b1] if self._sees_energy else images_bxyzc
-            outputs = self.discriminator(inputs, training=True)
-            losses = discriminator_losses(
-                outputs, labels_b1, energy_b1, ecal_b1, self._training.loss_weights
-            )
-        gradients = tape.gradient(losses["loss"], [v.value for v in variables])
-        optimizer.apply(self._communicator.average(gradients), variables)
+        """Update the discriminator on a batch and return its losses."""
+        with tf.GradientTape() as tape:
+            losses = self._judge(images_bxyzc, labels_b1, energy_b1, ecal_b1)
+        self._descend(tape, losses["loss"], self.discriminator, self.discriminator_optimizer)
         return losses
+
+    def _update_generator(self, latent_bz: Any, energy_b1: Any) -> dict[str, Any]:
+        """Update the generator through the discriminator, with the labels of Monte Carlo."""
+        with tf.GradientTape() as tape:
+            images_bxyzc = self.generator([latent_bz, energy_b1], training=True)
+            losses = self._judge(
+                images_bxyzc, tf.ones_like(energy_b1), energy_b1, self._mean_ecal(energy_b1)
+            )
+        self._descend(tape, losses["loss"], self.generator, self.generator_optimizer)
+        return losses
+
+    def _judge(
+        self, images_bxyzc: Any, labels_b1: Any, energy_b1: Any, ecal_b1: Any
+    ) -> dict[str, Any]:
+        inputs = [images_bxyzc, energy_b1] if self._sees_energy else images_bxyzc
+        outputs = self.discriminator(inputs, training=True)
+        weights = self._training.loss_weights
+        return discriminator_losses(outputs, labels_b1, energy_b1, ecal_b1, weights)
+
+    def _descend(
+        self, tape: Any, loss: Any, network: keras.Model, optimizer: keras.Optimizer
+    ) -> None:
+        """Move `network` down the gradient of `loss`, averaged over ranks."""
+        variables = network.trainable_variables
+        # Under Keras 3 the tape and Horovod want the TensorFlow variable inside.
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        optimizer.apply(self._communicator.average(gradients), variables)
+
+    def _flip(self, labels_b1: Any, step: Any, stream: int) -> Any:
+        """Labels of which a fraction `label_flip`, at random, are the opposite."""
+        flipped_b1 = self._noise.uniform(step, stream) < self._training.label_flip
+        return tf.where(flipped_b1, 1.0 - labels_b1, labels_b1)
 
     def _generator_input(self, step: Any, draw: int) -> tuple[Any, Any]:
         """Latents (B, latent_dim) and scaled incident energies (B, 1) of the step's `draw`."""

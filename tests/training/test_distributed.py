@@ -15,7 +15,10 @@ training:
   batch_size: 2
   warmup_epochs: 0
   scale_learning_rate: false
-  optimizer: {name: sgd, learning_rate: 1.0e-5}
+  # Plain gradients, and not those of the untrained network's ECAL loss, which are a thousand times
+  # the others: an optimiser that scales them turns the last bit of a sum into a step of its own.
+  optimizer: {name: sgd, learning_rate: 3.0e-6}
+  loss_weights: {ecal: 1.0e-4}
 node: {intra_op_threads: 1, inter_op_threads: 1}
 validation: {epoch_showers: 0}
 """
