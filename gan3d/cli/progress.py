@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -97,7 +97,11 @@ class TrainingProgress:
     ) -> None:
         """Say what begins."""
         self._epochs, self._steps = epochs, steps_per_epoch
-        where = f" from epoch {first_epoch + 1}, step {first_step + 1}" if first_epoch else ""
+        if first_epoch >= epochs:
+            self._display.say(f"nothing to do: all {epochs} epochs are done")
+            return
+        goes_on = first_epoch or first_step
+        where = f" from epoch {first_epoch + 1}, step {first_step + 1}" if goes_on else ""
         self._display.say(
             f"training{where}: {epochs} epochs of {steps_per_epoch} steps, "
             f"{ranks} rank{'s' if ranks > 1 else ''}"
@@ -130,9 +134,3 @@ class TrainingProgress:
 def _losses(losses: Mapping[str, float]) -> str:
     discriminator = losses["discriminator.real.loss"] + losses["discriminator.fake.loss"]
     return f"D {discriminator / 2:6.2f}  G {losses['generator.loss']:6.2f}"
-
-
-def counted(display: ProgressDisplay, what: str, total: int, unit: str) -> Callable[[int], None]:
-    """Begin a count on `display` and return the function that advances it."""
-    display.begin(what, total, unit)
-    return display.advance

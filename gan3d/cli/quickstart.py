@@ -14,6 +14,7 @@ from gan3d.cli.progress import ProgressDisplay
 from gan3d.cli.train import train
 from gan3d.cli.validate import heldout_showers, report_on, run_facts, show_verdict
 from gan3d.config import load_experiment
+from gan3d.errors import UsageError
 
 EXAMPLE = """\b
 Examples:
@@ -39,9 +40,12 @@ def command(folder: Path, overrides: tuple[str, ...]) -> None:
     """
     from gan3d.data import read_showers
     from gan3d.generation import load_run
+    from gan3d.runtime import launched
     from gan3d.samples import quickstart_experiment
     from gan3d.training.records import read_history
 
+    if launched().size > 1:
+        raise UsageError("quickstart runs on one process; start `gan3d train` under a launcher")
     console = make_console()
     began = time.monotonic()
     experiment = load_experiment(quickstart_experiment(), overrides)

@@ -46,24 +46,22 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
     """
     from gan3d.data import ShardLoader, divide, expand_patterns, read_part
     from gan3d.models import check_architecture
-    from gan3d.runtime import apply_node, connect, describe_environment, launched_rank
+    from gan3d.runtime import apply_node, connect, describe_environment, launched
     from gan3d.training.records import check_resumable, check_run_folder
 
     check_architecture(experiment.model.architecture)
-    division = divide(expand_patterns(experiment.data.files), experiment.data)
-    if launched_rank() == 0:
+    launch = launched()
+    first = launch.rank == 0
+    if first:
         check_run_folder(folder, resume=resume)
         if resume:
             check_resumable(folder, experiment)
-
-    apply_node(experiment.node)
-    communicator = connect(experiment.node)
-    first = communicator.rank == 0
+    division = divide(expand_patterns(experiment.data.files), experiment.data)
     loader = ShardLoader(
         division.train,
         batch_size=experiment.training.batch_size,
-        rank=communicator.rank,
-        size=communicator.size,
+        rank=launch.rank,
+        size=launch.size,
         seed=experiment.run.seed,
         threshold_gev=experiment.data.threshold_gev,
         shuffle=experiment.data.shuffle,
@@ -76,6 +74,8 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
             limit=experiment.validation.epoch_showers,
         )
 
+    apply_node(experiment.node)
+    communicator = connect(experiment.node)
     # Only now: this imports Keras and TensorFlow.
     from gan3d.training.trainer import Trainer
 

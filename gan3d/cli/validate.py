@@ -92,10 +92,9 @@ def _judge_files(
         missing = "--reference GLOB" if not reference else "--out DIR"
         raise UsageError(f"{missing} is missing: it is needed for shower files")
     from gan3d.config import Geometry, Validation
-    from gan3d.data import expand_patterns, read_showers
-    from gan3d.validation.report import prepare_folder
+    from gan3d.data import check_folder, expand_patterns, read_showers
 
-    prepare_folder(folder)
+    check_folder(folder)
     shape = experiment.data.geometry.shape if experiment else None
     threshold_gev = _threshold(experiment)
     theirs = read_showers(reference, shape=shape, threshold_gev=threshold_gev)
@@ -123,16 +122,15 @@ def _judge_run(
 ) -> tuple[Judgement, Path]:
     import gan3d
     from gan3d.config import Node
-    from gan3d.data import expand_patterns, read_showers
+    from gan3d.data import check_folder, expand_patterns, read_showers
     from gan3d.runtime import apply_node
     from gan3d.training.records import read_history
-    from gan3d.validation.report import prepare_folder
 
     path = Path(generated[0])
     apply_node(Node())
     trained = gan3d.load_run(path)
     folder = folder or path / "report"
-    prepare_folder(folder)
+    check_folder(folder)
     experiment = experiment or trained.experiment
     data, settings = trained.experiment.data, experiment.validation
     if reference:

@@ -4,7 +4,7 @@ A shower's way: `formats` opens the file with the reader for its content (`lcd`)
 which showers a rank owns, `loader` makes batches of them; `writer` is the way back.
 """
 
-from gan3d.data.aside import written_aside
+from gan3d.data.aside import check_folder, make_folder, written_aside
 from gan3d.data.formats import expand_patterns, open_shower_file, read_showers
 from gan3d.data.loader import ShardLoader, read_part
 from gan3d.data.shower_file import ShowerFile
@@ -21,10 +21,12 @@ __all__ = [
     "Showers",
     "Summary",
     "apply_threshold",
+    "check_folder",
     "combine",
     "count_showers",
     "divide",
     "expand_patterns",
+    "make_folder",
     "open_shower_file",
     "read_part",
     "read_showers",

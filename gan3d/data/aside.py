@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and folders to put them into."""
 
 from __future__ import annotations
 
@@ -36,6 +36,26 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise DataError if `folder` is not there and cannot be made, or cannot be written to.
+
+    Nothing is written: this is for the time before any long work.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise DataError(f"{folder}: {existing} is not a folder; name another")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise DataError(f"{folder}: {existing} cannot be written to; name another folder")
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and those above it. Raises DataError where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from error
 
 
 def _umask() -> int:

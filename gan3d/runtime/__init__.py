@@ -8,9 +8,10 @@ from gan3d.runtime.distributed import (
     HorovodRanks,
     SingleProcess,
     connect,
-    launched_rank,
+    launched,
 )
 from gan3d.runtime.environment import describe_environment
+from gan3d.runtime.launch import Launch
 from gan3d.runtime.node import AppliedNode, apply_node
 
 __all__ = [
@@ -18,10 +19,11 @@ __all__ = [
     "Communicator",
     "Cores",
     "HorovodRanks",
+    "Launch",
     "SingleProcess",
     "apply_node",
     "connect",
     "describe_environment",
-    "launched_rank",
+    "launched",
     "usable_cores",
 ]

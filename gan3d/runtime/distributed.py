@@ -132,8 +132,8 @@ class HorovodRanks:
         self._hvd.shutdown()
 
 
-def launched_rank() -> int:
-    """The rank that a launcher gave this process, 0 if none did; without importing anything heavy.
+def launched() -> Launch:
+    """This process's place among the ranks that a launcher started; imports nothing heavy.
 
     Raises:
         NodeError: a launcher started several ranks, but Horovod is not there to join them.
@@ -144,7 +144,7 @@ def launched_rank() -> int:
         missing = horovod_lacks()
         if missing:
             raise _cannot_join(launch, missing)
-    return launch.rank
+    return launch
 
 
 def connect(node: Node | None = None) -> Communicator:
@@ -155,8 +155,7 @@ def connect(node: Node | None = None) -> Communicator:
             separate models instead would be the worst answer.
 
     """
-    launched_rank()
-    launch = read_launch()
+    launch = launched()
     if launch.size == 1:
         return SingleProcess()
     if node is not None and node.fusion_threshold_bytes is not None:

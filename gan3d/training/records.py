@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gan3d.config import Experiment, load_experiment
+from gan3d.data import check_folder, written_aside
 from gan3d.errors import ConfigError, RunError
 
 CONFIG = "config.yaml"
@@ -20,12 +20,8 @@ BEST = "best.json"
 
 def write_text(path: Path, text: str) -> None:
     """Replace the file `path` by `text`, atomically."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -61,7 +57,8 @@ def write_history(folder: Path, records: list[dict[str, Any]]) -> None:
 def check_run_folder(folder: Path, *, resume: bool) -> None:
     """Check, without writing, that the run's folder can be made, or holds a run to resume.
 
-    Raises RunError where it cannot be written, holds a run already, or holds none to resume.
+    Raises RunError where it holds a run already, or none to resume; DataError where it cannot be
+    written to.
     """
     if resume and not (folder / CONFIG).is_file():
         raise RunError(f"{folder}: no run to resume here; start one without --resume")
@@ -69,21 +66,7 @@ def check_run_folder(folder: Path, *, resume: bool) -> None:
         raise RunError(
             f"{folder}: holds a run already; continue it with --resume or choose another --run"
         )
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise RunError(f"{folder}: {existing} is not a folder; choose another --run")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise RunError(f"{folder}: {existing} cannot be written; choose another --run")
-
-
-def make_run_folder(folder: Path) -> None:
-    """Make the run's folder. Raises RunError where that fails."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"{folder}: cannot be made ({error.strerror}); choose another --run"
-        ) from error
+    check_folder(folder)
 
 
 # Sections and keys that a resumed run may change: none of them alters a step that is done.

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from gan3d.config import Experiment, dump_experiment
-from gan3d.data import ShardLoader, Showers
+from gan3d.data import ShardLoader, Showers, make_folder
 from gan3d.errors import ConfigError, TrainingError
 from gan3d.models import get_architecture
 from gan3d.models.sampling import sample_images
@@ -33,7 +33,6 @@ from gan3d.training.records import (
     CONFIG,
     ENVIRONMENT,
     RESPONSE,
-    make_run_folder,
     read_history,
     write_history,
     write_json,
@@ -125,7 +124,7 @@ class Trainer:
         """Give all ranks rank 0's first state and write what the run is into its folder."""
         self._broadcast()
         if self.communicator.rank == 0:
-            make_run_folder(self.folder)
+            make_folder(self.folder)
             write_json(self.folder / ENVIRONMENT, environment)
             write_json(self.folder / RESPONSE, self.response.as_dict())
             # Last: a folder with a config is a run.

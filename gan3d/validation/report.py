@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gan3d.data import written_aside
-from gan3d.errors import DataError
+from gan3d.data import make_folder, written_aside
 from gan3d.validation.judgement import Judgement, Verdict
 from gan3d.validation.metrics import bin_name
 from gan3d.validation.observables import Float, Observables
@@ -74,7 +73,7 @@ def write_report(
         DataError: the folder cannot be made or written to.
 
     """
-    prepare_folder(folder)
+    make_folder(folder)
     page = _render(judgement, title, facts, history or [])
     with written_aside(folder / "metrics.json") as aside:
         aside.write_text(json.dumps(judgement.metrics, indent=1) + "\n", encoding="utf-8")
@@ -82,25 +81,6 @@ def write_report(
     with written_aside(index) as aside:
         aside.write_text(page, encoding="utf-8")
     return index
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the folder and try that it can be written to, before any long work.
-
-    Raises:
-        DataError: it cannot.
-
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".write-test"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise DataError(
-            f"{folder}: the report cannot be written there ({error.strerror}); "
-            "name another folder or mend its permissions"
-        ) from error
 
 
 def _render(

@@ -56,8 +56,8 @@ def run(code, environment):
 def test_a_process_that_nobody_launched_trains_alone(machine):
     _, environment = machine
     code = (
-        "from gan3d.runtime import connect, launched_rank\n"
-        "print(launched_rank(), type(connect()).__name__)"
+        "from gan3d.runtime import connect, launched\n"
+        "print(launched().rank, type(connect()).__name__)"
     )
     assert run(code, environment).stdout.split() == ["0", "SingleProcess"]
 

@@ -10,7 +10,7 @@ import pytest
 from gan3d.data import Showers
 from gan3d.errors import DataError
 from gan3d.validation import judge, write_report
-from gan3d.validation.report import headline, pictures, prepare_folder, quantities
+from gan3d.validation.report import headline, pictures, quantities
 
 HISTORY = [
     {"epoch": 1, "step": 10, "generator.loss": 9.0, "discriminator.loss": 4.0, "rate": 5.0},
@@ -129,10 +129,10 @@ def test_without_losses_there_is_no_figure_of_them(judgement):
         assert [picture.name for picture in pictures(judgement, history)] == FIGURES[:-1]
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_made(tmp_path, judgement):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be written there"):
-        prepare_folder(tmp_path / "file" / "report")
+    with pytest.raises(DataError, match="cannot be made"):
+        write_report(judgement, tmp_path / "file" / "report", title="none", facts={})
 
 
 def test_headline_names_what_differs(geant4, geometry, settings):

@@ -1,0 +1,173 @@
+"""Bad input to `gan3d train`: one clear line, exit code 1 or 2, nothing half-written."""
+
+import os
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from gan3d.cli import main
+
+CONFIG = """\
+data:
+  files: [train*.h5]
+  validation_files: [heldout.h5]
+model:
+  architecture: ecal25
+training:
+  epochs: 1
+  batch_size: 4
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, write_lcd, monkeypatch):
+    write_lcd("train.h5", range(8))
+    write_lcd("heldout.h5", range(8, 12))
+    (tmp_path / "experiment.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def edit(folder, change):
+    with h5py.File(folder / "train.h5", "r+") as file:
+        change(file)
+
+
+def replace(file, name, values):
+    del file[name]
+    file[name] = values
+
+
+def put(name, index, value):
+    return lambda file: file[name].__setitem__(index, value)
+
+
+def missing(folder):
+    (folder / "heldout.h5").unlink()
+
+
+def directory(folder):
+    (folder / "train.h5").unlink()
+    (folder / "train.h5").mkdir()
+
+
+def not_hdf5(folder):
+    (folder / "train.h5").write_text("x,y\n1,2\n")
+
+
+def empty_file(folder):
+    (folder / "train.h5").write_bytes(b"")
+
+
+def truncated(folder):
+    path = folder / "train.h5"
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty_glob(folder):
+    (folder / "train.h5").unlink()
+
+
+def typo(folder):
+    text = CONFIG.replace("batch_size", "batchsize")
+    (folder / "experiment.yaml").write_text(text)
+
+
+def wrong_type(folder):
+    (folder / "experiment.yaml").write_text(CONFIG.replace("epochs: 1", "epochs: many"))
+
+
+def unknown_architecture(folder):
+    (folder / "experiment.yaml").write_text(CONFIG.replace("ecal25", "ecal52"))
+
+
+def no_experiment(folder):
+    (folder / "experiment.yaml").unlink()
+
+
+def large_batch(folder):
+    (folder / "experiment.yaml").write_text(CONFIG.replace("batch_size: 4", "batch_size: 9"))
+
+
+def run_folder_in_a_file(folder):
+    (folder / "runs").write_text("in the way")
+
+
+TABLE = [
+    (missing, 1, ["heldout.h5"]),
+    (directory, 1, ["train*.h5"]),
+    (not_hdf5, 1, ["train.h5", "HDF5"]),
+    (empty_file, 1, ["train.h5", "empty"]),
+    (truncated, 1, ["train.h5", "truncated"]),
+    (empty_glob, 1, ["train*.h5"]),
+    (lambda f: edit(f, lambda h: h.__delitem__("ECAL")), 1, ["train.h5", "ECAL"]),
+    (lambda f: edit(f, lambda h: h.__delitem__("target")), 1, ["train.h5", "target"]),
+    (
+        lambda f: edit(f, lambda h: replace(h, "ECAL", np.ones((8, 24, 25, 25), "f4"))),
+        1,
+        ["train.h5", "24", "25"],
+    ),
+    (lambda f: edit(f, put("ECAL", (3, 1, 1, 1), -0.1)), 1, ["train.h5", "shower 3"]),
+    (lambda f: edit(f, put("ECAL", (5, 1, 1, 1), np.nan)), 1, ["train.h5", "shower 5"]),
+    (lambda f: edit(f, put("target", (2, 1), -50.0)), 1, ["train.h5", "shower 2"]),
+    (lambda f: edit(f, put("target", (7, 1), np.nan)), 1, ["train.h5", "shower 7"]),
+    (lambda f: edit(f, lambda h: replace(h, "ECAL", h["ECAL"][:] * 1000)), 1, ["train.h5", "MeV"]),
+    (typo, 2, ["experiment.yaml:8", "training.batchsize", "batch_size"]),
+    (wrong_type, 2, ["experiment.yaml:7", "training.epochs"]),
+    (unknown_architecture, 2, ["ecal52", "did you mean 'ecal25'"]),
+    (no_experiment, 2, ["experiment.yaml"]),
+    (large_batch, 1, ["training.batch_size"]),
+    (run_folder_in_a_file, 1, ["runs"]),
+]
+
+
+@pytest.mark.parametrize(("spoil", "code", "words"), TABLE)
+def test_one_line_the_right_exit_code_and_nothing_written(folder, capsys, spoil, code, words):
+    spoil(folder)
+    before = sorted(folder.rglob("*"))
+    assert main(["train", "experiment.yaml"]) == code
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("gan3d: error: ")
+    for word in words:
+        assert word in lines[0]
+    assert captured.out == ""
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_bad_input_is_found_before_tensorflow_is_loaded(folder):
+    import subprocess
+
+    truncated(folder)
+    code = (
+        "import sys; from gan3d.cli import main; code = main(['train', 'experiment.yaml']);"
+        "sys.exit(99 if 'tensorflow' in sys.modules or 'keras' in sys.modules else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, check=False)
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["generate", "nowhere", "-n", "5", "-o", "x.h5"], ["nowhere", "not a run"]),
+        (["generate", "nowhere", "-n", "5", "-o", "no/such/x.h5"], ["no/such"]),
+        (["generate", "nowhere", "-n", "0", "-o", "x.h5"], ["-n"]),
+        (["generate", "nowhere", "-n", "5", "--energy", "ten", "-o", "x.h5"], ["ten", "10:100"]),
+        (["train", "experiment.yaml", "--resume"], ["no run to resume"]),
+        (["validate", "train.h5", "--reference", "none*.h5", "--out", "r"], ["none*.h5"]),
+        (["validate", "train.h5", "--out", "r"], ["--reference"]),
+        (["data", "info", "none.h5"], ["none.h5"]),
+    ],
+)
+def test_bad_calls_are_answered_with_one_line(folder, capsys, arguments, words):
+    before = sorted(folder.rglob("*"))
+    assert main(arguments) in (1, 2)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    for word in words:
+        assert word in lines[0]
+    assert sorted(folder.rglob("*")) == before
