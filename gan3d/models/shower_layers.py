@@ -67,9 +67,9 @@ def interpolate(table: Any, row: Any, position: Any, columns: int) -> Any:
 class ShowerVariables(StatisticsLayer):
     """Noise -> scores (B, V), layer energies (B, layer) in GeV, displacement (B, 2) in cells.
 
-    [noise (B, V), shift (B, V), energy (B, 1), energy terms (B, T)], V = layers + 3. The noise is
-    independent standard normal; a Gaussian copula (Sklar 1959) correlates it, the learned shift is
-    added, and quantile functions turn scores into variables. The total energy has a score of its
+    [noise (B, V), energy (B, 1), energy terms (B, T)], V = layers + 3. The noise is independent
+    standard normal; a Gaussian copula (Sklar 1959) correlates it, and quantile functions turn
+    scores into variables. The total energy has a score of its
     own, because the layers' fluctuations nearly cancel in it.
     """
 
@@ -97,9 +97,9 @@ class ShowerVariables(StatisticsLayer):
         self.copula_vv.assign(found.copula_vv)
 
     def call(self, inputs: Any) -> tuple[Any, Any, Any]:
-        """Correlate and shift the noise, and map it to layer energies and displacement."""
-        noise_bv, shift_bv, energy_b1, terms_bt = inputs
-        scores_bv = ops.matmul(noise_bv, ops.transpose(self.copula_vv)) + shift_bv
+        """Correlate the noise and map it to layer energies and displacement."""
+        noise_bv, energy_b1, terms_bt = inputs
+        scores_bv = ops.matmul(noise_bv, ops.transpose(self.copula_vv))
         knots = statistics.SCORE_KNOTS
         position_bv = (scores_bv - knots[0]) / (knots[1] - knots[0])
         row_bv = ops.broadcast_to(ops.arange(self.layers + 3, dtype="int32"), ops.shape(scores_bv))
@@ -222,12 +222,65 @@ class HitShift(StatisticsLayer):
 
 
 @keras.saving.register_keras_serializable(package="gan3d")
+class CorrelatedNoise(keras.layers.Layer):
+    """Correlate independent noise between neighbouring cells and keep its variance at 1.
+
+    [noise, log_expected (both B, x, y, layer, 1)] -> scores (B, x, y, layer, 1). A particle that
+    crosses several cells makes their energies rise together. Two learned 3D kernels, one for rich
+    and one for poor cells, are blended by the expected energy; dividing by the norm of the blend
+    leaves the spectrum of each cell as it is.
+    """
+
+    RATE = 5.0
+    """Kernels learn this many times faster than other weights: they have few and start at 0."""
+
+    def __init__(self, kernel_size: tuple[int, int, int] = (3, 3, 7), **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.kernel_size = tuple(kernel_size)
+
+    def build(self, input_shape: Any) -> None:
+        """Make two kernels of zeros and the energy at which they are blended half and half."""
+        self.kernel = self.add_weight(
+            shape=(*self.kernel_size, 1, 2), initializer="zeros", name="kernel"
+        )
+        self.log_energy = self.add_weight(
+            shape=(), initializer=keras.initializers.Constant(np.log(1e-3)), name="log_energy"
+        )
+
+    def call(self, inputs: Any) -> Any:
+        """Convolve, blend and normalise."""
+        noise, log_expected = inputs
+        centre = np.zeros((*self.kernel_size, 1, 1), dtype=np.float32)
+        centre[tuple(size // 2 for size in self.kernel_size)] = 1.0
+        kernel = self.RATE * self.kernel
+        mixed = ops.conv(noise, kernel, padding="same")
+        rich = ops.sigmoid(log_expected - self.log_energy)
+        scores = noise + rich * mixed[..., :1] + (1.0 - rich) * mixed[..., 1:]
+        first, second = kernel[..., :1] + centre, kernel[..., 1:] + centre
+        variance = (
+            rich**2 * ops.sum(first**2)
+            + 2.0 * rich * (1.0 - rich) * ops.sum(first * second)
+            + (1.0 - rich) ** 2 * ops.sum(second**2)
+        )
+        return scores * ops.rsqrt(variance + 1e-6)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "kernel_size": self.kernel_size}
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the noise."""
+        return input_shape[0]
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
 class CellEnergies(StatisticsLayer):
     """Scores and expected energies of cells -> cell energies (B, x, y, layer, 1) in GeV.
 
-    [scores, log_expected (both B, x, y, layer, 1), layers, hit_shift (both B, layer)]. A cell of score a is hit if
-    the standard normal probability of exceeding a is below its probability of a hit; then the
-    quantile function of hit energies gives its energy. At last the cells of a layer are scaled to
+    [scores, log_expected (both B, x, y, layer, 1), layers, hit_shift (both B, layer)]. A cell of
+    score a is hit if the standard normal probability of exceeding a is below its probability of a
+    hit; then the quantile function of hit energies gives its energy. At last the cells of a layer are scaled to
     the layer's energy.
     """
 
@@ -331,18 +384,19 @@ class ShowerSummaries(StatisticsLayer):
 
     [images (B, x, y, layer, 1) in GeV, energy terms (B, T)] -> (B, S). Profiles along the three
     axes, numbers of cells above thresholds per layer (soft, so that they have gradients), first and
-    second moments, total energy and the participation of the leading cells.
+    second moments, total energy, the weight of the leading cells and the correlation of neighbours.
     """
 
     SCALE_GEV = 1e-4
     THRESHOLDS_GEV = (2e-5, 1e-4, 5e-4, 3e-3)
+    NEIGHBOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 2), (1, 1, 0))
     CLIP = 8.0
 
     def __init__(self, image_shape: tuple[int, int, int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.image_shape = tuple(image_shape)
         x, y, z = self.image_shape
-        self.count = x + y + z + len(self.THRESHOLDS_GEV) * z + 8
+        self.count = x + y + z + len(self.THRESHOLDS_GEV) * z + 8 + 2 * len(self.NEIGHBOURS)
 
     def build(self, input_shape: Any) -> None:
         """Make the statistics: no standardisation yet."""
@@ -386,7 +440,22 @@ class ShowerSummaries(StatisticsLayer):
             :, None
         ]
         parts += [ops.log(total_b1), ops.log(leading_b1 + TINY)]
+        parts += self._neighbours(ops.log1p(images / self.SCALE_GEV))
+        parts += self._neighbours(images / (images + self.THRESHOLDS_GEV[-1]))
         return ops.concatenate(parts, axis=-1)
+
+    def _neighbours(self, values_bxyz: Any) -> list[Any]:
+        """Correlate cells with their neighbours: sums of products over the sum of squares."""
+        x, y, z = self.image_shape
+        squares_b = ops.sum(ops.square(values_bxyz), axis=(1, 2, 3)) + TINY
+        return [
+            ops.sum(
+                values_bxyz[:, dx:, dy:, dz:] * values_bxyz[:, : x - dx, : y - dy, : z - dz],
+                axis=(1, 2, 3),
+            )[:, None]
+            / squares_b[:, None]
+            for dx, dy, dz in self.NEIGHBOURS
+        ]
 
     def call(self, inputs: Any) -> Any:
         """Summarise and standardise."""

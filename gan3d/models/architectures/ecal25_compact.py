@@ -16,12 +16,13 @@ from gan3d.models.shower_layers import (
     BatchSpread,
     CalibratedLayers,
     CellEnergies,
+    CorrelatedNoise,
     EnergyTerms,
     ExpectedCells,
     HitShift,
-    ShowerVariables,
     LogEnergy,
     ShowerSummaries,
+    ShowerVariables,
 )
 from gan3d.models.shower_statistics import fit_shower_statistics
 
@@ -45,38 +46,32 @@ def build_generator(settings: Model) -> keras.Model:
     noise = layers.Reshape((x, y, z, 1), name="cell_noise")(latent_bz[:, GLOBAL_NOISE:])
     terms_bt = EnergyTerms(name="energy_terms")(energy_b1)
 
-    hidden = layers.Concatenate()([global_bz, terms_bt])
-    hidden = activation(layers.Dense(128, name="shower_1")(hidden))
-    hidden = activation(layers.Dense(128, name="shower_2")(hidden))
-    shift_bv = layers.Dense(z + 3, kernel_initializer="zeros", name="variable_shift")(hidden)
     scores_bv, layers_bz, displacement_b2 = ShowerVariables(z, name="shower_variables")(
-        [global_bz[:, : z + 3], shift_bv, energy_b1, terms_bt]
+        [global_bz[:, : z + 3], energy_b1, terms_bt]
     )
+    hits_bz = HitShift(z, name="hit_shift")([scores_bv, terms_bt, global_bz[:, z + 3 : z + 4]])
     log_expected = ExpectedCells(IMAGE_SHAPE, name="expected_cells")(
         [layers_bz, displacement_b2, energy_b1]
     )
 
-    hidden = layers.Concatenate()([hidden, scores_bv])
-    hidden = activation(layers.Dense(128, name="shower_3")(hidden))
+    hidden = layers.Concatenate()([global_bz, scores_bv, terms_bt])
+    hidden = activation(layers.Dense(128, name="shower_1")(hidden))
+    hidden = activation(layers.Dense(128, name="shower_2")(hidden))
     modes = layers.Dense(z * MODES, name="mode_strengths")(hidden)
     modes = layers.Reshape((z, MODES))(modes)
     maps = layers.Dense(x * y, kernel_initializer="zeros", name="modes")(modes)
     maps = layers.Permute((2, 1))(maps)
     maps = layers.Reshape((x, y, z, 1), name="mode_maps")(maps)
-    hits_bz = HitShift(z, name="hit_statistics")([scores_bv, terms_bt, global_bz[:, z + 3 : z + 4]])
-    hits_bz = layers.Add(name="hit_shift")(
-        [hits_bz, layers.Dense(z, kernel_initializer="zeros", name="hit_correction")(hidden)]
-    )
 
     local = layers.Concatenate()([noise, maps, layers.Rescaling(0.2, 2.0)(log_expected)])
     local = activation(layers.Conv3D(16, 2, strides=2, padding="same", name="conv_1")(local))
     local = activation(layers.Conv3D(16, 3, padding="same", name="conv_2")(local))
     local = layers.Conv3DTranspose(
-        2, 2, strides=2, padding="same", kernel_initializer="zeros", name="conv_3"
+        1, 2, strides=2, padding="same", kernel_initializer="zeros", name="conv_3"
     )(local)
-    local = layers.Cropping3D(((0, 1), (0, 1), (0, 1)), name="cells")(local)
-    log_expected = layers.Add()([log_expected, maps, local[..., :1]])
-    scores = layers.Add(name="scores")([noise, local[..., 1:]])
+    local = layers.Cropping3D(((0, 1), (0, 1), (0, 1)), name="local_maps")(local)
+    scores = CorrelatedNoise(name="correlated_noise")([noise, log_expected])
+    log_expected = layers.Add(name="log_expected")([log_expected, maps, local])
     images_bxyzc = CellEnergies(IMAGE_SHAPE, name="images")(
         [scores, log_expected, layers_bz, hits_bz]
     )
@@ -129,7 +124,7 @@ def adapt(
 ) -> None:
     """Put statistics of training showers (GeV, scaled energies) into non-trainable weights."""
     found = fit_shower_statistics(images_nxyz, np.asarray(energy_n1, dtype=np.float64))
-    for name in ("shower_variables", "expected_cells", "hit_statistics", "images"):
+    for name in ("shower_variables", "expected_cells", "hit_shift", "images"):
         generator.get_layer(name).adapt(found)
     for name in ("summaries", "calibrated_layers"):
         discriminator.get_layer(name).adapt(images_nxyz, energy_n1)
