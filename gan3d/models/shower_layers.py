@@ -126,10 +126,98 @@ class ShowerVariables(StatisticsLayer):
 
 
 @keras.saving.register_keras_serializable(package="gan3d")
+class Development(StatisticsLayer):
+    """Layer energies (B, layer) -> how far the shower has developed, (B, layer).
+
+    The logit of the fraction of the energy deposited up to the middle of the layer, relative to
+    its mean.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        """Make the statistic: a mean of 0."""
+        self.mean_z = self.statistic("mean", np.zeros(input_shape[-1]))
+
+    def adapt(self, found: ShowerStatistics) -> None:
+        """Take over the statistics of training showers."""
+        self.mean_z.assign(found.share_mean_zs[:, 0])
+
+    def call(self, layers_bz: Any) -> Any:
+        """Sum up and take the logit."""
+        total_b1 = ops.sum(layers_bz, axis=-1, keepdims=True) + TINY
+        floor = statistics.DEVELOPMENT_FLOOR
+        fraction_bz = (ops.cumsum(layers_bz, axis=-1) - 0.5 * layers_bz) / total_b1
+        fraction_bz = ops.clip(fraction_bz, floor, 1.0 - floor)
+        return ops.log(fraction_bz / (1.0 - fraction_bz)) - self.mean_z
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class LateralModes(keras.layers.Layer):
+    """Shower-wide fluctuations of the lateral shape: [noise (B, J), energy terms (B, T)] -> maps.
+
+    The logarithm of the cells' expected energies, (B, x, y, layer, 1), changes by a sum of J learned
+    maps, each times a standard normal draw and linear in ln(Ep). The maps are products of `rank`
+    lateral shapes and strengths per layer. Half the variance is subtracted, so that the mean
+    expected energy stays (the mean of a log-normal variable).
+    """
+
+    RATE = 3.0
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], modes: int, rank: int, **kwargs: Any
+    ) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.image_shape = tuple(image_shape)
+        self.modes = modes
+        self.rank = rank
+
+    def build(self, input_shape: Any) -> None:
+        """Make random strengths and flat shapes."""
+        x, y, z = self.image_shape
+        self.strengths = self.add_weight(
+            shape=(self.rank, 2 * self.modes * z),
+            initializer=keras.initializers.RandomNormal(stddev=0.3),
+            name="strengths",
+        )
+        self.shapes = self.add_weight(shape=(x * y, self.rank), initializer="zeros", name="shapes")
+
+    def call(self, inputs: Any) -> Any:
+        """Combine the maps."""
+        noise_bj, terms_bt = inputs
+        x, y, z = self.image_shape
+        maps = ops.matmul(self.RATE * self.shapes, self.strengths)
+        maps_jc = ops.reshape(
+            ops.transpose(ops.reshape(maps, (x * y, 2 * self.modes, z)), (1, 0, 2)),
+            (2, self.modes, x * y * z),
+        )
+        log_b1 = terms_bt[:, 1:2]
+        change = ops.matmul(noise_bj, maps_jc[0]) + ops.matmul(noise_bj * log_b1, maps_jc[1])
+        variance = (
+            ops.sum(maps_jc[0] ** 2, axis=0)
+            + log_b1 * 2.0 * ops.sum(maps_jc[0] * maps_jc[1], axis=0)
+            + log_b1**2 * ops.sum(maps_jc[1] ** 2, axis=0)
+        )
+        return ops.reshape(change - 0.5 * variance, (-1, x, y, z, 1))
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        own = {"image_shape": self.image_shape, "modes": self.modes, "rank": self.rank}
+        return {**super().get_config(), **own}
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """-> (B, x, y, layer, 1)."""
+        return (input_shape[0][0], *self.image_shape, 1)
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
 class ExpectedCells(StatisticsLayer):
     """Shower variables -> ln of expected cell energies (B, x, y, layer, 1).
 
-    [layers (B, layer) in GeV, displacement (B, 2) in cells, energy (B, 1)].
+    [layers (B, layer) in GeV, displacement (B, 2) in cells, energy (B, 1), development (B, layer)].
     """
 
     def __init__(self, image_shape: tuple[int, int, int], **kwargs: Any) -> None:
@@ -144,7 +232,7 @@ class ExpectedCells(StatisticsLayer):
         self.displacement_dc = self.statistic(
             "displacement", np.zeros((statistics.DISPLACEMENT_TERMS, x * y * z))
         )
-        self.mean_zs = self.statistic("mean", np.zeros((z, statistics.SHARE_TERMS)))
+        self.mean_z = self.statistic("mean", np.zeros(z))
 
     def adapt(self, found: ShowerStatistics) -> None:
         """Take over the statistics of training showers."""
@@ -154,17 +242,12 @@ class ExpectedCells(StatisticsLayer):
         self.slope_sxyz.assign(np.moveaxis(slope_xyzs, -1, 0))
         terms = statistics.DISPLACEMENT_TERMS
         self.displacement_dc.assign(np.moveaxis(found.displacement_xyzd, -1, 0).reshape(terms, -1))
-        self.mean_zs.assign(found.share_mean_zs)
+        self.mean_z.assign(found.share_mean_zs[:, 1])
 
     def call(self, inputs: Any) -> Any:
         """Divide the layers' energies among their cells."""
-        layers_bz, displacement_b2, energy_b1 = inputs
-        total_b1 = ops.sum(layers_bz, axis=-1, keepdims=True) + TINY
-        floor = statistics.DEVELOPMENT_FLOOR
-        fraction_bz = (ops.cumsum(layers_bz, axis=-1) - 0.5 * layers_bz) / total_b1
-        fraction_bz = ops.clip(fraction_bz, floor, 1.0 - floor)
-        development_bz = ops.log(fraction_bz / (1.0 - fraction_bz)) - self.mean_zs[:, 0]
-        energy_bz = ops.log(energy_b1) - self.mean_zs[:, 1]
+        layers_bz, displacement_b2, energy_b1, development_bz = inputs
+        energy_bz = ops.log(energy_b1) - self.mean_z
         x_b1, y_b1 = displacement_b2[:, :1], displacement_b2[:, 1:]
         terms_bd = ops.concatenate([x_b1, y_b1, x_b1**2, x_b1 * y_b1, y_b1**2], axis=-1)
         shift = ops.reshape(ops.matmul(terms_bd, self.displacement_dc), (-1, *self.image_shape))
@@ -186,7 +269,10 @@ class ExpectedCells(StatisticsLayer):
 
 @keras.saving.register_keras_serializable(package="gan3d")
 class HitShift(StatisticsLayer):
-    """[scores (B, V), energy terms (B, T), noise (B, 1)] -> shift of the hits' logit (B, layer)."""
+    """Shower variables -> shift of the logit of a hit's probability, (B, layer).
+
+    [scores (B, V), energy terms (B, T), development (B, layer), noise (B, 1)].
+    """
 
     def __init__(self, layers: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -204,13 +290,14 @@ class HitShift(StatisticsLayer):
 
     def call(self, inputs: Any) -> Any:
         """Predict the shift and let it fluctuate."""
-        scores_bv, terms_bt, noise_b1 = inputs
+        scores_bv, terms_bt, development_bz, noise_b1 = inputs
         t = statistics.ENERGY_TERMS
         energy_bz = ops.matmul(terms_bt, ops.transpose(self.terms_zh[:, :t]))
         own_bz = scores_bv[:, : self.layers] * self.terms_zh[:, t]
         total_bz = scores_bv[:, self.layers : self.layers + 1] * self.terms_zh[:, t + 1]
         spread_bz = ops.relu(ops.matmul(terms_bt, ops.transpose(self.spread_zt)))
-        return energy_bz + own_bz + total_bz + noise_b1 * spread_bz
+        stage_bz = development_bz * self.terms_zh[:, t + 2]
+        return energy_bz + own_bz + total_bz + stage_bz + noise_b1 * spread_bz
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -34,8 +34,8 @@ LOGIT_KNOTS = np.linspace(-6.0, 8.0, 29)
 """Logits of the probability at which quantile functions of hit energies are tabulated."""
 EXPECTED_KNOTS = 24
 """Expected cell energies, evenly spaced in the logarithm, at which spectra are tabulated."""
-HIT_TERMS = 5
-"""1, ln(Ep), its square, and the scores of the layer's and of the total energy."""
+HIT_TERMS = 6
+"""1, ln(Ep), its square, the scores of the layer's and of the total energy, the development."""
 HIT_SHOWERS = 500
 """Showers from which the numbers of hits are calibrated."""
 LAYER_GROUPS = 5
@@ -193,6 +193,7 @@ def fit_shower_statistics(images_nxyz: NDArray[np.float32], energy_n1: Array) ->
         expected_cells(found, layers_nz[some], terms_nzs[some], displacement_n2[some]),
         energy_terms(energy_n1[some]),
         _normal_scores(residuals_nv)[some],
+        terms_nzs[some, :, 0],
     )
 
 
@@ -445,13 +446,13 @@ def _tabulate(cells: Array, bins: NDArray[np.int64], hits: Array) -> tuple[Array
     return np.clip(probability_ke, 1e-9, 1.0 - 1e-6), log_energy_kel
 
 
-def hit_terms(terms_nt: Array, scores_nv: Array) -> Array:
+def hit_terms(terms_nt: Array, scores_nv: Array, development_nz: Array) -> Array:
     """What the number of hits in a layer depends on, (N, layer, HIT_TERMS)."""
     layers = scores_nv.shape[1] - 3
     own_nz1 = scores_nv[:, :layers, None]
     total_nz1 = np.repeat(scores_nv[:, layers : layers + 1], layers, axis=1)[..., None]
     energy_nzt = np.repeat(terms_nt[:, None, :], layers, axis=1)
-    return np.concatenate([energy_nzt, own_nz1, total_nz1], axis=-1)
+    return np.concatenate([energy_nzt, own_nz1, total_nz1, development_nz[..., None]], axis=-1)
 
 
 def _hit_logits(partial: ShowerStatistics, expected_nxyz: Array) -> NDArray[np.float32]:
@@ -474,11 +475,12 @@ def _with_hits(
     expected_nxyz: Array,
     terms_nt: Array,
     scores_nv: Array,
+    development_nz: Array,
 ) -> ShowerStatistics:
     """Regress the layers' numbers of hits; what is left beyond chance is a shower-wide spread."""
     logits_nxyz = _hit_logits(partial, expected_nxyz)
     counts_nz = (images_nxyz > 0.0).sum(axis=(1, 2)).astype(np.float64)
-    terms_nzh = hit_terms(terms_nt, scores_nv)
+    terms_nzh = hit_terms(terms_nt, scores_nv, development_nz)
     layers = counts_nz.shape[1]
     coefficients_zh = np.zeros((layers, HIT_TERMS))
     for _ in range(3):

@@ -17,9 +17,11 @@ from gan3d.models.shower_layers import (
     CalibratedLayers,
     CellEnergies,
     CorrelatedNoise,
+    Development,
     EnergyTerms,
     ExpectedCells,
     HitShift,
+    LateralModes,
     LogEnergy,
     ShowerSummaries,
     ShowerVariables,
@@ -30,7 +32,8 @@ IMAGE_SHAPE = (25, 25, 25)
 CELLS = 25 * 25 * 25
 GLOBAL_NOISE = 64
 LATENT_DIM = GLOBAL_NOISE + CELLS
-MODES = 16
+MODES = 8
+RANK = 8
 
 
 def build_generator(settings: Model) -> keras.Model:
@@ -49,29 +52,18 @@ def build_generator(settings: Model) -> keras.Model:
     scores_bv, layers_bz, displacement_b2 = ShowerVariables(z, name="shower_variables")(
         [global_bz[:, : z + 3], energy_b1, terms_bt]
     )
-    hits_bz = HitShift(z, name="hit_shift")([scores_bv, terms_bt, global_bz[:, z + 3 : z + 4]])
-    log_expected = ExpectedCells(IMAGE_SHAPE, name="expected_cells")(
-        [layers_bz, displacement_b2, energy_b1]
+    development_bz = Development(name="development")(layers_bz)
+    hits_bz = HitShift(z, name="hit_shift")(
+        [scores_bv, terms_bt, development_bz, global_bz[:, z + 3 : z + 4]]
     )
-
-    hidden = layers.Concatenate()([global_bz, scores_bv, terms_bt])
-    hidden = activation(layers.Dense(128, name="shower_1")(hidden))
-    hidden = activation(layers.Dense(128, name="shower_2")(hidden))
-    modes = layers.Dense(z * MODES, name="mode_strengths")(hidden)
-    modes = layers.Reshape((z, MODES))(modes)
-    maps = layers.Dense(x * y, kernel_initializer="zeros", name="modes")(modes)
-    maps = layers.Permute((2, 1))(maps)
-    maps = layers.Reshape((x, y, z, 1), name="mode_maps")(maps)
-
-    local = layers.Concatenate()([noise, maps, layers.Rescaling(0.2, 2.0)(log_expected)])
-    local = activation(layers.Conv3D(16, 2, strides=2, padding="same", name="conv_1")(local))
-    local = activation(layers.Conv3D(16, 3, padding="same", name="conv_2")(local))
-    local = layers.Conv3DTranspose(
-        1, 2, strides=2, padding="same", kernel_initializer="zeros", name="conv_3"
-    )(local)
-    local = layers.Cropping3D(((0, 1), (0, 1), (0, 1)), name="local_maps")(local)
+    log_expected = ExpectedCells(IMAGE_SHAPE, name="expected_cells")(
+        [layers_bz, displacement_b2, energy_b1, development_bz]
+    )
+    maps = LateralModes(IMAGE_SHAPE, MODES, RANK, name="lateral_modes")(
+        [global_bz[:, z + 4 : z + 4 + MODES], terms_bt]
+    )
     scores = CorrelatedNoise(name="correlated_noise")([noise, log_expected])
-    log_expected = layers.Add(name="log_expected")([log_expected, maps, local])
+    log_expected = layers.Add(name="log_expected")([log_expected, maps])
     images_bxyzc = CellEnergies(IMAGE_SHAPE, name="images")(
         [scores, log_expected, layers_bz, hits_bz]
     )
@@ -124,7 +116,7 @@ def adapt(
 ) -> None:
     """Put statistics of training showers (GeV, scaled energies) into non-trainable weights."""
     found = fit_shower_statistics(images_nxyz, np.asarray(energy_n1, dtype=np.float64))
-    for name in ("shower_variables", "expected_cells", "hit_shift", "images"):
+    for name in ("shower_variables", "expected_cells", "development", "hit_shift", "images"):
         generator.get_layer(name).adapt(found)
     for name in ("summaries", "calibrated_layers"):
         discriminator.get_layer(name).adapt(images_nxyz, energy_n1)
