@@ -1,0 +1,112 @@
+"""A whole run on networks so small that a step takes a millisecond."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+SHAPE = (4, 4, 3)
+LATENT = 5
+
+
+def write_tiny(path: Path, count: int, seed: int) -> None:
+    """An LCD file of showers of 4 x 4 x 3 cells that deposit 2 % of their energy."""
+    rng = np.random.default_rng(seed)
+    energy = rng.uniform(10, 100, count)
+    cells = rng.dirichlet(np.ones(int(np.prod(SHAPE))), count).reshape(count, *SHAPE)
+    target = np.zeros((count, 5), np.float32)
+    target[:, 0], target[:, 1], target[:, 4] = 11, energy, energy
+    with h5py.File(path, "w") as file:
+        file["ECAL"] = (cells * 0.02 * energy[:, None, None, None]).astype(np.float32)
+        file["target"] = target
+
+
+@pytest.fixture(scope="session")
+def tiny_architecture():
+    import keras
+    from keras import layers
+
+    from gan3d.models import Architecture
+    from gan3d.models.layers import EcalSum
+
+    def build_generator(settings):
+        latent, energy = keras.Input((LATENT,), name="latent"), keras.Input((1,), name="energy")
+        x = layers.Concatenate()([latent, energy])
+        x = layers.Dense(int(np.prod(SHAPE)), bias_initializer="ones", name="cells")(x)
+        x = layers.BatchNormalization()(x) if settings.batch_norm else x
+        images = layers.Reshape((*SHAPE, 1))(layers.ReLU()(x))
+        return keras.Model([latent, energy], images, name="generator")
+
+    def build_discriminator(settings):
+        images = keras.Input((*SHAPE, 1), name="images")
+        x = layers.LeakyReLU(settings.leaky_slope)(layers.Dense(8)(layers.Flatten()(images)))
+        x = layers.Dropout(settings.dropout)(x) if settings.dropout else x
+        outputs = {
+            "generation": layers.Dense(1, activation="sigmoid", name="generation")(x),
+            "auxiliary": layers.Dense(1, name="auxiliary")(x),
+            "ecal": EcalSum(name="ecal")(images),
+        }
+        return keras.Model(images, outputs, name="discriminator")
+
+    return Architecture(
+        name="tiny",
+        latent_dim=LATENT,
+        image_shape=SHAPE,
+        build_generator=build_generator,
+        build_discriminator=build_discriminator,
+    )
+
+
+@pytest.fixture
+def make_trainer(tmp_path, monkeypatch, tiny_architecture) -> Callable[..., object]:
+    """A trainer of the tiny networks: make_trainer(**{"training.epochs": 2})."""
+    from gan3d.config import load_experiment
+    from gan3d.data import ShardLoader, divide, expand_patterns, read_part
+    from gan3d.runtime import SingleProcess
+    from gan3d.training.trainer import Trainer
+
+    monkeypatch.setattr("gan3d.training.trainer.get_architecture", lambda _: tiny_architecture)
+    monkeypatch.setattr("gan3d.generation.run.get_architecture", lambda _: tiny_architecture)
+    write_tiny(tmp_path / "train.h5", 20, seed=1)
+    write_tiny(tmp_path / "heldout.h5", 10, seed=2)
+    path = tmp_path / "experiment.yaml"
+    path.write_text(
+        "data: {files: [train.h5], validation_files: [heldout.h5],"
+        " geometry: {shape: [4, 4, 3]}}\n"
+        "training: {epochs: 2, batch_size: 4, warmup_epochs: 0, response_degree: 1}\n"
+    )
+
+    def make(folder="run", **changes):
+        experiment = load_experiment(path, [f"{key}={value}" for key, value in changes.items()])
+        division = divide(expand_patterns(experiment.data.files), experiment.data)
+        loader = ShardLoader(
+            division.train, batch_size=experiment.training.batch_size, seed=experiment.run.seed
+        )
+        heldout = read_part(division.validation)
+        return Trainer(experiment, tmp_path / folder, loader, heldout, SingleProcess())
+
+    return make
+
+
+class Listener:
+    """Keeps what it is told; `at_step` is called with the number of steps that are done."""
+
+    def __init__(self, at_step=lambda step: None):
+        self.at_step, self.steps, self.records = at_step, 0, []
+
+    def started(self, **_):
+        pass
+
+    def step_done(self, **_):
+        self.steps += 1
+        self.at_step(self.steps)
+
+    def epoch_done(self, record):
+        self.records.append(record)
+
+
+@pytest.fixture
+def listen() -> type[Listener]:
+    return Listener

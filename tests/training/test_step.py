@@ -1,0 +1,107 @@
+"""The step: which weights it moves, and what its switches do."""
+
+import math
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.tensorflow
+
+
+def run(trainer, steps=1, rate=1e-3, decay=0.0):
+    batches = trainer.loader.epoch(0)
+    for index, showers in zip(range(steps), batches, strict=False):
+        losses = trainer.step(
+            showers.images_nxyz,
+            showers.energy_n[:, None] / np.float32(100),
+            step=index,
+            learning_rate=rate,
+            average_decay=decay,
+        )
+    return losses
+
+
+def values(network):
+    return [weight.numpy() for weight in network.trainable_variables]
+
+
+def moved(before, network):
+    return [bool(np.any(a != b)) for a, b in zip(before, values(network), strict=True)]
+
+
+def test_a_step_moves_every_trainable_weight_of_both_networks(make_trainer):
+    trainer = make_trainer()
+    generator, discriminator = trainer.step.generator, trainer.step.discriminator
+    before = values(generator), values(discriminator)
+    losses = run(trainer)
+    assert all(moved(before[0], generator))
+    assert all(moved(before[1], discriminator))
+    assert set(losses) == set(trainer.step.loss_names)
+
+
+def test_the_published_weights_make_the_loss(make_trainer):
+    losses = run(make_trainer())
+    for who in ("discriminator.real", "discriminator.fake", "generator"):
+        expected = (
+            8 * losses[f"{who}.generation"]
+            + 0.2 * losses[f"{who}.auxiliary"]
+            + 0.1 * losses[f"{who}.ecal"]
+        )
+        assert losses[f"{who}.loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_real_showers_are_compared_with_their_own_ecal_sum(make_trainer):
+    assert run(make_trainer())["discriminator.real.ecal"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_flipping_every_label_turns_the_cross_entropy_around(make_trainer):
+    """With one output p for the whole batch, -log p becomes -log(1 - p)."""
+    losses = {}
+    for flip in (0.0, 1.0):
+        trainer = make_trainer(
+            **{"training.label_flip": flip, "model.dropout": 0.0, "training.batch_size": 1}
+        )
+        losses[flip] = run(trainer)["discriminator.real.generation"]
+    assert math.exp(-losses[0.0]) + math.exp(-losses[1.0]) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_average_follows_the_recursion(make_trainer):
+    trainer = make_trainer(**{"training.weight_average": "{decay: 0.5, start_epoch: 0}"})
+    step = trainer.step
+    expected = [weight.numpy() for weight in step.generator.weights]
+    for _ in range(3):
+        run(trainer, decay=0.5)
+        now = [weight.numpy() for weight in step.generator.weights]
+        expected = [0.5 * e + 0.5 * n for e, n in zip(expected, now, strict=True)]
+    for average, value in zip(step.average_weights, expected, strict=True):
+        np.testing.assert_allclose(average.numpy(), value, rtol=1e-5, atol=1e-7)
+    with step.average_in_generator():
+        np.testing.assert_allclose(step.generator.weights[0].numpy(), expected[0], rtol=1e-5)
+    np.testing.assert_array_equal(step.generator.weights[0].numpy(), now[0])
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "adam", "sgd", "nadam", "adamw"])
+def test_every_optimiser_trains(make_trainer, name):
+    trainer = make_trainer(**{"training.optimizer.name": name})
+    before = values(trainer.step.generator)
+    assert all(math.isfinite(value) for value in run(trainer, steps=3).values())
+    assert all(moved(before, trainer.step.generator))
+
+
+def test_generated_showers_are_asked_for_the_energies_of_the_training_showers(make_trainer):
+    trainer = make_trainer()
+    energies = np.concatenate(
+        [trainer.step._generator_input(step, draw=0)[1].numpy() for step in range(200)]
+    )
+    low, high = trainer.response.energy_range_gev
+    assert energies.min() >= low / 100
+    assert energies.max() <= high / 100
+    assert energies.mean() == pytest.approx((low + high) / 200, rel=0.05)
+
+
+def test_the_target_ecal_sum_is_the_fitted_response(make_trainer):
+    trainer = make_trainer()
+    energy = np.linspace(0.1, 1.0, 7, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(
+        trainer.step._mean_ecal(energy), trainer.response.ecal_gev(100 * energy), rtol=1e-5
+    )

@@ -1,0 +1,164 @@
+"""A run's course: what it writes, when it stops, and what is then left."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from gan3d.config import load_experiment
+from gan3d.errors import ConfigError, RunError, TrainingError
+
+pytestmark = pytest.mark.tensorflow
+
+
+def checkpoints(trainer):
+    return sorted(path.name for path in (trainer.folder / "checkpoints").iterdir())
+
+
+def test_a_run_is_a_folder_that_says_all_of_itself(make_trainer, listen):
+    trainer = make_trainer()
+    trainer.start({"world_size": 1})
+    listener = listen()
+    trainer.train(listener)
+    folder = trainer.folder
+    assert load_experiment(folder / "config.yaml") == trainer.experiment
+    assert json.loads((folder / "environment.json").read_text()) == {"world_size": 1}
+    response = json.loads((folder / "response.json").read_text())
+    assert response["showers"] == 20
+    # ECAL/e = 0.02 * 100 GeV whatever the energy, in these showers.
+    np.testing.assert_allclose(response["coefficients"], [0.0, 2.0], atol=1e-5)
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert history == listener.records
+    assert [record["epoch"] for record in history] == [1, 2]
+    assert history[-1]["step"] == 10
+    assert checkpoints(trainer) == ["step-00000005", "step-00000010"]
+    assert any((folder / "tensorboard").iterdir())
+    written = [path for path in folder.rglob("*") if path.is_file()]
+    kinds = {path.suffix for path in written if "tensorboard" not in path.parts}
+    assert kinds == {".yaml", ".json", ".jsonl", ".h5"}
+
+
+def test_old_checkpoints_go_but_the_best_stays(make_trainer, listen):
+    trainer = make_trainer(**{"training.epochs": 5, "run.keep_checkpoints": 2})
+    trainer.start({})
+    metrics = iter([0.9, 0.2, 0.5, 0.4, 0.3])
+    trainer.train(listen(), lambda *_: {"optimisation_metric": next(metrics)})
+    assert checkpoints(trainer) == ["step-00000010", "step-00000020", "step-00000025"]
+    best = json.loads((trainer.folder / "best.json").read_text())
+    assert best == {"epoch": 2, "step": 10, "validation.optimisation_metric": 0.2}
+
+
+def test_what_is_examined_are_showers_of_the_held_out_energies(make_trainer, listen):
+    trainer = make_trainer(**{"training.epochs": 1})
+    trainer.start({})
+    seen = []
+    trainer.train(listen(), lambda ours, theirs: seen.append((ours, theirs)) or {})
+    ((ours, theirs),) = seen
+    np.testing.assert_array_equal(ours.energy_n, theirs.energy_n)
+    assert ours.images_nxyz.shape == theirs.images_nxyz.shape == (10, 4, 4, 3)
+    assert not np.array_equal(ours.images_nxyz, theirs.images_nxyz)
+
+
+def test_losses_that_are_not_finite_end_the_run_and_keep_the_last_good_checkpoint(
+    make_trainer, listen
+):
+    trainer = make_trainer()
+    trainer.start({})
+
+    def poison(step):
+        if step == 7:
+            weight = trainer.step.generator.trainable_variables[0]
+            weight.assign(weight.numpy() * np.nan)
+
+    with pytest.raises(TrainingError, match=r"epoch 2, step 3: .* is nan; .*checkpoints is good"):
+        trainer.train(listen(poison))
+    assert checkpoints(trainer) == ["step-00000005"]
+    again = make_trainer()
+    again.resume()
+    again.train(listen())
+    assert checkpoints(again) == ["step-00000005", "step-00000010"]
+
+
+def test_weights_that_are_not_finite_are_never_saved(make_trainer, listen):
+    trainer = make_trainer(**{"training.epochs": 1})
+    trainer.start({})
+
+    def poison(step):
+        if step == 5:
+            weight = trainer.step.discriminator.trainable_variables[0]
+            weight.assign(weight.numpy() * np.inf)
+
+    with pytest.raises(TrainingError, match="a weight is not finite"):
+        trainer.train(listen(poison))
+    assert not (trainer.folder / "checkpoints").exists()
+
+
+def test_empty_showers_end_the_run(make_trainer, listen):
+    trainer = make_trainer(**{"model.batch_norm": "false"})
+    trainer.start({})
+
+    def silence(step):
+        if step == 6:
+            for weight in trainer.step.generator.trainable_variables:
+                weight.assign(np.full(weight.shape, -1e6 if "bias" in weight.path else 0.0))
+
+    with pytest.raises(TrainingError, match=r"epoch 2, step 2: .*have become empty"):
+        trainer.train(listen(silence))
+    assert checkpoints(trainer) == ["step-00000005"]
+
+
+def test_ctrl_c_leaves_a_checkpoint_between_two_steps(make_trainer, listen):
+    trainer = make_trainer()
+    trainer.start({})
+    stop = listen(lambda step: os.kill(os.getpid(), signal.SIGINT) if step == 7 else None)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(stop)
+    assert stop.steps == 7
+    state = json.loads((trainer.folder / "checkpoints/step-00000007/state.json").read_text())
+    assert (state["epoch"], state["step_in_epoch"]) == (1, 2)
+    again = make_trainer()
+    again.resume()
+    rest = listen()
+    again.train(rest)
+    assert rest.steps == 3
+    assert [record["epoch"] for record in again.history] == [1, 2]
+
+
+def test_the_time_limit_ends_the_run_at_the_end_of_an_epoch(make_trainer, listen):
+    trainer = make_trainer(**{"training.epochs": 50, "run.max_minutes": 1e-9})
+    trainer.start({})
+    listener = listen()
+    trainer.train(listener)
+    assert len(listener.records) == 1
+    assert checkpoints(trainer) == ["step-00000005"]
+
+
+def test_what_a_killed_writer_left_does_not_disturb(make_trainer, listen):
+    trainer = make_trainer(**{"training.epochs": 1})
+    trainer.start({})
+    left = trainer.folder / "checkpoints" / ".step-00000003.4711.partial"
+    left.mkdir(parents=True)
+    (left / "generator.weights.h5").write_bytes(b"half")
+    trainer.train(listen())
+    assert checkpoints(trainer) == ["step-00000005"]
+
+
+def test_a_damaged_checkpoint_is_named(make_trainer, listen):
+    trainer = make_trainer(**{"training.epochs": 1})
+    trainer.start({})
+    trainer.train(listen())
+    path = trainer.folder / "checkpoints" / "step-00000005" / "variables.h5"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RunError, match="step-00000005: the checkpoint cannot be read"):
+        make_trainer().resume()
+
+
+def test_an_architecture_for_another_grid_is_refused(make_trainer, monkeypatch, tiny_architecture):
+    import dataclasses
+
+    other = dataclasses.replace(tiny_architecture, image_shape=(9, 9, 9))
+    monkeypatch.setattr("gan3d.training.trainer.get_architecture", lambda _: other)
+    with pytest.raises(ConfigError, match=r"\(9, 9, 9\) cells.*\(4, 4, 3\)"):
+        make_trainer()
