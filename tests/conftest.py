@@ -14,6 +14,8 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+pytest_plugins = ["tiny"]
+
 Gan3d = Callable[..., subprocess.CompletedProcess[str]]
 
 

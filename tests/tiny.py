@@ -1,4 +1,4 @@
-"""A whole run on networks so small that a step takes a millisecond."""
+"""A whole run on networks so small that a step takes a millisecond: fixtures of several rooms."""
 
 from collections.abc import Callable
 from pathlib import Path
