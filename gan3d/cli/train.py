@@ -85,7 +85,11 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
     else:
         trainer.start(describe_environment(communicator))
     with ProgressDisplay(make_console(), shown=first) as display:
-        trainer.train(TrainingProgress(display), _examiner(experiment))
+        try:
+            trainer.train(TrainingProgress(display), _examiner(experiment))
+        except KeyboardInterrupt:
+            display.say(f"checkpoint written in {folder}; go on with --resume")
+            raise
         display.say(f"run: {folder}")
     communicator.shutdown()
 
