@@ -86,25 +86,47 @@ class ShowerVariables(StatisticsLayer):
         spread_vt[:, 0] = np.log(0.1)
         self.log_mean_et = self.statistic("log_mean", mean_et)
         self.log_spread_vt = self.statistic("log_spread", spread_vt)
-        self.quantiles_vq = self.statistic("quantiles", np.tile(statistics.SCORE_KNOTS, (z + 3, 1)))
-        self.copula_vv = self.statistic("copula", np.eye(z + 3))
+        k = len(statistics.ENERGY_KNOTS)
+        self.log_energy_k = self.statistic("log_energy", np.linspace(-2.0, 0.0, k))
+        self.quantiles_kvq = self.statistic(
+            "quantiles", np.tile(statistics.SCORE_KNOTS, (k, z + 3, 1))
+        )
+        self.copula_kvv = self.statistic("copula", np.tile(np.eye(z + 3), (k, 1, 1)))
 
     def adapt(self, found: ShowerStatistics) -> None:
         """Take over the statistics of training showers."""
         self.log_mean_et.assign(found.log_mean_et)
         self.log_spread_vt.assign(found.log_spread_vt)
-        self.quantiles_vq.assign(found.quantiles_vq)
-        self.copula_vv.assign(found.copula_vv)
+        self.log_energy_k.assign(found.log_energy_k)
+        self.quantiles_kvq.assign(found.quantiles_kvq)
+        self.copula_kvv.assign(found.copula_kvv)
+
+    def _knot_weights(self, log_b1: Any) -> Any:
+        """Weights of linear interpolation between the energy knots, (B, K)."""
+        left_k, right_k = self.log_energy_k[:-1], self.log_energy_k[1:]
+        share_bk = ops.clip((log_b1 - left_k) / (right_k - left_k), 0.0, 1.0)
+        ones_b1 = ops.ones_like(log_b1)
+        reached_bk = ops.concatenate([ones_b1, share_bk], axis=-1)
+        return reached_bk - ops.concatenate([share_bk, 0.0 * ones_b1], axis=-1)
 
     def call(self, inputs: Any) -> tuple[Any, Any, Any]:
         """Correlate the noise and map it to layer energies and displacement."""
         noise_bv, energy_b1, terms_bt = inputs
-        scores_bv = ops.matmul(noise_bv, ops.transpose(self.copula_vv))
+        weights_bk = self._knot_weights(terms_bt[:, 1:2])
+        v = self.layers + 3
+        factor_bvw = ops.reshape(
+            ops.matmul(weights_bk, ops.reshape(self.copula_kvv, (-1, v * v))), (-1, v, v)
+        )
+        norm_bv = ops.sqrt(ops.sum(factor_bvw**2, axis=-1))
+        scores_bv = ops.matmul(factor_bvw, noise_bv[..., None])[..., 0] / norm_bv
         knots = statistics.SCORE_KNOTS
         position_bv = (scores_bv - knots[0]) / (knots[1] - knots[0])
-        row_bv = ops.broadcast_to(ops.arange(self.layers + 3, dtype="int32"), ops.shape(scores_bv))
-        table = ops.reshape(self.quantiles_vq, (-1,))
-        residual_bv = interpolate(table, row_bv, position_bv, len(knots))
+        row_bv = ops.broadcast_to(ops.arange(v, dtype="int32"), ops.shape(scores_bv))
+        table = ops.reshape(self.quantiles_kvq, (-1,))
+        residual_bv = sum(
+            weights_bk[:, k : k + 1] * interpolate(table, row_bv + k * v, position_bv, len(knots))
+            for k in range(len(statistics.ENERGY_KNOTS))
+        )
         deviation_bv = residual_bv * ops.exp(
             ops.matmul(terms_bt, ops.transpose(self.log_spread_vt))
         )
@@ -164,8 +186,6 @@ class LateralModes(keras.layers.Layer):
     expected energy stays (the mean of a log-normal variable).
     """
 
-    RATE = 3.0
-
     def __init__(
         self, image_shape: tuple[int, int, int], modes: int, rank: int, **kwargs: Any
     ) -> None:
@@ -189,7 +209,7 @@ class LateralModes(keras.layers.Layer):
         """Combine the maps."""
         noise_bj, terms_bt = inputs
         x, y, z = self.image_shape
-        maps = ops.matmul(self.RATE * self.shapes, self.strengths)
+        maps = ops.matmul(self.shapes, self.strengths)
         maps_jc = ops.reshape(
             ops.transpose(ops.reshape(maps, (x * y, 2 * self.modes, z)), (1, 0, 2)),
             (2, self.modes, x * y * z),
@@ -318,9 +338,6 @@ class CorrelatedNoise(keras.layers.Layer):
     leaves the spectrum of each cell as it is.
     """
 
-    RATE = 5.0
-    """Kernels learn this many times faster than other weights: they have few and start at 0."""
-
     def __init__(self, kernel_size: tuple[int, int, int] = (3, 3, 7), **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
@@ -340,7 +357,7 @@ class CorrelatedNoise(keras.layers.Layer):
         noise, log_expected = inputs
         centre = np.zeros((*self.kernel_size, 1, 1), dtype=np.float32)
         centre[tuple(size // 2 for size in self.kernel_size)] = 1.0
-        kernel = self.RATE * self.kernel
+        kernel = ops.convert_to_tensor(self.kernel)
         mixed = ops.conv(noise, kernel, padding="same")
         rich = ops.sigmoid(log_expected - self.log_energy)
         scores = noise + rich * mixed[..., :1] + (1.0 - rich) * mixed[..., 1:]

@@ -28,6 +28,8 @@ DISPLACEMENT_TERMS = 5
 """First and second powers of a displacement in two dimensions."""
 ENERGY_TERMS = 3
 """Terms of the polynomials in ln(Ep): mean and spread bend over a decade of energy."""
+ENERGY_KNOTS = (0.05, 0.35, 0.95)
+"""Quantiles of the incident energies at which distributions and correlations are described."""
 SCORE_KNOTS = np.linspace(-3.0, 3.0, 25)
 """Standard normal scores at which the quantile functions of layer energies are tabulated."""
 LOGIT_KNOTS = np.linspace(-6.0, 8.0, 29)
@@ -64,10 +66,12 @@ class ShowerStatistics:
     layers and their total."""
     log_spread_vt: Array
     """The same for ln(standard deviation): relative for energies, in cells for the displacement."""
-    quantiles_vq: Array
+    log_energy_k: Array
+    """ln(Ep) between which the next two are interpolated."""
+    quantiles_kvq: Array
     """Standardised residuals at `SCORE_KNOTS`."""
-    copula_vv: Array
-    """Lower Cholesky factor of the correlation matrix of the variables' normal scores."""
+    copula_kvv: Array
+    """Lower Cholesky factors of the correlation matrices of the variables' normal scores."""
     share_xyz: Array
     """Mean share of a cell in the energy of its layer; sums to 1 over (x, y)."""
     share_class_xyz: NDArray[np.int32]
@@ -161,6 +165,9 @@ def fit_shower_statistics(images_nxyz: NDArray[np.float32], energy_n1: Array) ->
     log_mean_et, log_spread_vt, residuals_nv = _means_and_spreads(
         energies_ne, displacement_n2, energy_n1
     )
+    log_energy_k = np.quantile(np.log(energy_n1), ENERGY_KNOTS)
+    weights_nk = knot_weights(np.log(energy_n1[:, 0]), log_energy_k)
+    scores_nv = _normal_scores(residuals_nv, weights_nk)
     development_nz = shower_development(layers_nz)
     share_xyz = _shares(images_nxyz)
     class_xyz = _share_classes(share_xyz)
@@ -170,8 +177,9 @@ def fit_shower_statistics(images_nxyz: NDArray[np.float32], energy_n1: Array) ->
     found = ShowerStatistics(
         log_mean_et=log_mean_et,
         log_spread_vt=log_spread_vt,
-        quantiles_vq=_quantile_functions(residuals_nv),
-        copula_vv=_copula(residuals_nv),
+        log_energy_k=log_energy_k,
+        quantiles_kvq=np.stack([_quantiles(residuals_nv, w_n) for w_n in weights_nk.T]),
+        copula_kvv=np.stack([_copula(scores_nv, w_n) for w_n in weights_nk.T]),
         share_xyz=share_xyz,
         share_class_xyz=class_xyz,
         share_slope_zks=_share_slopes(images_nxyz, layers_nz, terms_nzs, class_xyz),
@@ -192,7 +200,7 @@ def fit_shower_statistics(images_nxyz: NDArray[np.float32], energy_n1: Array) ->
         images_nxyz[some],
         expected_cells(found, layers_nz[some], terms_nzs[some], displacement_n2[some]),
         energy_terms(energy_n1[some]),
-        _normal_scores(residuals_nv)[some],
+        scores_nv[some],
         terms_nzs[some, :, 0],
     )
 
@@ -219,27 +227,45 @@ def _means_and_spreads(
     return log_mean_et, log_spread_vt, deviation_nv / np.exp(terms_nt @ log_spread_vt.T)
 
 
-def _normal_cdf(scores: Array) -> Array:
-    return np.array([NormalDist().cdf(float(score)) for score in scores])
+def knot_weights(log_energy_n: Array, log_energy_k: Array) -> Array:
+    """Weights of linear interpolation between knots, constant beyond them, (N, K)."""
+    unit_kk = np.eye(len(log_energy_k))
+    return np.stack([np.interp(log_energy_n, log_energy_k, unit_k) for unit_k in unit_kk], axis=1)
 
 
-def _quantile_functions(residuals_nv: Array) -> Array:
-    return np.quantile(residuals_nv, _normal_cdf(SCORE_KNOTS), axis=0).T
+def _quantiles(residuals_nv: Array, weights_n: Array) -> Array:
+    """Weighted quantile functions at `SCORE_KNOTS`, (V, Q)."""
+    probability_q = np.array([NormalDist().cdf(float(score)) for score in SCORE_KNOTS])
+    columns = []
+    for residuals_n in residuals_nv.T:
+        order_n = np.argsort(residuals_n)
+        cumulative_n = np.cumsum(weights_n[order_n]) - 0.5 * weights_n[order_n]
+        columns.append(
+            np.interp(probability_q, cumulative_n / weights_n.sum(), residuals_n[order_n])
+        )
+    return np.stack(columns)
 
 
-def _normal_scores(residuals_nv: Array) -> Array:
-    """Normal quantiles of the ranks within each column."""
-    count = len(residuals_nv)
-    normal_n = np.array([NormalDist().inv_cdf((i + 0.5) / count) for i in range(count)])
-    scores_nv: Array = normal_n[np.argsort(np.argsort(residuals_nv, axis=0), axis=0)]
+def _normal_scores(residuals_nv: Array, weights_nk: Array) -> Array:
+    """Normal quantiles of the residuals' ranks among showers of similar energy, (N, V)."""
+    rank_nv = np.zeros_like(residuals_nv)
+    for v, residuals_n in enumerate(residuals_nv.T):
+        order_n = np.argsort(residuals_n)
+        sorted_nk = weights_nk[order_n]
+        cumulative_nk = (np.cumsum(sorted_nk, axis=0) - 0.5 * sorted_nk) / sorted_nk.sum(axis=0)
+        rank_nv[order_n, v] = (sorted_nk * cumulative_nk).sum(axis=1)
+    table = np.array([NormalDist().inv_cdf((i + 0.5) / 2000) for i in range(2000)])
+    scores_nv: Array = table[np.clip(rank_nv * 2000, 0, 1999).astype(int)]
     return scores_nv
 
 
-def _copula(residuals_nv: Array) -> Array:
-    scores_nv = _normal_scores(residuals_nv)
-    correlation_vv = np.corrcoef(scores_nv, rowvar=False) + 1e-4 * np.eye(scores_nv.shape[1])
-    deviation_v = np.sqrt(np.diag(correlation_vv))
-    return np.linalg.cholesky(correlation_vv / np.outer(deviation_v, deviation_v))
+def _copula(scores_nv: Array, weights_n: Array) -> Array:
+    weights_n = weights_n / weights_n.sum()
+    centred_nv = scores_nv - weights_n @ scores_nv
+    covariance_vv = (centred_nv * weights_n[:, None]).T @ centred_nv
+    covariance_vv += 1e-4 * np.eye(len(covariance_vv))
+    deviation_v = np.sqrt(np.diag(covariance_vv))
+    return np.linalg.cholesky(covariance_vv / np.outer(deviation_v, deviation_v))
 
 
 def _smooth_layers(values_xyz: Array, width: float) -> Array:
