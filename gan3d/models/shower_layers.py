@@ -6,6 +6,7 @@ trainable. Registered, so that saved models load in safe mode.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import keras
@@ -180,10 +181,10 @@ class Development(StatisticsLayer):
 class LateralModes(keras.layers.Layer):
     """Shower-wide fluctuations of the lateral shape: [noise (B, J), energy terms (B, T)] -> maps.
 
-    The logarithm of the cells' expected energies, (B, x, y, layer, 1), changes by a sum of J learned
-    maps, each times a standard normal draw and linear in ln(Ep). The maps are products of `rank`
-    lateral shapes and strengths per layer. Half the variance is subtracted, so that the mean
-    expected energy stays (the mean of a log-normal variable).
+    The logarithm of the cells' expected energies, (B, x, y, layer, 1), changes by a sum of J
+    learned maps, each times a standard normal draw and linear in ln(Ep). The maps are products of
+    `rank` lateral shapes and strengths per layer. Half the variance is subtracted, so that the
+    mean expected energy stays (the mean of a log-normal variable).
     """
 
     def __init__(
@@ -194,6 +195,11 @@ class LateralModes(keras.layers.Layer):
         self.image_shape = tuple(image_shape)
         self.modes = modes
         self.rank = rank
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations per shower; the maps themselves are made once a batch."""
+        return 2 * 2 * self.modes * prod(self.image_shape)
 
     def build(self, input_shape: Any) -> None:
         """Make random strengths and flat shapes."""
@@ -237,7 +243,8 @@ class LateralModes(keras.layers.Layer):
 class ExpectedCells(StatisticsLayer):
     """Shower variables -> ln of expected cell energies (B, x, y, layer, 1).
 
-    [layers (B, layer) in GeV, displacement (B, 2) in cells, energy (B, 1), development (B, layer)].
+    [layers (B, layer) in GeV, displacement (B, 2) in cells, energy (B, 1), development
+    (B, layer)].
     """
 
     def __init__(self, image_shape: tuple[int, int, int], **kwargs: Any) -> None:
@@ -291,7 +298,8 @@ class ExpectedCells(StatisticsLayer):
 class HitShift(StatisticsLayer):
     """Shower variables -> shift of the logit of a hit's probability, (B, layer).
 
-    [scores (B, V), energy terms (B, T), development (B, layer), noise (B, 1)].
+    [scores (B, V), energy terms (B, T), development (B, layer), noise (B, 1)]. The one trainable
+    weight is a factor on the shower-wide spread, which was measured as if cells were independent.
     """
 
     def __init__(self, layers: int, **kwargs: Any) -> None:
@@ -299,8 +307,9 @@ class HitShift(StatisticsLayer):
         self.layers = layers
 
     def build(self, input_shape: Any) -> None:
-        """Make the statistics: no shift."""
+        """Make the statistics, no shift, and the factor, 1."""
         self.terms_zh = self.statistic("terms", np.zeros((self.layers, statistics.HIT_TERMS)))
+        self.factor = self.add_weight(shape=(), initializer="ones", name="factor")
         self.spread_zt = self.statistic("spread", np.zeros((self.layers, statistics.ENERGY_TERMS)))
 
     def adapt(self, found: ShowerStatistics) -> None:
@@ -317,7 +326,7 @@ class HitShift(StatisticsLayer):
         total_bz = scores_bv[:, self.layers : self.layers + 1] * self.terms_zh[:, t + 1]
         spread_bz = ops.relu(ops.matmul(terms_bt, ops.transpose(self.spread_zt)))
         stage_bz = development_bz * self.terms_zh[:, t + 2]
-        return energy_bz + own_bz + total_bz + stage_bz + noise_b1 * spread_bz
+        return energy_bz + own_bz + total_bz + stage_bz + self.factor * noise_b1 * spread_bz
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -342,6 +351,12 @@ class CorrelatedNoise(keras.layers.Layer):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.kernel_size = tuple(kernel_size)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations per shower."""
+        cells: int = prod(self.output.shape[1:])
+        return 2 * 2 * prod(self.kernel_size) * cells
 
     def build(self, input_shape: Any) -> None:
         """Make two kernels of zeros and the energy at which they are blended half and half."""
@@ -384,8 +399,8 @@ class CellEnergies(StatisticsLayer):
 
     [scores, log_expected (both B, x, y, layer, 1), layers, hit_shift (both B, layer)]. A cell of
     score a is hit if the standard normal probability of exceeding a is below its probability of a
-    hit; then the quantile function of hit energies gives its energy. At last the cells of a layer are scaled to
-    the layer's energy.
+    hit; then the quantile function of hit energies gives its energy. At last the cells of a layer
+    are scaled to the layer's energy.
     """
 
     MIN_CHANGE, MAX_CHANGE = -0.8, 4.0

@@ -22,6 +22,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from gan3d.errors import DataError
+
 Array = NDArray[np.float64]
 
 DISPLACEMENT_TERMS = 5
@@ -153,7 +155,12 @@ def log_polynomial(terms_nt: Array, values_n: Array, iterations: int = 25) -> Ar
 
 
 def fit_shower_statistics(images_nxyz: NDArray[np.float32], energy_n1: Array) -> ShowerStatistics:
-    """Fit all statistics to images (N, x, y, layer) in GeV and scaled energies (N, 1)."""
+    """Fit all statistics to images (N, x, y, layer) in GeV and scaled energies (N, 1).
+
+    Raises DataError if the showers hold no energy at all.
+    """
+    if not np.any(images_nxyz > 0.0):
+        raise DataError("the training showers are empty: no cell of any of them holds energy")
     if len(images_nxyz) > MAX_SHOWERS:
         rows = np.linspace(0, len(images_nxyz) - 1, MAX_SHOWERS).astype(int)
         images_nxyz, energy_n1 = images_nxyz[rows], energy_n1[rows]
@@ -165,14 +172,16 @@ def fit_shower_statistics(images_nxyz: NDArray[np.float32], energy_n1: Array) ->
     log_mean_et, log_spread_vt, residuals_nv = _means_and_spreads(
         energies_ne, displacement_n2, energy_n1
     )
+    # Kept apart, for showers that all have the same energy.
     log_energy_k = np.quantile(np.log(energy_n1), ENERGY_KNOTS)
+    log_energy_k = log_energy_k + 1e-3 * np.arange(len(log_energy_k))
     weights_nk = knot_weights(np.log(energy_n1[:, 0]), log_energy_k)
     scores_nv = _normal_scores(residuals_nv, weights_nk)
     development_nz = shower_development(layers_nz)
     share_xyz = _shares(images_nxyz)
     class_xyz = _share_classes(share_xyz)
     raw_nzs = share_terms(development_nz, energy_n1, np.zeros(SHARE_TERMS))
-    mean_zs = np.einsum("nz,nzs->zs", layers_nz / layers_nz.sum(axis=0), raw_nzs)
+    mean_zs = np.einsum("nz,nzs->zs", layers_nz / np.maximum(layers_nz.sum(axis=0), 1e-30), raw_nzs)
     terms_nzs = raw_nzs - mean_zs
     found = ShowerStatistics(
         log_mean_et=log_mean_et,
@@ -230,7 +239,9 @@ def _means_and_spreads(
 def knot_weights(log_energy_n: Array, log_energy_k: Array) -> Array:
     """Weights of linear interpolation between knots, constant beyond them, (N, K)."""
     unit_kk = np.eye(len(log_energy_k))
-    return np.stack([np.interp(log_energy_n, log_energy_k, unit_k) for unit_k in unit_kk], axis=1)
+    weights_kn = [np.interp(log_energy_n, log_energy_k, unit_k) for unit_k in unit_kk]
+    # Never quite 0, so that a knot without showers near it borrows from all.
+    return np.stack(weights_kn, axis=1) + 1e-6
 
 
 def _quantiles(residuals_nv: Array, weights_n: Array) -> Array:
@@ -272,7 +283,8 @@ def _smooth_layers(values_xyz: Array, width: float) -> Array:
     """Gaussian smoothing along the last axis, normalised at its ends."""
     index_z = np.arange(values_xyz.shape[-1])
     kernel_zz = np.exp(-0.5 * ((index_z[:, None] - index_z[None, :]) / width) ** 2)
-    return values_xyz @ (kernel_zz / kernel_zz.sum(axis=0, keepdims=True))
+    smooth_xyz: Array = values_xyz @ (kernel_zz / kernel_zz.sum(axis=0, keepdims=True))
+    return smooth_xyz
 
 
 def _shares(images_nxyz: NDArray[np.float32]) -> Array:
@@ -282,8 +294,9 @@ def _shares(images_nxyz: NDArray[np.float32]) -> Array:
     raw_xyz = energy_xyz / np.maximum(energy_xyz.sum(axis=(0, 1)), 1e-30)
     smooth_xyz = _smooth_layers(raw_xyz, width=2.0)
     trust_xyz = hits_xyz / (hits_xyz + 50.0)
-    share_xyz = trust_xyz * raw_xyz + (1.0 - trust_xyz) * smooth_xyz + 1e-9
-    return share_xyz / share_xyz.sum(axis=(0, 1))
+    share_xyz: Array = trust_xyz * raw_xyz + (1.0 - trust_xyz) * smooth_xyz + 1e-9
+    share_xyz /= share_xyz.sum(axis=(0, 1))
+    return share_xyz
 
 
 def _share_classes(share_xyz: Array) -> NDArray[np.int32]:
@@ -294,13 +307,12 @@ def _share_classes(share_xyz: Array) -> NDArray[np.int32]:
 
 def _class_energies(images_nxyz: NDArray[np.float32], class_xyz: NDArray[np.int32]) -> Array:
     """Energy per shower, layer and class: (N, layer, K)."""
-    return np.stack(
-        [
-            np.einsum("nxyz,xyz->nz", images_nxyz, (class_xyz == k).astype(np.float32))
-            for k in range(SHARE_CLASSES)
-        ],
-        axis=-1,
-    ).astype(np.float64)
+    columns = [
+        np.einsum("nxyz,xyz->nz", images_nxyz, (class_xyz == k).astype(np.float32))
+        for k in range(SHARE_CLASSES)
+    ]
+    class_nzk: Array = np.stack(columns, axis=-1).astype(np.float64)
+    return class_nzk
 
 
 def _share_slopes(
@@ -329,7 +341,8 @@ def _mean_hit_energy(images_nxyz: NDArray[np.float32]) -> float:
 def share_terms(development_nz: Array, energy_n1: Array, mean_zs: Array) -> Array:
     """What the shares depend on: development and ln(Ep), relative to their means; (N, layer, S)."""
     log_energy_nz = np.broadcast_to(np.log(energy_n1), development_nz.shape)
-    return np.stack([development_nz, log_energy_nz], axis=-1) - mean_zs
+    terms_nzs: Array = np.stack([development_nz, log_energy_nz], axis=-1) - mean_zs
+    return terms_nzs
 
 
 def expected_cells(
@@ -399,7 +412,7 @@ def _with_displacement(
 def _log_linear(terms_nd: Array, counts_nc: Array, expected_nc: Array) -> Array:
     """Fit counts = expected * exp(terms @ coefficients) per column, (C, D)."""
     terms = terms_nd.shape[1]
-    scale_d = terms_nd.std(axis=0)
+    scale_d = terms_nd.std(axis=0) + 1e-6
     unit_nd = (terms_nd - terms_nd.mean(axis=0)) / scale_d
     products_nf = np.einsum("nd,nf->ndf", unit_nd, unit_nd).reshape(len(unit_nd), -1)
     ridge = 5.0
@@ -411,7 +424,8 @@ def _log_linear(terms_nd: Array, counts_nc: Array, expected_nc: Array) -> Array:
         hessian_cdf += ridge * np.eye(terms)
         step_cd = np.linalg.solve(hessian_cdf, gradient_cd[..., None])[..., 0]
         coefficients_cd = coefficients_cd + np.clip(step_cd, -0.5, 0.5)
-    return coefficients_cd / scale_d
+    unscaled_cd: Array = coefficients_cd / scale_d
+    return unscaled_cd
 
 
 def _with_spectra(
@@ -492,7 +506,8 @@ def _hit_logits(partial: ShowerStatistics, expected_nxyz: Array) -> NDArray[np.f
     index = partial.share_class_xyz * EXPECTED_KNOTS + left
     table = partial.logit_hit_ke.ravel()
     logits = table[index] + (position - left) * (table[index + 1] - table[index])
-    return logits.astype(np.float32)
+    logits_nxyz: NDArray[np.float32] = logits.astype(np.float32)
+    return logits_nxyz
 
 
 def _with_hits(
