@@ -133,7 +133,7 @@ class HorovodRanks:
 
 
 def launched() -> Launch:
-    """This process's place among the ranks that a launcher started; imports nothing heavy.
+    """Place of this process among the ranks that a launcher started; imports nothing heavy.
 
     Raises:
         NodeError: a launcher started several ranks, but Horovod is not there to join them.
