@@ -34,9 +34,9 @@ ENERGY_KNOTS = (0.05, 0.35, 0.95)
 """Quantiles of the incident energies at which distributions and correlations are described."""
 SCORE_KNOTS = np.linspace(-3.0, 3.0, 25)
 """Standard normal scores at which the quantile functions of layer energies are tabulated."""
-LOGIT_KNOTS = np.linspace(-6.0, 8.0, 29)
+LOGIT_KNOTS = np.linspace(-6.0, 8.0, 57)
 """Logits of the probability at which quantile functions of hit energies are tabulated."""
-EXPECTED_KNOTS = 24
+EXPECTED_KNOTS = 64
 """Expected cell energies, evenly spaced in the logarithm, at which spectra are tabulated."""
 HIT_TERMS = 6
 """1, ln(Ep), its square, the scores of the layer's and of the total energy, the development."""
