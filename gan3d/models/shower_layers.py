@@ -187,6 +187,9 @@ class LateralModes(keras.layers.Layer):
     mean expected energy stays (the mean of a log-normal variable).
     """
 
+    RATE = 0.4
+    """The shapes learn this many times slower than others: there are many, most for poor cells."""
+
     def __init__(
         self, image_shape: tuple[int, int, int], modes: int, rank: int, **kwargs: Any
     ) -> None:
@@ -215,7 +218,7 @@ class LateralModes(keras.layers.Layer):
         """Combine the maps."""
         noise_bj, terms_bt = inputs
         x, y, z = self.image_shape
-        maps = ops.matmul(self.shapes, self.strengths)
+        maps = ops.matmul(self.RATE * self.shapes, self.strengths)
         maps_jc = ops.reshape(
             ops.transpose(ops.reshape(maps, (x * y, 2 * self.modes, z)), (1, 0, 2)),
             (2, self.modes, x * y * z),
@@ -298,18 +301,25 @@ class ExpectedCells(StatisticsLayer):
 class HitShift(StatisticsLayer):
     """Shower variables -> shift of the logit of a hit's probability, (B, layer).
 
-    [scores (B, V), energy terms (B, T), development (B, layer), noise (B, 1)]. The one trainable
-    weight is a factor on the shower-wide spread, which was measured as if cells were independent.
+    [scores (B, V), energy terms (B, T), development (B, layer), noise (B, 1)]. The statistics were
+    measured as if cells were independent. Trainable weights correct that where cells have become
+    correlated: a factor on the shower-wide spread, and a shift that depends on ln(Ep) alone.
     """
+
+    RATE = 5.0
+    """These few weights learn this many times faster than others."""
 
     def __init__(self, layers: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.layers = layers
 
     def build(self, input_shape: Any) -> None:
-        """Make the statistics, no shift, and the factor, 1."""
+        """Make the statistics, no shift, and the corrections, none."""
         self.terms_zh = self.statistic("terms", np.zeros((self.layers, statistics.HIT_TERMS)))
-        self.factor = self.add_weight(shape=(), initializer="ones", name="factor")
+        self.log_factor = self.add_weight(shape=(), initializer="zeros", name="log_factor")
+        self.correction_t = self.add_weight(
+            shape=(statistics.ENERGY_TERMS,), initializer="zeros", name="correction"
+        )
         self.spread_zt = self.statistic("spread", np.zeros((self.layers, statistics.ENERGY_TERMS)))
 
     def adapt(self, found: ShowerStatistics) -> None:
@@ -326,7 +336,10 @@ class HitShift(StatisticsLayer):
         total_bz = scores_bv[:, self.layers : self.layers + 1] * self.terms_zh[:, t + 1]
         spread_bz = ops.relu(ops.matmul(terms_bt, ops.transpose(self.spread_zt)))
         stage_bz = development_bz * self.terms_zh[:, t + 2]
-        return energy_bz + own_bz + total_bz + stage_bz + self.factor * noise_b1 * spread_bz
+        correction_b1 = ops.matmul(terms_bt, self.RATE * self.correction_t[:, None])
+        factor = ops.exp(self.RATE * self.log_factor)
+        shift_bz = energy_bz + own_bz + total_bz + stage_bz
+        return shift_bz + correction_b1 + factor * noise_b1 * spread_bz
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -502,8 +515,9 @@ class ShowerSummaries(StatisticsLayer):
     """Physics summaries of images, standardised given the incident energy.
 
     [images (B, x, y, layer, 1) in GeV, energy terms (B, T)] -> (B, S). Profiles along the three
-    axes, numbers of cells above thresholds per layer (soft, so that they have gradients), first and
-    second moments, total energy, the weight of the leading cells and the correlation of neighbours.
+    axes, numbers of cells above thresholds per layer and in all (soft, so that they have
+    gradients), first and second moments, total energy, the weight of the leading cells and the
+    correlation of neighbours.
     """
 
     SCALE_GEV = 1e-4
@@ -515,7 +529,7 @@ class ShowerSummaries(StatisticsLayer):
         super().__init__(**kwargs)
         self.image_shape = tuple(image_shape)
         x, y, z = self.image_shape
-        self.count = x + y + z + len(self.THRESHOLDS_GEV) * z + 8 + 2 * len(self.NEIGHBOURS)
+        self.count = x + y + z + len(self.THRESHOLDS_GEV) * (z + 1) + 8 + 2 * len(self.NEIGHBOURS)
 
     def build(self, input_shape: Any) -> None:
         """Make the statistics: no standardisation yet."""
@@ -547,7 +561,8 @@ class ShowerSummaries(StatisticsLayer):
         for threshold in self.THRESHOLDS_GEV:
             square = ops.square(images)
             soft = square / (square + threshold**2)
-            parts.append(ops.log1p(ops.sum(soft, axis=(1, 2))))
+            hits_bz = ops.sum(soft, axis=(1, 2))
+            parts += [ops.log1p(hits_bz), ops.log1p(ops.sum(hits_bz, axis=-1, keepdims=True))]
         for profile, cells in zip(profiles, self.image_shape, strict=True):
             index = ops.arange(cells, dtype="float32")
             first_b1 = ops.sum(profile * index, axis=-1, keepdims=True) / total_b1

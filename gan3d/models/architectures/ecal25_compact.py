@@ -11,7 +11,7 @@ Adversarial training then finds what those statistics leave out, the correlation
 * 3D convolutions of the noise correlate neighbouring cells, normalised so that no cell's spectrum
   changes (cell-level noise as in StyleGAN, Karras et al. 2019);
 * lateral modes change the shower's width and core from shower to shower, at constant mean;
-* the spread of the number of hits adapts to the correlation of the cells, at constant mean.
+* the number of hits and its spread adapt to the correlation of the cells.
 
 None of them can move the mean energies, so the adversarial game cannot undo what was measured: with
 small batches and a few thousand steps, it otherwise does.
