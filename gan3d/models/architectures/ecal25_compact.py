@@ -4,17 +4,18 @@ A GAN that starts from noise needs hours to find the mean shower, let alone its 
 that part is measured: before training, `adapt` puts statistics of the training showers into
 non-trainable weights (`gan3d.models.shower_statistics`), and the untrained generator already draws
 showers with the measured response, resolution, profiles, numbers of hits and cell spectra. Coarse
-to fine, as in CaloGAN (Paganini et al. 2018) and CaloFlow (Krause and Shih 2021): shower variables
-from a Gaussian copula (Sklar 1959), the cells' shares of the layer energies, the cells' energies.
-Adversarial training then finds what those statistics leave out, the correlations between cells:
+to fine, as in CaloFlow (Krause and Shih 2021): shower variables from a Gaussian copula (Sklar
+1959), the cells' shares of the layer energies, the cells' energies. Adversarial training then
+finds what those statistics leave out, the correlations between cells:
 
 * 3D convolutions of the noise correlate neighbouring cells, normalised so that no cell's spectrum
   changes (cell-level noise as in StyleGAN, Karras et al. 2019);
 * lateral modes change the shower's width and core from shower to shower, at constant mean;
 * the number of hits and its spread adapt to the correlation of the cells.
 
-None of them can move the mean energies, so the adversarial game cannot undo what was measured: with
-small batches and a few thousand steps, it otherwise does.
+Layer energies are out of its reach, and none of these moves the mean energy of a cell but for the
+sharing of its layer's energy: an unrestricted generator, trained with small batches for a few
+thousand steps, lost more of the measured means than it gained in correlations.
 
 The discriminator sees the incident energy and has two views of a shower: strided 3D convolutions of
 ln(1 + cell energy), and physics summaries standardised given the incident energy, with their spread
