@@ -60,7 +60,18 @@ def tiny_architecture():
 
 
 @pytest.fixture
-def make_trainer(tmp_path, monkeypatch, tiny_architecture) -> Callable[..., object]:
+def tiny_files(tmp_path) -> Callable[..., None]:
+    """Write train.h5 and heldout.h5: tiny_files(train_seed=1)."""
+
+    def write(train_seed: int = 1) -> None:
+        write_tiny(tmp_path / "train.h5", 20, seed=train_seed)
+        write_tiny(tmp_path / "heldout.h5", 10, seed=2)
+
+    return write
+
+
+@pytest.fixture
+def make_trainer(tmp_path, monkeypatch, tiny_architecture, tiny_files) -> Callable[..., object]:
     """A trainer of the tiny networks: make_trainer(**{"training.epochs": 2})."""
     from gan3d.config import load_experiment
     from gan3d.data import ShardLoader, divide, expand_patterns, read_part
@@ -69,8 +80,7 @@ def make_trainer(tmp_path, monkeypatch, tiny_architecture) -> Callable[..., obje
 
     monkeypatch.setattr("gan3d.training.trainer.get_architecture", lambda _: tiny_architecture)
     monkeypatch.setattr("gan3d.generation.run.get_architecture", lambda _: tiny_architecture)
-    write_tiny(tmp_path / "train.h5", 20, seed=1)
-    write_tiny(tmp_path / "heldout.h5", 10, seed=2)
+    tiny_files()
     path = tmp_path / "experiment.yaml"
     path.write_text(
         "data: {files: [train.h5], validation_files: [heldout.h5],"

@@ -85,13 +85,17 @@ def command(
     if not output.parent.is_dir():
         raise UsageError(f"{output}: its folder does not exist; make it first")
     from gan3d.config import Node
-    from gan3d.generation import load_run
+    from gan3d.generation import find_checkpoint, load_run
     from gan3d.runtime import apply_node
 
+    find_checkpoint(run, checkpoint)
     apply_node(Node())
     trained = load_run(run, checkpoint)
     energy_n = trained.draw_energies(count, energy, seed)
     with ProgressDisplay(make_console()) as display:
+        low, high = trained.energy_range_gev
+        if energy_n.min() < low or energy_n.max() > high:
+            display.say(f"note: the network was trained with {low:.4g} to {high:.4g} GeV only")
         write_generated(trained, energy_n, output, display, seed=seed, batch_size=batch_size)
 
 

@@ -77,17 +77,23 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
     apply_node(experiment.node)
     communicator = connect(experiment.node)
     # Only now: this imports Keras and TensorFlow.
-    from gan3d.training.trainer import Trainer
+    from gan3d.training.trainer import Interrupted, Trainer
 
     trainer = Trainer(experiment, folder, loader, heldout, communicator)
     if resume:
-        trainer.resume()
+        trainer.resume(describe_environment(communicator))
     else:
         trainer.start(describe_environment(communicator))
     with ProgressDisplay(make_console(), shown=first) as display:
+        examine = _examiner(experiment)
+        if heldout is not None and not examine(heldout, heldout):
+            display.say(
+                "note: no bin of validation.energy_bins_gev holds validation.minimum_showers of "
+                "the held-out showers, so the epochs are not judged"
+            )
         try:
-            trainer.train(TrainingProgress(display), _examiner(experiment))
-        except KeyboardInterrupt:
+            trainer.train(TrainingProgress(display), examine)
+        except Interrupted:
             display.say(f"checkpoint written in {folder}; go on with --resume")
             raise
         display.say(f"run: {folder}")

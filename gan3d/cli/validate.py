@@ -88,11 +88,13 @@ def _judge_files(
     folder: Path | None,
     experiment: Experiment | None,
 ) -> tuple[Judgement, Path]:
+    from gan3d.data import check_folder, expand_patterns, read_showers
+
+    expand_patterns(generated)
     if not reference or folder is None:
         missing = "--reference GLOB" if not reference else "--out DIR"
         raise UsageError(f"{missing} is missing: it is needed for shower files")
     from gan3d.config import Geometry, Validation
-    from gan3d.data import check_folder, expand_patterns, read_showers
 
     check_folder(folder)
     shape = experiment.data.geometry.shape if experiment else None
@@ -123,10 +125,12 @@ def _judge_run(
     import gan3d
     from gan3d.config import Node
     from gan3d.data import check_folder, expand_patterns, read_showers
+    from gan3d.generation import find_checkpoint
     from gan3d.runtime import apply_node
     from gan3d.training.records import read_history
 
     path = Path(generated[0])
+    find_checkpoint(path)
     apply_node(Node())
     trained = gan3d.load_run(path)
     folder = folder or path / "report"

@@ -211,7 +211,7 @@ class Validation(Section):
     their spread."""
     hit_threshold_gev: PositiveFloat = 1e-5
     """A cell counts as hit above this energy (GeV); a minimum-ionising particle leaves 1.5e-4."""
-    histogram_bins: Annotated[int, Field(ge=5)] = 50
+    histogram_bins: Annotated[int, Field(ge=5, le=10_000)] = 50
     """Bins of the histograms that the separation power is computed from."""
     cell_energy_range_gev: tuple[PositiveFloat, PositiveFloat] = (1e-7, 1.0)
     """Range of the cell-energy spectrum (GeV): the seven decades that cell energies span. Cells

@@ -82,18 +82,21 @@ class ShardLoader:
 def read_part(
     part: Sequence[FileRows], *, threshold_gev: float = 0.0, limit: int | None = None
 ) -> Showers:
-    """Return the showers of `part`, at most the first `limit`, in memory and in file order.
+    """Return the showers of `part` in memory and in file order.
 
-    Cells below `threshold_gev` (GeV) are set to 0. Raises DataError as `ShardLoader` does for what
-    it reads.
+    Of more than `limit`, that many are taken at equal distances, so that files sorted by energy
+    give all energies. Cells below `threshold_gev` (GeV) are set to 0. Raises DataError as
+    `ShardLoader` does for what it reads, and where no cell of any shower is left.
     """
-    count = count_showers(part) if limit is None else min(limit, count_showers(part))
-    pieces, missing = [], count
+    total = count_showers(part)
+    count = total if limit is None else min(limit, total)
+    taken = np.arange(count) * total // max(count, 1)
+    pieces, start = [], 0
     for piece in part:
-        rows = piece.rows[:missing]
-        if len(rows):
-            pieces.append(FileRows(piece.path, rows))
-        missing -= len(rows)
+        first, stop = np.searchsorted(taken, (start, start + len(piece)))
+        if stop > first:
+            pieces.append(FileRows(piece.path, piece.rows[taken[first:stop] - start]))
+        start += len(piece)
     if not pieces:
         raise DataError(
             f"no showers to read: {count_showers(part)} are there, the limit is {limit}"
@@ -102,6 +105,11 @@ def read_part(
         image_shape = file.image_shape
     showers = gather(map(_read, pieces), count, image_shape)
     apply_threshold(showers, threshold_gev)
+    if not showers.images_nxyz.any():
+        raise DataError(
+            f"{pieces[0].path}: all {count} showers are empty: no cell reaches "
+            f"data.threshold_gev = {threshold_gev:g} GeV; are the cells in GeV?"
+        )
     return showers
 
 

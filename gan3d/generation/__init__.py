@@ -1,5 +1,5 @@
 """Showers from a trained run."""
 
-from gan3d.generation.run import TrainedRun, load_run
+from gan3d.generation.run import TrainedRun, find_checkpoint, load_run
 
-__all__ = ["TrainedRun", "load_run"]
+__all__ = ["TrainedRun", "find_checkpoint", "load_run"]

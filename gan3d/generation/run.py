@@ -6,7 +6,6 @@ Importing this module does not import Keras; loading a run does.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -26,6 +25,7 @@ from gan3d.models.weights import (
     checkpoint_folders,
     checkpoint_name,
     generation_weights,
+    read_json,
 )
 
 if TYPE_CHECKING:
@@ -84,9 +84,12 @@ class TrainedRun:
         `batch_size`, to float rounding. Images are (N, x, y, layer) in GeV.
         Raises UsageError for energies that are not positive and finite or for n < 1.
         """
+        if seed < 0:
+            raise UsageError(f"generate: seed {seed}; give 0 or more")
+        if (n is None) == (energy_n is None):
+            raise UsageError("generate: give the number of showers n, or energy_n, not both")
         if energy_n is None:
-            if n is None:
-                raise UsageError("generate: give the number of showers n, or their energies")
+            assert n is not None
             energy_n = self.draw_energies(n, energy, seed)
         blocks = list(self.stream(energy_n, seed=seed, batch_size=batch_size))
         return Showers(
@@ -101,7 +104,7 @@ class TrainedRun:
         if n < 1:
             raise UsageError(f"generate: {n} showers; ask for at least 1")
         chosen = self.energy_range_gev if energy is None else energy
-        low, high = chosen if isinstance(chosen, tuple) else (chosen, chosen)
+        low, high = (chosen, chosen) if isinstance(chosen, (int, float)) else chosen
         if not (0 < low <= high < np.inf):
             raise UsageError(
                 f"generate: incident energies {low:g} to {high:g} GeV; "
@@ -151,14 +154,12 @@ def load_run(path: str | Path, checkpoint: Literal["last", "best"] | int = "last
     Raises RunError where the folder holds no run or no such checkpoint.
     """
     path = Path(path)
-    if not (path / "config.yaml").is_file():
-        raise RunError(f"{path}: not a run's folder (no config.yaml); name one that `train` made")
+    chosen = find_checkpoint(path, checkpoint)
     experiment = load_experiment(path / "config.yaml")
-    chosen = _find_checkpoint(path, checkpoint)
     weights = generation_weights(chosen)
     try:
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        low, high = json.loads((path / "response.json").read_text())["energy_range_gev"]
+        low, high = read_json(path / "response.json")["energy_range_gev"]
         generator = get_architecture(experiment.model.architecture).build_generator(
             experiment.model
         )
@@ -177,7 +178,12 @@ def load_run(path: str | Path, checkpoint: Literal["last", "best"] | int = "last
     )
 
 
-def _find_checkpoint(path: Path, checkpoint: Literal["last", "best"] | int) -> Path:
+def find_checkpoint(path: Path, checkpoint: Literal["last", "best"] | int = "last") -> Path:
+    """The folder of a run's checkpoint, as `load_run` chooses it; loads nothing."""
+    if not (path / "config.yaml").is_file():
+        raise RunError(f"{path}: not a run's folder (no config.yaml); name one that `train` made")
+    if checkpoint not in ("last", "best") and not isinstance(checkpoint, int):
+        raise UsageError(f"checkpoint '{checkpoint}': 'last', 'best' or the number of a step")
     folders = checkpoint_folders(path / CHECKPOINTS)
     if not folders:
         raise RunError(f"{path}: no checkpoint yet; train at least one epoch")
@@ -187,7 +193,7 @@ def _find_checkpoint(path: Path, checkpoint: Literal["last", "best"] | int) -> P
         best = path / "best.json"
         if not best.is_file():
             raise RunError(f"{path}: no best.json; no epoch of this run has been judged")
-        checkpoint = int(json.loads(best.read_text())["step"])
+        checkpoint = int(read_json(best)["step"])
     wanted = path / CHECKPOINTS / checkpoint_name(checkpoint)
     if wanted not in folders:
         names = ", ".join(folder.name for folder in folders)

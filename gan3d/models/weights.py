@@ -1,12 +1,27 @@
-"""Where a run keeps its weights, for those who write them and those who only generate."""
+"""A run's folder, for those who write it and those who only generate from it."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
+
+from gan3d.errors import RunError
 
 CHECKPOINTS = "checkpoints"
 GENERATOR_WEIGHTS = "generator.weights.h5"
 AVERAGE_WEIGHTS = "generator_average.weights.h5"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a run's file. Raises RunError where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: holds no JSON object; the run's folder is damaged")
+    return content
 
 
 def checkpoint_name(global_step: int) -> str:

@@ -25,6 +25,7 @@ from gan3d.models.weights import (
     GENERATOR_WEIGHTS,
     checkpoint_folders,
     checkpoint_name,
+    read_json,
 )
 from gan3d.training.step import AdversarialStep
 
@@ -80,10 +81,13 @@ def save_checkpoint(
     (aside / STATE).write_text(json.dumps(state, indent=2) + "\n")
     for path in [*aside.iterdir(), aside]:
         _sync(path)
+    replaced = folder / f".{final.name}.{os.getpid()}.replaced.partial"
     if final.exists():
-        shutil.rmtree(final)
+        final.rename(replaced)
     aside.rename(final)
     _sync(folder)
+    if replaced.exists():
+        shutil.rmtree(replaced)
     kept = checkpoint_name(protected) if protected is not None else None
     for old in checkpoint_folders(folder)[:-keep]:
         if old.name != kept:
@@ -97,7 +101,7 @@ def restore_checkpoint(checkpoint: Path, step: AdversarialStep) -> Position:
     Raises RunError where the folder does not fit the networks or cannot be read.
     """
     try:
-        state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
+        state = read_json(checkpoint / STATE)
         if state.pop("format", None) != FORMAT:
             raise RunError(f"{checkpoint}: not a checkpoint of format {FORMAT}; train anew")
         if step.average_weights:
@@ -110,12 +114,13 @@ def restore_checkpoint(checkpoint: Path, step: AdversarialStep) -> Position:
         with h5py.File(checkpoint / VARIABLES, "r") as file:
             for name, variable in _named_variables(step):
                 variable.assign(np.asarray(file[name]))
-    except (OSError, KeyError, ValueError) as error:
+        return Position(**state)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        first = str(error).partition("\n")[0]
         raise RunError(
             f"{checkpoint}: the checkpoint cannot be read or belongs to another experiment "
-            f"({error}); remove it to go on from the one before"
+            f"({first}); remove it to go on from the one before"
         ) from error
-    return Position(**state)
 
 
 def random_states(*models: keras.Model) -> list[keras.Variable]:

@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gan3d.config import Experiment, load_experiment
 from gan3d.data import check_folder, written_aside
-from gan3d.errors import ConfigError, RunError
+from gan3d.errors import ConfigError, DataError, RunError
+from gan3d.models.weights import CHECKPOINTS, read_json
+from gan3d.training.response import Response
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
@@ -62,22 +66,49 @@ def check_run_folder(folder: Path, *, resume: bool) -> None:
     """
     if resume and not (folder / CONFIG).is_file():
         raise RunError(f"{folder}: no run to resume here; start one without --resume")
-    if not resume and (folder / CONFIG).exists():
+    left = [name for name in (CONFIG, HISTORY, BEST, CHECKPOINTS) if (folder / name).exists()]
+    if not resume and left:
         raise RunError(
-            f"{folder}: holds a run already; continue it with --resume or choose another --run"
+            f"{folder}: holds a run already ({left[0]}); name another folder, or continue it with "
+            f"`gan3d train CONFIG --run {folder} --resume`"
         )
     check_folder(folder)
 
 
-# Sections and keys that a resumed run may change: none of them alters a step that is done.
-_FREE = {("training", "epochs"), ("node",), ("validation",), ("run", "folder"),
-         ("run", "keep_checkpoints"), ("run", "max_minutes")}  # fmt: skip
+def check_response(folder: Path, response: Response) -> None:
+    """Raise DataError if `response` is not the one the run in `folder` began with.
+
+    It is fitted to the training showers, so it tells other showers under the same names.
+    """
+    before = read_json(folder / RESPONSE)
+    now = response.as_dict()
+    same = before.get("showers") == now["showers"] and np.allclose(
+        before.get("coefficients", []), response.coefficients, rtol=1e-6, atol=1e-9
+    )
+    if not same:
+        raise DataError(
+            f"{folder / RESPONSE}: the run began with other training showers "
+            f"({before.get('showers')} of them, now {response.showers}); "
+            f"give it the same data.files, or start a new run"
+        )
+
+
+# Sections and keys that a resumed run may change.
+_FREE = (
+    ("training", "epochs"),
+    ("training", "optimizer", "learning_rate"),
+    ("node",),
+    ("validation",),
+    ("run", "folder"),
+    ("run", "keep_checkpoints"),
+    ("run", "max_minutes"),
+)
 
 
 def check_resumable(folder: Path, experiment: Experiment) -> None:
     """Raise ConfigError, naming the keys, if `experiment` is not the one that `folder` ran.
 
-    More epochs, another node, other limits are no difference.
+    More epochs, another learning rate, another node or other limits are no difference.
     """
     before = load_experiment(folder / CONFIG).model_dump(mode="json")
     now = experiment.model_dump(mode="json")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +21,7 @@ from gan3d.data import ShardLoader, Showers, make_folder
 from gan3d.errors import ConfigError, TrainingError
 from gan3d.models import get_architecture
 from gan3d.models.sampling import sample_images
-from gan3d.models.weights import CHECKPOINTS, checkpoint_folders
+from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, read_json
 from gan3d.training.checkpoint import (
     Position,
     random_states,
@@ -33,6 +33,7 @@ from gan3d.training.records import (
     CONFIG,
     ENVIRONMENT,
     RESPONSE,
+    check_response,
     read_history,
     write_history,
     write_json,
@@ -45,10 +46,20 @@ from gan3d.training.step import AdversarialStep, without_remapper
 if TYPE_CHECKING:
     from gan3d.runtime import Communicator
 
+# How far beyond the training showers' energies generated ones may go, as a share of the range.
+_ENERGY_MARGIN = 0.05
+
 # Showers generated at a time for a comparison; only memory depends on it.
 _EXAMINE_BATCH = 64
 
 Examine = Callable[[Showers, Showers], Mapping[str, float]]
+
+
+_EMPTY = "the generated showers have become empty (the ECAL loss is 100 %)"
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended training, between two steps, with a checkpoint written."""
 
 
 class Listener(Protocol):
@@ -89,6 +100,7 @@ class Trainer:
         self.communicator = communicator
         self.position = Position(world_size=communicator.size)
         self.history: list[dict[str, Any]] = []
+        self._tensorboard: Any = None
 
         architecture = get_architecture(experiment.model.architecture)
         if architecture.image_shape != experiment.data.geometry.shape:
@@ -107,6 +119,7 @@ class Trainer:
                 generator, discriminator, loader.images, scaled_n1.astype(np.float32)
             )
         self.response = self._fit_response()
+        self._check_energies()
         self.step = AdversarialStep(
             architecture,
             generator,
@@ -125,24 +138,27 @@ class Trainer:
         self._broadcast()
         if self.communicator.rank == 0:
             make_folder(self.folder)
-            write_json(self.folder / ENVIRONMENT, environment)
             write_json(self.folder / RESPONSE, self.response.as_dict())
-            # Last: a folder with a config is a run.
-            write_text(self.folder / CONFIG, dump_experiment(self.experiment))
+            # The config comes last: a folder with a config is a run.
+            self._describe(environment)
 
-    def resume(self) -> None:
+    def resume(self, environment: Mapping[str, Any]) -> None:
         """Go on from the newest checkpoint of the run's folder, or start if there is none yet.
 
-        Only rank 0 reads; the others get its state.
+        Only rank 0 reads; the others get its state. Raises DataError if the training showers are
+        not those that the run began with, RunError where the folder's files are damaged.
         """
         position = self.position
         if self.communicator.rank == 0:
+            check_response(self.folder, self.response)
             checkpoints = checkpoint_folders(self.folder / CHECKPOINTS)
             if checkpoints:
                 position = restore_checkpoint(checkpoints[-1], self.step)
             self.history = [
                 record for record in read_history(self.folder) if record["epoch"] <= position.epoch
             ]
+            earlier = read_json(self.folder / ENVIRONMENT)
+            self._describe({**environment, "earlier": [*earlier.pop("earlier", []), earlier]})
         self._broadcast()
         names = self.step.loss_names
         shared = [position.epoch, position.step_in_epoch, position.global_step, position.world_size]
@@ -170,7 +186,7 @@ class Trainer:
         `examine` turns (generated, held-out) showers into numbers for the history; with
         `optimisation_metric` among them, the best epoch is noted in best.json.
         Raises TrainingError where losses are not finite or the generated showers are empty;
-        KeyboardInterrupt, with a checkpoint written, after Ctrl-C.
+        Interrupted, with a checkpoint written, after SIGINT (Ctrl-C) or SIGTERM to any rank.
         """
         training, began = self.experiment.training, time.monotonic()
         listener.started(
@@ -180,25 +196,30 @@ class Trainer:
             steps_per_epoch=self.loader.steps_per_epoch,
             ranks=self.communicator.size,
         )
-        with without_remapper(), _interruptible() as interrupted:
+        with without_remapper(), _signals_noted() as signalled:
             while self.position.epoch < training.epochs:
-                record = self._epoch(listener, interrupted)
+                record = self._epoch(listener, signalled)
                 if self.communicator.rank == 0:
-                    if examine is not None and self.heldout is not None:
-                        record |= self._examine(examine, self.heldout)
-                    self.history.append(record)
-                    write_history(self.folder, self.history)
-                    self._write_tensorboard(record)
-                    self._save()
-                    # After its checkpoint: best.json never names one that is not there.
-                    self._note_best()
+                    self._keep(record, examine)
                 listener.epoch_done(record)
-                if interrupted():
-                    raise KeyboardInterrupt
+                if self._any_rank(signalled()):
+                    raise Interrupted
                 if self._out_of_time(began):
                     break
 
-    def _epoch(self, listener: Listener, interrupted: Callable[[], bool]) -> dict[str, Any]:
+    def _keep(self, record: dict[str, Any], examine: Examine | None) -> None:
+        """Write the epoch's checkpoint and its line of history, to which `examine` adds."""
+        self._save()
+        self.history.append(record)
+        write_history(self.folder, self.history)
+        if examine is not None and self.heldout is not None:
+            # After the checkpoint: an examination that fails must not cost the epoch.
+            record |= self._examine(examine, self.heldout)
+            write_history(self.folder, self.history)
+            self._note_best()
+        self._write_tensorboard(record)
+
+    def _epoch(self, listener: Listener, signalled: Callable[[], bool]) -> dict[str, Any]:
         """The rest of the epoch under way; returns its line of history, averaged over ranks."""
         position, training = self.position, self.experiment.training
         epoch, first_step, began = position.epoch, position.step_in_epoch, time.monotonic()
@@ -208,13 +229,7 @@ class Trainer:
         rate = 0.0
         for index, showers in enumerate(self.loader.epoch(epoch, first_step), start=first_step):
             rate = self.schedule(epoch, index)
-            losses = self.step(
-                showers.images_nxyz,
-                showers.energy_n[:, None] / np.float32(self.experiment.data.energy_scale_gev),
-                step=self.position.global_step,
-                learning_rate=rate,
-                average_decay=decay,
-            )
+            losses = self._run_step(showers, rate, decay, f"epoch {epoch + 1}, step {index + 1}")
             self._check(losses, epoch, index)
             totals += list(losses.values())
             self.position = Position(
@@ -225,10 +240,17 @@ class Trainer:
                 totals=dict(zip(losses, totals.tolist(), strict=True)),
             )
             listener.step_done(epoch=epoch, step=index, losses=losses)
-            if interrupted() and index + 1 < self.loader.steps_per_epoch:
+            # All ranks stop after the same step, whichever of them was told to.
+            if self._any_rank(signalled()) and index + 1 < self.loader.steps_per_epoch:
+                # The mean over ranks, so that what every rank resumes from adds up to the sum.
+                shared = self.communicator.sum(totals) / self.communicator.size
+                self.position = replace(
+                    self.position, totals=dict(zip(losses, shared.tolist(), strict=True))
+                )
                 if self.communicator.rank == 0:
                     self._save()
-                raise KeyboardInterrupt
+                self.communicator.barrier()
+                raise Interrupted
         seconds = time.monotonic() - began
         steps = self.loader.steps_per_epoch
         means = self.communicator.sum(totals / steps) / self.communicator.size
@@ -248,19 +270,46 @@ class Trainer:
             **dict(zip(self.step.loss_names, means.tolist(), strict=True)),
         }
 
+    def _run_step(
+        self, showers: Showers, rate: float, decay: float, where: str
+    ) -> Mapping[str, float]:
+        try:
+            return self.step(
+                showers.images_nxyz,
+                showers.energy_n[:, None] / np.float32(self.experiment.data.energy_scale_gev),
+                step=self.position.global_step,
+                learning_rate=rate,
+                average_decay=decay,
+            )
+        except tf.errors.InvalidArgumentError as error:
+            # An index computed from a number that is not finite, for example.
+            first = str(error.message).splitlines()[0]
+            raise TrainingError(f"{where}: the step failed ({first}); {self._advice()}") from error
+
     def _check(self, losses: Mapping[str, float], epoch: int, step: int) -> None:
         """Stop a run that cannot recover, while the last checkpoint is still good."""
         where = f"epoch {epoch + 1}, step {step + 1}"
         for name, value in losses.items():
             if not math.isfinite(value):
-                raise TrainingError(
-                    f"{where}: {name} is {value}; the last checkpoint in "
-                    f"{self.folder / CHECKPOINTS} is good: resume with a lower learning rate"
-                )
+                raise TrainingError(f"{where}: {name} is {value}; {self._advice()}")
         if losses["generator.ecal_gev"] == 0.0:
-            raise TrainingError(_empty(where, self.folder))
+            raise TrainingError(f"{where}: {_EMPTY}; {self._advice()}")
 
-    def _examine(self, examine: Examine, heldout: Showers) -> dict[str, float]:
+    def _advice(self) -> str:
+        """What to do when training cannot go on."""
+        checkpoints = checkpoint_folders(self.folder / CHECKPOINTS)
+        if checkpoints:
+            return (
+                f"{checkpoints[-1]} is good: --resume with a lower "
+                f"training.optimizer.learning_rate, or start anew with another run.seed"
+            )
+        return "start anew with a lower training.optimizer.learning_rate or another run.seed"
+
+    def _any_rank(self, flag: bool) -> bool:
+        """Whether `flag` is set on any rank; the same answer on all."""
+        return bool(self.communicator.sum(np.array([float(flag)]))[0])
+
+    def _examine(self, examine: Examine, heldout: Showers) -> dict[str, float | None]:
         """Compare showers of the held-out incident energies with the held-out showers."""
         with self.step.average_in_generator():
             images_nxyz = np.concatenate(
@@ -276,13 +325,17 @@ class Trainer:
                 )
             )
         if not images_nxyz.any():
-            raise TrainingError(_empty(f"epoch {self.position.epoch}", self.folder))
+            raise TrainingError(f"epoch {self.position.epoch}: {_EMPTY}; {self._advice()}")
         generated = Showers(images_nxyz=images_nxyz, energy_n=heldout.energy_n)
-        return {f"validation.{name}": value for name, value in examine(generated, heldout).items()}
+        # JSON has no NaN; null says that a metric could not be computed.
+        return {
+            f"validation.{name}": value if math.isfinite(value) else None
+            for name, value in examine(generated, heldout).items()
+        }
 
     def _note_best(self) -> None:
         name = "validation.optimisation_metric"
-        judged = [r for r in self.history if r.get(name) is not None and math.isfinite(r[name])]
+        judged = [record for record in self.history if record.get(name) is not None]
         if judged:
             best = min(judged, key=lambda record: record[name])
             keys = ("epoch", "step", name)
@@ -292,8 +345,7 @@ class Trainer:
         weights = [*self.step.generator.weights, *self.step.discriminator.weights]
         if not all(np.isfinite(weight.numpy()).all() for weight in weights):
             raise TrainingError(
-                f"step {self.position.global_step}: a weight is not finite; the last checkpoint in "
-                f"{self.folder / CHECKPOINTS} is good: resume with a lower learning rate"
+                f"step {self.position.global_step}: a weight is not finite; {self._advice()}"
             )
         save_checkpoint(
             self.folder / CHECKPOINTS,
@@ -304,19 +356,26 @@ class Trainer:
         )
 
     def _write_tensorboard(self, record: Mapping[str, Any]) -> None:
-        writer = tf.summary.create_file_writer(str(self.folder / "tensorboard"))
-        with writer.as_default(step=record["epoch"]):
+        if self._tensorboard is None:
+            self._tensorboard = tf.summary.create_file_writer(str(self.folder / "tensorboard"))
+        with self._tensorboard.as_default(step=record["epoch"]):
             for name, value in record.items():
-                tf.summary.scalar(name.replace(".", "/"), value)
-        writer.close()
+                if value is not None:
+                    tf.summary.scalar(name.replace(".", "/"), value)
+        self._tensorboard.flush()
 
     def _out_of_time(self, began: float) -> bool:
         """Whether `run.max_minutes` are over, by rank 0's clock."""
         limit = self.experiment.run.max_minutes
         if limit is None:
             return False
-        over = self.communicator.rank == 0 and time.monotonic() - began >= 60.0 * limit
-        return bool(self.communicator.sum(np.array([float(over)]))[0])
+        return self._any_rank(
+            self.communicator.rank == 0 and time.monotonic() - began >= 60.0 * limit
+        )
+
+    def _describe(self, environment: Mapping[str, Any]) -> None:
+        write_json(self.folder / ENVIRONMENT, environment)
+        write_text(self.folder / CONFIG, dump_experiment(self.experiment))
 
     def _fit_response(self) -> Response:
         ecal_n = self.loader.images.sum(axis=(1, 2, 3), dtype=np.float64)
@@ -328,6 +387,18 @@ class Trainer:
             degree=self.experiment.training.response_degree,
             energy_scale_gev=self.experiment.data.energy_scale_gev,
         )
+
+    def _check_energies(self) -> None:
+        """Refuse incident energies at which the response is not known."""
+        asked = self.experiment.training.incident_energy_gev
+        low, high = self.response.energy_range_gev
+        # Uniform energies of n showers end about a range / n before the ends of their range.
+        margin = _ENERGY_MARGIN * (high - low)
+        if asked is not None and not low - margin <= asked[0] < asked[1] <= high + margin:
+            raise ConfigError(
+                f"training.incident_energy_gev: {asked[0]:g} to {asked[1]:g} GeV, but the training "
+                f"showers, to which the response is fitted, have {low:.4g} to {high:.4g} GeV"
+            )
 
     def _broadcast(self) -> None:
         """Give all ranks rank 0's weights, optimisers, averages and random states."""
@@ -348,35 +419,33 @@ class Trainer:
             state.assign(value)
 
 
-def _empty(where: str, folder: Path) -> str:
-    return (
-        f"{where}: the generated showers have become empty (the ECAL loss is 100 %); the last "
-        f"checkpoint in {folder / CHECKPOINTS} is good: start again with another run.seed or a "
-        f"lower learning rate"
-    )
-
-
 def _best_step(folder: Path) -> int | None:
     path = folder / BEST
-    return int(json.loads(path.read_text())["step"]) if path.is_file() else None
+    return int(read_json(path)["step"]) if path.is_file() else None
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag, so that it falls between two steps; the second is usual.
+def _signals_noted() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a flag, so that it falls between two steps.
 
-    Yields a function that says whether it came.
+    The second does what it always does. Yields a function that says whether one came. horovodrun
+    passes a Ctrl-C on to its ranks as SIGTERM.
     """
     came = False
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
     def note(_signal: int, _frame: FrameType | None) -> None:
         nonlocal came
         came = True
-        signal.signal(signal.SIGINT, usual)
+        restore()
 
-    usual = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, note)
+    for number in usual:
+        signal.signal(number, note)
     try:
         yield lambda: came
     finally:
-        signal.signal(signal.SIGINT, usual)
+        restore()

@@ -95,6 +95,10 @@ def run_folder_in_a_file(folder):
     (folder / "runs").write_text("in the way")
 
 
+def all_empty(folder):
+    edit(folder, lambda file: replace(file, "ECAL", np.zeros((8, 25, 25, 25), "f4")))
+
+
 TABLE = [
     (missing, 1, ["heldout.h5"]),
     (directory, 1, ["train*.h5"]),
@@ -114,6 +118,7 @@ TABLE = [
     (lambda f: edit(f, put("target", (2, 1), -50.0)), 1, ["train.h5", "shower 2"]),
     (lambda f: edit(f, put("target", (7, 1), np.nan)), 1, ["train.h5", "shower 7"]),
     (lambda f: edit(f, lambda h: replace(h, "ECAL", h["ECAL"][:] * 1000)), 1, ["train.h5", "MeV"]),
+    (all_empty, 1, ["train.h5", "empty", "threshold_gev"]),
     (typo, 2, ["experiment.yaml:8", "training.batchsize", "batch_size"]),
     (wrong_type, 2, ["experiment.yaml:7", "training.epochs"]),
     (unknown_architecture, 2, ["ecal52", "did you mean 'ecal25'"]),
@@ -135,6 +140,25 @@ def test_one_line_the_right_exit_code_and_nothing_written(folder, capsys, spoil,
     for word in words:
         assert word in lines[0]
     assert captured.out == ""
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_more_ranks_than_showers_are_refused(folder, capsys, monkeypatch):
+    monkeypatch.setattr("gan3d.runtime.distributed.horovod_lacks", lambda: None)
+    monkeypatch.setenv("HOROVOD_RANK", "0")
+    monkeypatch.setenv("HOROVOD_SIZE", "100")
+    assert main(["train", "experiment.yaml"]) == 1
+    assert "100 ranks but only 8 showers" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no /proc")  # noqa: PTH112
+def test_a_run_folder_that_cannot_be_written_is_refused(folder, capsys):
+    before = sorted(folder.rglob("*"))
+    # /proc takes no new folders, not even from root.
+    assert main(["train", "experiment.yaml", "--run", "/proc/gan3d-run"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "/proc" in lines[0]
     assert sorted(folder.rglob("*")) == before
 
 

@@ -158,6 +158,7 @@ def run(tmp_path, monkeypatch):
         generate=generate,
     )
     monkeypatch.setattr(gan3d, "load_run", lambda path: trained, raising=False)
+    monkeypatch.setattr("gan3d.generation.find_checkpoint", lambda path: path)
     monkeypatch.setattr("gan3d.runtime.apply_node", lambda node: None)
     return SimpleNamespace(folder=folder, asked=asked, heldout=heldout)
 

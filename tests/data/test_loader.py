@@ -67,14 +67,29 @@ def test_an_epoch_takes_every_shower_once_but_for_the_remainder(
         assert left_out <= batch_size
 
 
-@pytest.mark.parametrize("limit", [None, 1, 4, 5, 7, 100])
-def test_a_part_is_read_in_file_order_up_to_a_limit(part, limit):
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (None, [1, 2, 3, 4, 5, 6, 7]),
+        (100, [1, 2, 3, 4, 5, 6, 7]),
+        (7, [1, 2, 3, 4, 5, 6, 7]),
+        (5, [1, 2, 3, 5, 6]),
+        (2, [1, 4]),
+        (3, [1, 3, 5]),
+    ],
+)
+def test_a_part_is_read_in_file_order_and_a_limit_spreads_over_it(part, limit, expected):
     showers = read_part(part([4, 3]), threshold_gev=2.5e-6, limit=limit)
-    expected = np.arange(1, 8)[:limit]
+    expected = np.array(expected)
     np.testing.assert_array_equal(showers.energy_n, expected)
     np.testing.assert_allclose(
         showers.images_nxyz[:, 1, 1, 1], np.where(expected > 2, expected * 1e-6, 0), rtol=1e-6
     )
+
+
+def test_showers_that_are_all_empty_are_refused(part):
+    with pytest.raises(DataError, match=r"all 7 showers are empty.*threshold_gev = 1 GeV"):
+        read_part(part([4, 3]), threshold_gev=1.0)
 
 
 def test_a_part_without_showers_is_an_error(part):

@@ -97,8 +97,23 @@ def test_folders_that_are_no_run_or_damaged_are_named(trained_folder, tmp_path):
         ({"energy_n": np.array([5.0, np.nan])}, "shower 1 is nan"),
         ({"energy_n": np.zeros((2, 2))}, "list of numbers"),
         ({"n": 2, "batch_size": 0}, "batch size 0"),
+        ({"n": 2, "seed": -1}, "seed -1"),
+        ({"n": 2, "energy_n": np.ones(2)}, "not both"),
     ],
 )
 def test_wrong_calls_say_what_is_wrong(run, arguments, message):
     with pytest.raises(UsageError, match=message):
         run.generate(**arguments)
+
+
+@pytest.mark.parametrize("name", ["best.json", "response.json"])
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_damaged_small_files_are_named(trained_folder, name, content):
+    (trained_folder / name).write_text(content)
+    with pytest.raises(RunError, match=name):
+        gan3d.load_run(trained_folder, "best")
+
+
+def test_an_unknown_choice_of_checkpoint_is_a_usage_error(trained_folder):
+    with pytest.raises(UsageError, match="checkpoint 'newest'"):
+        gan3d.load_run(trained_folder, "newest")

@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,3 +86,42 @@ def test_more_ranks_than_showers_end_with_one_line(gan3d, tmp_path, write_lcd):
     # horovodrun's own traceback follows; ours would carry a rank's prefix.
     assert not re.search(r"\[\d\]<std(out|err)>:.*Traceback", done.stdout + done.stderr)
     assert not (tmp_path / "runs" / "experiment" / "config.yaml").exists()
+
+
+def test_ctrl_c_under_horovodrun_leaves_a_checkpoint_between_two_steps(
+    gan3d_program, gan3d, tmp_path, write_lcd
+):
+    write_lcd("train.h5", range(80))
+    write_lcd("heldout.h5", [81])
+    config = tmp_path / "experiment.yaml"
+    config.write_text(
+        CONFIG.replace("ecal25, ", "ecal25-compact, ").replace("epochs: 1", "epochs: 1000")
+    )
+    horovodrun = Path(gan3d_program).with_name("horovodrun")
+    job = subprocess.Popen(
+        [horovodrun, "--gloo", "-np", "2", gan3d_program, "train", config, "--run", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert job.stdout is not None
+    lines = []
+    for line in job.stdout:
+        lines.append(line)
+        if "epoch 1/1000" in line:
+            break
+    job.send_signal(signal.SIGINT)
+    lines.append(job.communicate(timeout=120)[0])
+    output = "".join(lines)
+    assert job.returncode != 0
+    assert "checkpoint written in run" in output, output
+    newest = max((tmp_path / "run" / "checkpoints").glob("step-*"))
+    state = json.loads((newest / "state.json").read_text())
+    assert state["step_in_epoch"] > 0
+    assert state["global_step"] == 20 * state["epoch"] + state["step_in_epoch"]
+    assert state["world_size"] == 2
+    # The same two ranks go on from there; another number of ranks has no such position.
+    alone = gan3d("train", config, "--run", "run", "--resume")
+    assert alone.returncode == 1
+    assert "resume with 2" in alone.stderr

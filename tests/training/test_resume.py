@@ -89,7 +89,7 @@ def test_resume_refuses_another_experiment_and_names_the_keys(gan3d, experiment)
     assert gan3d("train", experiment, "--set", "training.epochs=1").returncode == 0
     again = gan3d("train", experiment)
     assert again.returncode == 1
-    assert "holds a run already; continue it with --resume" in again.stderr
+    assert "holds a run already (config.yaml)" in again.stderr
     other = gan3d("train", experiment, "--resume", "--set", "training.batch_size=2")
     assert other.returncode == 2
     assert "training.batch_size" in other.stderr

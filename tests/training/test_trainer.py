@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gan3d.config import load_experiment
-from gan3d.errors import ConfigError, RunError, TrainingError
+from gan3d.errors import ConfigError, DataError, RunError, TrainingError
+from gan3d.training.records import check_run_folder
 
 pytestmark = pytest.mark.tensorflow
 
@@ -72,11 +73,11 @@ def test_losses_that_are_not_finite_end_the_run_and_keep_the_last_good_checkpoin
             weight = trainer.step.generator.trainable_variables[0]
             weight.assign(weight.numpy() * np.nan)
 
-    with pytest.raises(TrainingError, match=r"epoch 2, step 3: .* is nan; .*checkpoints is good"):
+    with pytest.raises(TrainingError, match=r"epoch 2, step 3: .* is nan; .*step-00000005 is good"):
         trainer.train(listen(poison))
     assert checkpoints(trainer) == ["step-00000005"]
     again = make_trainer()
-    again.resume()
+    again.resume({})
     again.train(listen())
     assert checkpoints(again) == ["step-00000005", "step-00000010"]
 
@@ -119,7 +120,7 @@ def test_ctrl_c_leaves_a_checkpoint_between_two_steps(make_trainer, listen):
     state = json.loads((trainer.folder / "checkpoints/step-00000007/state.json").read_text())
     assert (state["epoch"], state["step_in_epoch"]) == (1, 2)
     again = make_trainer()
-    again.resume()
+    again.resume({})
     rest = listen()
     again.train(rest)
     assert rest.steps == 3
@@ -152,7 +153,7 @@ def test_a_damaged_checkpoint_is_named(make_trainer, listen):
     path = trainer.folder / "checkpoints" / "step-00000005" / "variables.h5"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunError, match="step-00000005: the checkpoint cannot be read"):
-        make_trainer().resume()
+        make_trainer().resume({})
 
 
 def test_an_architecture_for_another_grid_is_refused(make_trainer, monkeypatch, tiny_architecture):
@@ -162,3 +163,74 @@ def test_an_architecture_for_another_grid_is_refused(make_trainer, monkeypatch, 
     monkeypatch.setattr("gan3d.training.trainer.get_architecture", lambda _: other)
     with pytest.raises(ConfigError, match=r"\(9, 9, 9\) cells.*\(4, 4, 3\)"):
         make_trainer()
+
+
+def test_the_advice_after_a_failure_names_a_checkpoint_only_if_there_is_one(make_trainer, listen):
+    trainer = make_trainer()
+    trainer.start({})
+    weight = trainer.step.generator.trainable_variables[0]
+    weight.assign(weight.numpy() * np.nan)
+    with pytest.raises(TrainingError, match=r"epoch 1, step 1: .* is nan; start anew"):
+        trainer.train(listen())
+
+
+def test_an_examination_that_fails_does_not_cost_the_epoch(make_trainer, listen):
+    trainer = make_trainer()
+    trainer.start({})
+
+    def fail(*_):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        trainer.train(listen(), fail)
+    assert checkpoints(trainer) == ["step-00000005"]
+    assert len((trainer.folder / "history.jsonl").read_text().splitlines()) == 1
+
+
+def test_sigterm_stops_like_ctrl_c(make_trainer, listen):
+    trainer = make_trainer()
+    trainer.start({})
+    stop = listen(lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 2 else None)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(stop)
+    assert checkpoints(trainer) == ["step-00000002"]
+
+
+def test_resume_records_what_changed_and_notices_other_showers(
+    make_trainer, listen, tmp_path, tiny_files
+):
+    trainer = make_trainer(**{"training.epochs": 1})
+    trainer.start({"host": "a"})
+    trainer.train(listen())
+    again = make_trainer(**{"training.epochs": 2})
+    again.resume({"host": "b"})
+    assert load_experiment(again.folder / "config.yaml").training.epochs == 2
+    environment = json.loads((again.folder / "environment.json").read_text())
+    assert environment == {"host": "b", "earlier": [{"host": "a"}]}
+    tiny_files(train_seed=77)
+    with pytest.raises(DataError, match="the run began with other training showers"):
+        make_trainer(**{"training.epochs": 3}).resume({})
+
+
+def test_incident_energies_outside_the_fitted_response_are_refused(make_trainer):
+    make_trainer(**{"training.incident_energy_gev": "[20, 80]"})
+    with pytest.raises(ConfigError, match="incident_energy_gev: 10 to 500 GeV, but the training"):
+        make_trainer(**{"training.incident_energy_gev": "[10, 500]"})
+
+
+@pytest.mark.parametrize("left", ["checkpoints", "history.jsonl", "best.json", "config.yaml"])
+def test_a_folder_with_remains_of_a_run_is_not_taken_for_a_new_one(tmp_path, left):
+    (tmp_path / left).mkdir()
+    with pytest.raises(RunError, match=f"holds a run already .{left}"):
+        check_run_folder(tmp_path, resume=False)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_damaged_state_is_named(make_trainer, listen, content):
+    trainer = make_trainer(**{"training.epochs": 1})
+    trainer.start({})
+    trainer.train(listen())
+    state = trainer.folder / "checkpoints" / "step-00000005" / "state.json"
+    state.write_text(content)
+    with pytest.raises(RunError, match="step-00000005"):
+        make_trainer().resume({})
