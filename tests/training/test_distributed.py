@@ -104,15 +104,20 @@ def test_ctrl_c_under_horovodrun_leaves_a_checkpoint_between_two_steps(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A shell that starts the tests in the background leaves SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert job.stdout is not None
     lines = []
-    for line in job.stdout:
-        lines.append(line)
-        if "epoch 1/1000" in line:
-            break
-    job.send_signal(signal.SIGINT)
-    lines.append(job.communicate(timeout=120)[0])
+    try:
+        assert job.stdout is not None
+        for line in job.stdout:
+            lines.append(line)
+            if re.search(r"epoch +1/1000 ", line):
+                break
+        job.send_signal(signal.SIGINT)
+        lines.append(job.communicate(timeout=120)[0])
+    finally:
+        job.kill()
     output = "".join(lines)
     assert job.returncode != 0
     assert "checkpoint written in run" in output, output
