@@ -30,24 +30,31 @@ def expand_patterns(patterns: Sequence[str | Path]) -> list[Path]:
     return sorted(found.values())
 
 
-def open_shower_file(path: Path, *, shape: tuple[int, int, int] | None = None) -> ShowerFile:
+def open_shower_file(
+    path: Path, *, shape: tuple[int, int, int] | None = None, check: bool = True
+) -> ShowerFile:
     """Open `path` with the reader for its content.
 
     Raises DataError, naming the file, if it is missing, unreadable, damaged, of an unknown format
-    or empty, if its incident energies are not positive numbers, or if its images do not have
-    `shape` (x, y, layer) where that is given.
+    or empty, if its images do not have `shape` (x, y, layer) where that is given, or, with
+    `check`, if an incident energy is not a positive number.
     """
     signature = _first_bytes(path, len(_HDF5_SIGNATURE))
     if signature != _HDF5_SIGNATURE:
         what = "is not an HDF5 file" if signature else "is empty (0 bytes)"
         raise DataError(f"{path}: {what}; shower files follow the LCD schema in HDF5")
     file = LcdFile(path)
-    if shape is not None and file.image_shape != tuple(shape):
+    try:
+        if shape is not None and file.image_shape != tuple(shape):
+            raise DataError(
+                f"{path}: images have {_cells(file.image_shape)}, expected {_cells(shape)} "
+                "(data.geometry.shape)"
+            )
+        if check:
+            _ = file.energy_n
+    except BaseException:
         file.close()
-        raise DataError(
-            f"{path}: images have {_cells(file.image_shape)}, expected {_cells(shape)} "
-            "(data.geometry.shape)"
-        )
+        raise
     return file
 
 

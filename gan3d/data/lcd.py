@@ -6,23 +6,25 @@ particle as [PDG code, E, px, py, pz] in GeV.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.data.shower_file import ShowerFile
-from gan3d.data.showers import Showers
+from gan3d.data.sparse import SparseShowers, from_images
 from gan3d.errors import DataError
 
 TARGET_COLUMNS = ("pdgID", "E", "px", "py", "pz")
 
-_BLOCK_BYTES = 16 * 2**20  # of float32 cells; larger only where one chunk is larger
-
 
 class LcdFile(ShowerFile):
     """A fixed-angle LCD file; compressed or not, chunked or contiguous."""
+
+    layout = "lcd"
 
     def __init__(self, path: Path) -> None:
         """Open and check `path`. Raises DataError if it is not a sound fixed-angle LCD file."""
@@ -35,62 +37,53 @@ class LcdFile(ShowerFile):
             ) from error
         try:
             self._images = self._dataset("ECAL")
-            target = self._dataset("target")
+            self._target = self._dataset("target")
             self.image_shape = self._check_images()
-            self.energy_n, self.particles = self._check_target(target)
+            self._check_target(self._target)
+            self.count = len(self._images)
+            self.chunk_rows = self._images.chunks[0] if self._images.chunks else 1
             self.storage = _describe_storage(self._images)
         except BaseException:
             self._file.close()
             raise
 
-    @property
-    def block_rows(self) -> int:
+    def read_energies(self, first: int, stop: int) -> NDArray[np.float32]:
         """See `ShowerFile`."""
-        wanted = max(1, _BLOCK_BYTES // (4 * int(np.prod(self.image_shape))))
-        chunk = self._images.chunks[0] if self._images.chunks else 1
-        return max(chunk, wanted // chunk * chunk)
+        return self._read_target(first, stop)[:, 1].astype(np.float32)
 
-    def read(self, rows: slice | NDArray[np.int64]) -> Showers:
+    def read_cells(self, first: int, stop: int) -> SparseShowers:
         """See `ShowerFile`."""
-        wanted = np.arange(self.count)[rows] if isinstance(rows, slice) else rows
-        images = np.empty((len(wanted), *self.image_shape), np.float32)
-        # In blocks of whole chunks, so that each is decompressed once, and dense: HDF5 is very slow
-        # at picking scattered rows.
-        done = 0
-        while done < len(wanted):
-            stop = (wanted[done] // self.block_rows + 1) * self.block_rows
-            end = int(np.searchsorted(wanted, stop))
-            self._read_into(images[done:end], wanted[done:end])
-            done = end
-        return Showers(images, self.energy_n[wanted])
-
-    def close(self) -> None:
-        """See `ShowerFile`."""
-        self._file.close()
-
-    def _read_into(self, images: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
-        first, stop = int(rows[0]), int(rows[-1]) + 1
+        images = np.empty((stop - first, *self.image_shape), np.float32)
         try:
-            if stop - first == len(rows):
-                self._images.read_direct(images, np.s_[first:stop])
-            else:
-                images[:] = self._images[first:stop][rows - first]
+            self._images.read_direct(images, np.s_[first:stop])
         except OSError as error:
             raise DataError(
                 f"{self.path}: showers {first} to {stop - 1} cannot be read, the file is damaged "
                 f"({error})"
             ) from error
-        # A NaN passes through min(), so two reductions without temporaries find all bad cells.
-        if images.min() >= 0.0 and images.max() < np.inf:
-            return
-        for row, image in zip(rows, images, strict=True):
-            for bad, what in ((~np.isfinite(image), "not finite"), (image < 0.0, "negative")):
-                if bad.any():
-                    x, y, layer = np.argwhere(bad)[0]
-                    raise DataError(
-                        f"{self.path}: shower {row}: the energy of cell (x={x}, y={y}, "
-                        f"layer={layer}) is {what}: {image[x, y, layer]:g} GeV"
-                    )
+        target = self._read_target(first, stop)
+        columns = {
+            "pdg": target[:, 0].astype(np.int32),
+            **{name: target[:, 2 + axis] for axis, name in enumerate(("px", "py", "pz"))},
+        }
+        return from_images(images, target[:, 1].astype(np.float32), columns)
+
+    @cached_property
+    def particles(self) -> tuple[int, ...]:
+        """See `ShowerFile`."""
+        particle_n = self._read_target(0, self.count)[:, 0]
+        odd_n = particle_n != np.round(particle_n)
+        if odd_n.any():
+            row = int(np.argmax(odd_n))
+            raise DataError(
+                f"{self.path}: shower {row}: the PDG code must be a whole number, it is "
+                f"{particle_n[row]:g}"
+            )
+        return tuple(int(code) for code in np.unique(particle_n))
+
+    def close(self) -> None:
+        """See `ShowerFile`."""
+        self._file.close()
 
     def _dataset(self, name: str) -> h5py.Dataset:
         dataset = self._file.get(name)
@@ -113,7 +106,7 @@ class LcdFile(ShowerFile):
             raise DataError(f"{self.path}: holds no showers ('ECAL' has shape {shape})")
         return shape[1], shape[2], shape[3]
 
-    def _check_target(self, target: h5py.Dataset) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    def _check_target(self, target: h5py.Dataset) -> None:
         columns = len(TARGET_COLUMNS)
         if target.shape is None or target.shape[1:] not in ((columns,), (1, columns)):
             raise DataError(
@@ -124,24 +117,15 @@ class LcdFile(ShowerFile):
             raise DataError(
                 f"{self.path}: 'ECAL' holds {len(self._images)} showers but 'target' {len(target)}"
             )
+
+    def _read_target(self, first: int, stop: int) -> NDArray[Any]:
         try:
-            values = target[:].reshape(-1, columns)
+            values: NDArray[Any] = self._target[first:stop].reshape(-1, len(TARGET_COLUMNS))
         except OSError as error:
             raise DataError(
                 f"{self.path}: 'target' cannot be read, the file is damaged ({error})"
             ) from error
-        particle_n, energy_n = values[:, 0], values[:, 1].astype(np.float32)
-        for wrong, what in (
-            (~(np.isfinite(energy_n) & (energy_n > 0)), "the incident energy (GeV) must be > 0"),
-            (particle_n != np.round(particle_n), "the PDG code must be a whole number"),
-        ):
-            if wrong.any():
-                row = int(np.argmax(wrong))
-                raise DataError(
-                    f"{self.path}: shower {row}: {what}; 'target' is "
-                    f"[{', '.join(f'{value:g}' for value in values[row])}]"
-                )
-        return energy_n, tuple(int(code) for code in np.unique(particle_n))
+        return values
 
 
 def _describe_storage(images: h5py.Dataset) -> str:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.errors import DataError
+
+COLUMNS = {
+    "pdg": "PDG code of the incident particle",
+    "px": "momentum of the incident particle along x, GeV",
+    "py": "momentum along y, GeV",
+    "pz": "momentum along the layers, GeV",
+    "theta": "polar angle, rad; pi/2 is perpendicular to the layers",
+    "mtheta": "polar angle measured from the cells (barycentres), rad",
+    "eta": "pseudorapidity",
+    "ywindow": "shift of the image along y, cells",
+}
+"""Columns with a known meaning; a file may have others, which are kept as they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +35,8 @@ class Showers:
     """Energy deposited in the cells, shape (N, x, y, layer), GeV."""
     energy_n: NDArray[np.float32]
     """Energy of the incident particle, shape (N,), GeV."""
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """What else the file says of each shower, shape (N,) each; see `COLUMNS`."""
 
     def __post_init__(self) -> None:
         if self.images_nxyz.ndim != 4 or self.energy_n.shape != self.images_nxyz.shape[:1]:
@@ -41,7 +56,8 @@ class Showers:
 
     def take(self, rows: slice | NDArray[np.int64]) -> Showers:
         """Return the showers of `rows`, in that order: views for a slice, copies for indices."""
-        return Showers(self.images_nxyz[rows], self.energy_n[rows])
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return Showers(self.images_nxyz[rows], self.energy_n[rows], columns)
 
 
 def gather(parts: Iterable[Showers], count: int, image_shape: tuple[int, int, int]) -> Showers:

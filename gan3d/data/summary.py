@@ -76,11 +76,11 @@ def summarise(path: Path, *, hit_threshold_gev: float) -> Summary:
     smallest, largest = np.inf, 0.0
     with open_shower_file(path) as file:
         for showers in file.blocks():
-            images = showers.images_nxyz
-            ecal.append(images.sum(axis=(1, 2, 3), dtype=np.float64))
-            hits.append(np.count_nonzero(images > hit_threshold_gev, axis=(1, 2, 3)))
-            smallest = min(smallest, float(images.min(initial=np.inf, where=images > 0)))
-            largest = max(largest, float(images.max()))
+            deposit_h = showers.deposit_h
+            ecal.append(showers.ecal_n)
+            hits.append(showers.where(deposit_h > hit_threshold_gev).hits_n)
+            smallest = min(smallest, float(deposit_h.min(initial=np.inf)))
+            largest = max(largest, float(deposit_h.max(initial=0.0)))
         return Summary(
             energy_n=file.energy_n,
             ecal_n=np.concatenate(ecal),

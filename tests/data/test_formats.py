@@ -37,20 +37,22 @@ def test_every_layout_gives_the_same_showers(lcd_file, images, storage, nested):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(rows=st.sets(st.integers(0, 24)), block_bytes=st.integers(1, 4000))
 def test_any_ascending_rows_can_be_read(lcd_file, images, monkeypatch, rows, block_bytes):
-    monkeypatch.setattr("gan3d.data.lcd._BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("gan3d.data.shower_file._BLOCK_BYTES", block_bytes)
     wanted = np.array(sorted(rows), np.int64)
     with open_shower_file(lcd_file(count=25, chunks=(4, 3, 4, 5))) as file:
         showers = file.read(wanted)
         blocks = list(file.blocks())
     np.testing.assert_array_equal(showers.images_nxyz, images(25)[wanted])
     np.testing.assert_array_equal(showers.energy_n, wanted + 1)
-    np.testing.assert_array_equal(np.concatenate([b.images_nxyz for b in blocks]), images(25))
+    np.testing.assert_array_equal(
+        np.concatenate([b.dense().images_nxyz for b in blocks]), images(25)
+    )
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 4, 11])
 @pytest.mark.parametrize("block_bytes", [1, 1000, 2400, 10**6])
 def test_blocks_are_whole_chunks(lcd_file, monkeypatch, chunk, block_bytes):
-    monkeypatch.setattr("gan3d.data.lcd._BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("gan3d.data.shower_file._BLOCK_BYTES", block_bytes)
     with open_shower_file(lcd_file(count=11, chunks=(chunk, 3, 4, 5))) as file:
         assert file.block_rows % chunk == 0
         assert file.block_rows == chunk or file.block_rows * 3 * 4 * 5 * 4 <= block_bytes
