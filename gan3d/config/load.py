@@ -7,16 +7,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from gan3d.config.messages import explain
-from gan3d.config.schema import Experiment
+from gan3d.config.schema import Experiment, Section
 from gan3d.config.tree import Entry, Place, dump_yaml, merge, parse_yaml
 from gan3d.errors import ConfigError
 
 FILE_LISTS = (("data", "files"), ("data", "validation_files"))
 """Keys whose texts are paths, made absolute relative to the file that names them."""
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -30,17 +33,37 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         ConfigError: one line for each mistake, with file, line and key.
 
     """
-    tree = _read(Path(path), named_by=None, above=())
+    return load_sections(
+        Experiment, Path(path), overrides, example="training.epochs=5", file_lists=FILE_LISTS
+    )
+
+
+def load_sections(
+    schema: type[SectionT],
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    example: str,
+    file_lists: Sequence[tuple[str, str]] = (),
+) -> SectionT:
+    """What `path` describes in terms of `schema`, with `extends` and overrides; None: no file.
+
+    `example` is a good override, for messages; `file_lists` are the keys whose texts are paths.
+    Raises ConfigError as `load_experiment` does.
+    """
+    tree = Entry({}, Place(name="defaults", line=None, folder=Path()))
+    if path is not None:
+        tree = _read(path, named_by=None, above=())
     for override in overrides:
-        tree = merge(tree, _parse_override(override))
-    for location in FILE_LISTS:
+        tree = merge(tree, _parse_override(override, example))
+    for location in file_lists:
         tree = _with_absolute_paths(tree, location)
     try:
         # JSON's strict mode takes a list for a tuple and a text for a path, but never a text or a
         # truth value for a number.
-        return Experiment.model_validate_json(json.dumps(tree.plain()), strict=True)
+        return schema.model_validate_json(json.dumps(tree.plain()), strict=True)
     except ValidationError as error:
-        raise ConfigError(explain(error, tree)) from None
+        raise ConfigError(explain(error, tree, schema)) from None
 
 
 def dump_experiment(experiment: Experiment) -> str:
@@ -67,7 +90,7 @@ def _read(path: Path, named_by: Place | None, above: tuple[Path, ...]) -> Entry:
     if entry.value is None:
         entry = replace(entry, value={})
     if not isinstance(entry.value, dict):
-        raise ConfigError(f"{entry.place}: expected sections such as 'data:', found no keys")
+        raise ConfigError(f"{entry.place}: expected sections (keys with values), found no keys")
     own = dict(entry.value)
     base = Entry({}, start)
     for name in _extended(own.pop("extends", None)):
@@ -86,12 +109,12 @@ def _extended(entry: Entry | None) -> list[Entry]:
     return names
 
 
-def _parse_override(override: str) -> Entry:
+def _parse_override(override: str, example: str) -> Entry:
     key, equals, text = override.partition("=")
     key = key.strip()
     place = Place(name=f"--set {key}", line=None, folder=Path())
     if not equals or not all(key.split(".")):
-        raise ConfigError(f"--set {override}: expected KEY=VALUE, such as training.epochs=5")
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, such as {example}")
     entry = parse_yaml(text, place)
     for step in reversed(key.split(".")):
         entry = Entry({step: entry}, place)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from gan3d.config.schema import Experiment, Section
+from gan3d.config.schema import Section
 from gan3d.config.tree import Entry
 
 _EXPECTED = {
@@ -34,17 +34,17 @@ _EXPECTED = {
 }
 
 
-def explain(error: ValidationError, tree: Entry) -> str:
+def explain(error: ValidationError, tree: Entry, schema: type[Section]) -> str:
     """One line for each thing that is wrong with `tree`, in the order of the schema."""
-    return "\n".join(_line(details, tree) for details in error.errors(include_url=False))
+    return "\n".join(_line(details, tree, schema) for details in error.errors(include_url=False))
 
 
-def _line(details: ErrorDetails, tree: Entry) -> str:
+def _line(details: ErrorDetails, tree: Entry, schema: type[Section]) -> str:
     location = details["loc"]
     context = details.get("ctx", {})
     kind = details["type"]
     if kind == "extra_forbidden":
-        return _told(tree, location, f"unknown key; {_nearest_key(location)}")
+        return _told(tree, location, f"unknown key; {_nearest_key(location, schema)}")
     if kind == "missing" and location and isinstance(location[-1], int):
         # A position of a fixed-length list, not a key.
         return _told(tree, location[:-1], f"more than {location[-1]} value(s) expected")
@@ -101,7 +101,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def known_keys(section: type[Section] = Experiment, prefix: str = "") -> Iterator[str]:
+def known_keys(section: type[Section], prefix: str = "") -> Iterator[str]:
     """Dotted names of all keys below `section`, sections before their keys."""
     for name, field in section.model_fields.items():
         yield prefix + name
@@ -118,11 +118,11 @@ def _section_in(annotation: object) -> type[Section] | None:
     return None
 
 
-def _nearest_key(location: Sequence[str | int]) -> str:
+def _nearest_key(location: Sequence[str | int], schema: type[Section]) -> str:
     """Siblings first; then the same name in another section; else all siblings."""
     wanted = str(location[-1])
     prefix = "".join(f"{step}." for step in location[:-1])
-    keys = list(known_keys())
+    keys = list(known_keys(schema))
     siblings = [k for k in keys if k.startswith(prefix) and "." not in k[len(prefix) :]]
     beside = {key[len(prefix) :]: key for key in siblings}
     anywhere = {key.rpartition(".")[2]: key for key in reversed(keys)}
