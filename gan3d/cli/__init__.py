@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -21,7 +21,7 @@ COMMANDS = {
     "train": "Train the networks of an experiment file.",
     "generate": "Write showers from a trained run.",
     "validate": "Judge showers against Monte Carlo and write a report.",
-    "data": "Look at shower files.",
+    "data": "Look at shower files, check, convert, split and fetch them.",
     "doctor": "Say what this node is, what is wrong and how to mend it.",
 }
 """Subcommands and their one-line help; a module is imported only when its command runs."""
@@ -41,15 +41,23 @@ class _OutputClosedError(Exception):
 class LazyGroup(click.Group):
     """Subcommands that are imported when they are called."""
 
+    def __init__(
+        self, *arguments: Any, package: str, subcommands: Mapping[str, str], **options: Any
+    ) -> None:
+        """Take `subcommands`, names with one-line help, from the modules of `package`."""
+        super().__init__(*arguments, **options)
+        self._package = package
+        self._subcommands = subcommands
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of a session's work."""
-        return list(COMMANDS)
+        return list(self._subcommands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of that name and take its `command`."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self._subcommands:
             return None
-        command = importlib.import_module(f"gan3d.cli.{cmd_name}").command
+        command = importlib.import_module(f"{self._package}.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -57,9 +65,10 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest command to one that does not exist."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(COMMANDS)}"
+        names = list(self._subcommands)
+        if args and args[0] not in names and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], names, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
             ctx.fail(f"no such command '{args[0]}'; {hint}")
         return super().resolve_command(ctx, args)
 
@@ -73,10 +82,10 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self._subcommands.items()))
 
 
-@click.group(cls=LazyGroup, epilog=EXAMPLE)
+@click.group(cls=LazyGroup, package=__name__, subcommands=COMMANDS, epilog=EXAMPLE)
 @click.version_option(__version__, prog_name="gan3d", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks; also accepted after the command.")
 def group(debug: bool) -> None:

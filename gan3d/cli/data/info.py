@@ -1,4 +1,4 @@
-"""`gan3d data`: what shower files hold."""
+"""`gan3d data info`: what shower files hold."""
 
 from __future__ import annotations
 
@@ -22,12 +22,7 @@ _DEFAULT_THRESHOLD_GEV = Data.model_fields["threshold_gev"].default
 _EXAMPLE = "Example:  gan3d data info 'data/EleEscan_*.h5'"
 
 
-@click.group(epilog=_EXAMPLE)
-def command() -> None:
-    """Look at shower files."""
-
-
-@command.command(epilog=_EXAMPLE)
+@click.command(name="info", epilog=_EXAMPLE)
 @click.argument("files", nargs=-1)
 @click.option(
     "--threshold",
@@ -39,7 +34,7 @@ def command() -> None:
     help="A cell above this energy (GeV) counts as a hit.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def info(files: tuple[str, ...], threshold_gev: float, as_json: bool) -> None:
+def command(files: tuple[str, ...], threshold_gev: float, as_json: bool) -> None:
     """Read FILES (names or quoted patterns) whole, check them, and say what they hold.
 
     Without FILES, the sample that ships with gan3d. The first damaged file, or the first shower
