@@ -1,0 +1,154 @@
+"""Simulated showers in files named as the published ones, any of which can be made alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gan3d import __version__
+from gan3d.config.simulation import Simulation
+from gan3d.data import check_folder, make_folder, open_shower_file, write_showers
+from gan3d.data.sparse import SparseShowers
+from gan3d.errors import DataError, UsageError
+from gan3d.simulation.incident import PDG_CODES
+from gan3d.simulation.showers import ShowerSimulator
+
+SUFFIXES = {"lcd": ".h5", "parquet": ".parquet"}
+"""Layouts that simulated showers can be written in, and how their files' names end."""
+
+_NAMES = {"e-": "Ele", "e+": "Pos", "gamma": "Gamma"}
+_BYTES_PER_CELL = 4
+"""Compressed, a lit cell takes no less than this in any layout; 6 to 8 is usual."""
+_PILOT_SHOWERS = 20
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A file and the numbers of the showers that belong into it."""
+
+    path: Path
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Showers 0 to `count` of a simulation and a seed, in files of `showers_per_file`."""
+
+    simulation: Simulation
+    seed: int
+    count: int
+    folder: Path
+    layout: str = "lcd"
+    showers_per_file: int = 10_000
+
+    @property
+    def files(self) -> list[PlannedFile]:
+        """The files, numbered from 1; the last may hold fewer showers."""
+        angle = "Escan" if self.simulation.beam.theta_deg is None else "Measured3ThetaEscan"
+        stem = f"{_NAMES[self.simulation.beam.particle]}{angle}_1"
+        return [
+            PlannedFile(
+                self.folder / f"{stem}_{number}{SUFFIXES[self.layout]}",
+                first,
+                min(first + self.showers_per_file, self.count),
+            )
+            for number, first in enumerate(range(0, self.count, self.showers_per_file), start=1)
+        ]
+
+    def missing(self, *, replace: bool = False) -> list[PlannedFile]:
+        """Return the files that are still to be written; nothing is written yet.
+
+        A file that is there already is left out if it holds the right number of showers and its
+        first and last shower are those that it would get. Raises UsageError if one holds something
+        else, unless it may be replaced; if the folder cannot be made or written to; or if there is
+        clearly too little space on its disk.
+        """
+        check_folder(self.folder)
+        missing = [file for file in self.files if not self._is_whole(file, replace=replace)]
+        needed, free = self._bytes(missing), shutil.disk_usage(_existing(self.folder)).free
+        if needed > free:
+            raise UsageError(
+                f"{self.folder}: {sum(file.stop - file.first for file in missing)} showers take "
+                f"more than {needed / 1e9:.3g} GB, there are {free / 1e9:.3g} GB on this disk"
+            )
+        return missing
+
+    def write(self, file: PlannedFile, *, advance: Callable[[int], None] = lambda _: None) -> None:
+        """Simulate the showers of `file` and write them; it appears only when it is whole.
+
+        `advance` is told how many more are done. Raises DataError as `write_showers` does.
+        """
+
+        def blocks() -> Iterator[SparseShowers]:
+            for block in ShowerSimulator(self.simulation, self.seed).blocks(file.first, file.stop):
+                yield block
+                advance(len(block))
+
+        make_folder(self.folder)
+        write_showers(
+            file.path,
+            blocks(),
+            layout=self.layout,
+            pdg_id=PDG_CODES[self.simulation.beam.particle],
+            attributes={
+                "generator": f"gan3d {__version__}",
+                "model": "parametric showers after hep-ex/0001020; no Monte Carlo",
+                "seed": self.seed,
+                "units": "GeV",
+                "first_shower": file.first,
+                "simulation": self.simulation.model_dump_json(),
+            },
+        )
+
+    def _is_whole(self, planned: PlannedFile, *, replace: bool) -> bool:
+        if not planned.path.exists():
+            return False
+        try:
+            whole = self._holds(planned)
+        except DataError:
+            if replace:
+                return False
+            raise
+        if not whole and not replace:
+            raise UsageError(
+                f"{planned.path}: is there and holds other showers; name another folder, or "
+                "replace it with --force"
+            )
+        return whole
+
+    def _holds(self, planned: PlannedFile) -> bool:
+        simulator = ShowerSimulator(self.simulation, self.seed)
+        count = planned.stop - planned.first
+        with open_shower_file(planned.path) as file:
+            if file.count != count:
+                return False
+            for row in (0, count - 1):
+                number = planned.first + row
+                expected = simulator.simulate(number, number + 1)
+                if not _equal(file.read_sparse(row, row + 1), expected):
+                    return False
+        return True
+
+    def _bytes(self, files: list[PlannedFile]) -> float:
+        """Return the least space that the showers of `files` can take."""
+        pilot = min(self.count, _PILOT_SHOWERS)
+        hits = len(ShowerSimulator(self.simulation, self.seed).simulate(0, pilot).cell_h) / pilot
+        return _BYTES_PER_CELL * hits * sum(file.stop - file.first for file in files)
+
+
+def _equal(one: SparseShowers, other: SparseShowers) -> bool:
+    return (
+        one.image_shape == other.image_shape
+        and np.array_equal(one.cell_h, other.cell_h)
+        and np.array_equal(one.deposit_h, other.deposit_h)
+        and np.array_equal(one.energy_n, other.energy_n)
+    )
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
