@@ -1,6 +1,6 @@
 """A whole run on networks so small that a step takes a millisecond: fixtures of several rooms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -18,6 +18,7 @@ def write_tiny(path: Path, count: int, seed: int) -> None:
     cells = rng.dirichlet(np.ones(int(np.prod(SHAPE))), count).reshape(count, *SHAPE)
     target = np.zeros((count, 5), np.float32)
     target[:, 0], target[:, 1], target[:, 4] = 11, energy, energy
+    path.unlink(missing_ok=True)  # HDF5 does not overwrite a file that a loader has open
     with h5py.File(path, "w") as file:
         file["ECAL"] = (cells * 0.02 * energy[:, None, None, None]).astype(np.float32)
         file["target"] = target
@@ -71,10 +72,12 @@ def tiny_files(tmp_path) -> Callable[..., None]:
 
 
 @pytest.fixture
-def make_trainer(tmp_path, monkeypatch, tiny_architecture, tiny_files) -> Callable[..., object]:
+def make_trainer(
+    tmp_path, monkeypatch, tiny_architecture, tiny_files
+) -> Iterator[Callable[..., object]]:
     """A trainer of the tiny networks: make_trainer(**{"training.epochs": 2})."""
     from gan3d.config import load_experiment
-    from gan3d.data import ShardLoader, divide, expand_patterns, read_part
+    from gan3d.data import ShowerLoader, divide, read_part, survey_files
     from gan3d.runtime import SingleProcess
     from gan3d.training.trainer import Trainer
 
@@ -88,16 +91,26 @@ def make_trainer(tmp_path, monkeypatch, tiny_architecture, tiny_files) -> Callab
         "training: {epochs: 2, batch_size: 4, warmup_epochs: 0, response_degree: 1}\n"
     )
 
-    def make(folder="run", **changes):
-        experiment = load_experiment(path, [f"{key}={value}" for key, value in changes.items()])
-        division = divide(expand_patterns(experiment.data.files), experiment.data)
-        loader = ShardLoader(
-            division.train, batch_size=experiment.training.batch_size, seed=experiment.run.seed
-        )
-        heldout = read_part(division.validation)
-        return Trainer(experiment, tmp_path / folder, loader, heldout, SingleProcess())
+    loaders = []
 
-    return make
+    def make(folder="run", response=None, **changes):
+        experiment = load_experiment(path, [f"{key}={value}" for key, value in changes.items()])
+        files = survey_files(experiment.data)
+        division = divide(files, experiment.data.split)
+        loader = ShowerLoader(
+            division.train,
+            experiment.data,
+            batch_size=experiment.training.batch_size,
+            seed=experiment.run.seed,
+        )
+        loaders.append(loader)
+        heldout = read_part(division.validation, experiment.data)
+        run = tmp_path / folder
+        return Trainer(experiment, run, files, loader, heldout, SingleProcess(), response)
+
+    yield make
+    for loader in loaders:
+        loader.close()
 
 
 class Listener:

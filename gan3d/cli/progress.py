@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -86,9 +86,12 @@ class ProgressDisplay:
 class TrainingProgress:
     """Shows training as a bar for the epoch under way and one line for each that is done."""
 
-    def __init__(self, display: ProgressDisplay) -> None:
-        """Show on `display`."""
+    def __init__(
+        self, display: ProgressDisplay, skipped: Callable[[], Sequence[str]] = tuple
+    ) -> None:
+        """Show on `display`; `skipped` names the files that training goes on without."""
         self._display = display
+        self._skipped = skipped
         self._epochs = 0
         self._steps = 0
 
@@ -124,6 +127,11 @@ class TrainingProgress:
         if metric is not None:
             line += f"  physics {metric:.3f}"
         self._display.say(line)
+        if record.get("skipped_files"):
+            self._display.say(
+                f"skipped {record['skipped_files']} bad files ({record['lost_showers']} showers of "
+                f"this epoch): {', '.join(self._skipped())}"
+            )
         if epoch < self._epochs:
             self._begin(epoch)
 

@@ -67,7 +67,7 @@ def command(folder: Path, overrides: tuple[str, ...]) -> None:
         read_showers([str(generated)]),
         reference,
         folder / "report",
-        geometry=experiment.data.geometry,
+        geometry=experiment.data.model_geometry,
         settings=experiment.validation,
         title="Quickstart: generated electrons against Geant4",
         facts={**run_facts(trained, experiment.validation), "Reference": source},

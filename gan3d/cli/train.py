@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from gan3d.cli.progress import ProgressDisplay, TrainingProgress
 from gan3d.config import Experiment, load_experiment
 
 if TYPE_CHECKING:
-    from gan3d.data import Showers
+    from gan3d.data import Showers, Survey
+    from gan3d.runtime import Communicator
+    from gan3d.training.response import Response
     from gan3d.training.trainer import Examine
 
 EXAMPLE = """\b
@@ -44,7 +47,7 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
 
     What can be checked without TensorFlow is checked before it is loaded.
     """
-    from gan3d.data import ShardLoader, divide, expand_patterns, read_part
+    from gan3d.data import ShowerLoader, count_steps, divide, read_part
     from gan3d.models import check_architecture
     from gan3d.runtime import apply_node, connect, describe_environment, launched
     from gan3d.training.records import check_resumable, check_run_folder
@@ -52,34 +55,36 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
     check_architecture(experiment.model.architecture)
     launch = launched()
     first = launch.rank == 0
+    files = response = None
     if first:
         check_run_folder(folder, resume=resume)
         if resume:
             check_resumable(folder, experiment)
-    division = divide(expand_patterns(experiment.data.files), experiment.data)
-    loader = ShardLoader(
-        division.train,
-        batch_size=experiment.training.batch_size,
-        rank=launch.rank,
-        size=launch.size,
-        seed=experiment.run.seed,
-        threshold_gev=experiment.data.threshold_gev,
-        shuffle=experiment.data.shuffle,
-    )
-    heldout = None
-    if first and experiment.validation.epoch_showers:
-        heldout = read_part(
-            division.validation,
-            threshold_gev=experiment.data.threshold_gev,
-            limit=experiment.validation.epoch_showers,
-        )
+        files, response = _survey(experiment, folder, resume=resume)
+        train = divide(files, experiment.data.split).train
+        count_steps(train, batch_size=experiment.training.batch_size, size=launch.size)
 
     apply_node(experiment.node)
     communicator = connect(experiment.node)
     # Only now: this imports Keras and TensorFlow.
     from gan3d.training.trainer import Interrupted, Trainer
 
-    trainer = Trainer(experiment, folder, loader, heldout, communicator)
+    files, response = _share(communicator, files, response)
+    division = divide(files, experiment.data.split)
+    loader = ShowerLoader(
+        division.train,
+        experiment.data,
+        batch_size=experiment.training.batch_size,
+        rank=communicator.rank,
+        size=communicator.size,
+        seed=experiment.run.seed,
+    )
+    heldout = None
+    if first and experiment.validation.epoch_showers:
+        heldout = read_part(
+            division.validation, experiment.data, limit=experiment.validation.epoch_showers
+        )
+    trainer = Trainer(experiment, folder, files, loader, heldout, communicator, response)
     if resume:
         trainer.resume(describe_environment(communicator))
     else:
@@ -92,12 +97,47 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
                 "the held-out showers, so the epochs are not judged"
             )
         try:
-            trainer.train(TrainingProgress(display), examine)
+            trainer.train(TrainingProgress(display, trainer.skipped_names), examine)
         except Interrupted:
             display.say(f"checkpoint written in {folder}; go on with --resume")
             raise
         display.say(f"run: {folder}")
+    loader.close()
     communicator.shutdown()
+
+
+def _survey(
+    experiment: Experiment, folder: Path, *, resume: bool
+) -> tuple[Survey, Response | None]:
+    """The files of a run, and the response of one that goes on."""
+    from gan3d.data import check_unchanged, survey_files
+    from gan3d.training.records import read_response, read_survey
+
+    if not resume:
+        return survey_files(experiment.data), None
+    files = read_survey(folder)
+    if experiment.data.on_bad_file == "error":
+        check_unchanged(files, experiment.data)
+    return files, read_response(folder)
+
+
+def _share(
+    communicator: Communicator, files: Survey | None, response: Response | None
+) -> tuple[Survey, Response | None]:
+    """Give all ranks what rank 0 found."""
+    from gan3d.data import Survey
+    from gan3d.runtime import share_text
+    from gan3d.training.response import Response
+
+    mine = {
+        "files": files.as_dict() if files else None,
+        "response": response.as_dict() if response else None,
+    }
+    shared = json.loads(share_text(communicator, json.dumps(mine)))
+    return (
+        Survey.from_dict(shared["files"]),
+        Response.from_dict(shared["response"]) if shared["response"] else None,
+    )
 
 
 def _examiner(experiment: Experiment) -> Examine:
@@ -106,7 +146,7 @@ def _examiner(experiment: Experiment) -> Examine:
 
     def examine(generated: Showers, reference: Showers) -> Mapping[str, float]:
         return compare_showers(
-            generated, reference, experiment.data.geometry, experiment.validation
+            generated, reference, experiment.data.model_geometry, experiment.validation
         )
 
     return examine

@@ -88,7 +88,7 @@ def _judge_files(
     folder: Path | None,
     experiment: Experiment | None,
 ) -> tuple[Judgement, Path]:
-    from gan3d.data import check_folder, expand_patterns, read_showers
+    from gan3d.data import check_folder, expand_patterns, read_showers, regrid
 
     expand_patterns(generated)
     if not reference or folder is None:
@@ -100,6 +100,8 @@ def _judge_files(
     shape = experiment.data.geometry.shape if experiment else None
     threshold_gev = _threshold(experiment)
     theirs = read_showers(reference, shape=shape, threshold_gev=threshold_gev)
+    if experiment:
+        theirs = regrid(theirs, experiment.data.model_geometry.shape)
     ours = read_showers(generated, shape=theirs.image_shape, threshold_gev=threshold_gev)
     names = {
         "Generated": _names(expand_patterns(generated)),
@@ -109,7 +111,9 @@ def _judge_files(
         ours,
         theirs,
         folder,
-        geometry=experiment.data.geometry if experiment else Geometry(shape=theirs.image_shape),
+        geometry=experiment.data.model_geometry
+        if experiment
+        else Geometry(shape=theirs.image_shape),
         settings=experiment.validation if experiment else Validation(),
         title=f"{names['Generated']} against Geant4",
         facts={**names, "Cells set to 0": f"below {threshold_gev:g} GeV, in both"},
@@ -124,7 +128,7 @@ def _judge_run(
 ) -> tuple[Judgement, Path]:
     import gan3d
     from gan3d.config import Node
-    from gan3d.data import check_folder, expand_patterns, read_showers
+    from gan3d.data import check_folder, expand_patterns, read_showers, regrid
     from gan3d.generation import find_checkpoint
     from gan3d.runtime import apply_node
     from gan3d.training.records import read_history
@@ -138,9 +142,8 @@ def _judge_run(
     experiment = experiment or trained.experiment
     data, settings = trained.experiment.data, experiment.validation
     if reference:
-        showers = read_showers(
-            reference, shape=data.geometry.shape, threshold_gev=data.threshold_gev
-        )
+        whole = read_showers(reference, shape=data.geometry.shape, threshold_gev=data.threshold_gev)
+        showers = regrid(whole, data.model_geometry.shape)
         source = _names(expand_patterns(reference))
     else:
         showers, source = heldout_showers(data)
@@ -149,7 +152,7 @@ def _judge_run(
         generate_like(trained, showers, settings),
         showers,
         folder,
-        geometry=experiment.data.geometry,
+        geometry=experiment.data.model_geometry,
         settings=settings,
         title=f"{path.resolve().name}: {trained.experiment.model.architecture} against Geant4",
         facts={**run_facts(trained, settings), "Reference": source},
@@ -206,11 +209,13 @@ def run_facts(trained: TrainedRun, settings: Validation) -> dict[str, str]:
 
 def heldout_showers(data: Data) -> tuple[Showers, str]:
     """The showers that training does not see, and where they come from, in words."""
-    from gan3d.data import divide, expand_patterns, read_part
+    import numpy as np
 
-    part = divide(expand_patterns(data.files), data).validation
-    showers = read_part(part, threshold_gev=data.threshold_gev)
-    return showers, f"held-out showers of {_names([piece.path for piece in part])}"
+    from gan3d.data import divide, read_part, survey_files
+
+    part = divide(survey_files(data), data.split).validation
+    names = _names([part.files[number].path for number in np.unique(part.file_b)])
+    return read_part(part, data), f"held-out showers of {names}"
 
 
 def show_verdict(judgement: Judgement, page: Path, console: Console) -> None:

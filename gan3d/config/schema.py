@@ -66,15 +66,42 @@ class Data(Section):
     validation_files: list[str] | None = None
     """Held-out shower files. When given, all of `files` is for training and `split` is unused."""
     geometry: Geometry = Geometry()
-    """The grid that every file must have."""
+    """The grid that every file must have. Files of the Fast Calorimeter Challenge have their
+    angular, radial and longitudinal bins along (x, y, layer)."""
+    grid: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    """Cells along (x, y, layer) that the networks see; null: geometry.shape. Images are cropped or
+    padded with zeros to it: around the centre in x and y, at the back in the layers."""
     split: Split = Split()
     """Division of `files` into training and held-out showers."""
     threshold_gev: NonNegativeFloat = 1e-6
     """Cells below this energy (GeV) are set to 0, in data and in generated showers. 3DGAN: 1e-6."""
     energy_scale_gev: PositiveFloat = 100.0
     """The networks see the incident energy divided by this (GeV). 3DGAN: 100."""
+    cell_power: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """The networks see cell energies (GeV) raised to this power, which narrows their seven decades;
+    generated showers are raised back. 3DGAN: 1 for the fixed angle, 0.85 for variable angles."""
     shuffle: bool = True
-    """New, seeded order of this rank's showers every epoch; off keeps the order of the files."""
+    """New, seeded, global order of the showers every epoch; off keeps the order of the files."""
+    shuffle_window: PositiveInt = 8192
+    """Showers that a rank shuffles together; it holds two windows in memory. 8192 of the 25 x 25 x
+    25 electrons are 70 MB, and mix 80 blocks of 100 showers from all over the files."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Threads of each rank that read and decompress ahead while it trains; 0: it reads itself, and
+    waits. One reads hundreds of times faster than `ecal25` trains."""
+    stall_seconds: PositiveFloat = 300.0
+    """The run ends with an error when nothing has been read for this long (s) although it was
+    asked for: a file system that hangs must not hang the run. Lustre recovers within minutes."""
+    on_bad_file: Literal["error", "skip"] = "error"
+    """A file that cannot be read or holds impossible values ends the run, or is left out, counted
+    and reported after every epoch."""
+    statistics_showers: PositiveInt = 2000
+    """Training showers, from all over the files, that the response and the statistics built into
+    networks are measured on before training: 2000 give the mean response to 0.1 %."""
+
+    @property
+    def model_geometry(self) -> Geometry:
+        """The grid that the networks see."""
+        return self.geometry.model_copy(update={"shape": self.grid or self.geometry.shape})
 
 
 class Model(Section):

@@ -1,37 +1,50 @@
 """Shower files: read, checked, divided among ranks, and written.
 
-A shower's way: `formats` opens the file with the reader for its content (`lcd`), `split` decides
-which showers a rank owns, `loader` makes batches of them; `writer` is the way back.
+A shower's way: `survey` finds the files, `split` decides which showers are trained on, `order`
+which of them a rank sees and when; `loader` reads them ahead (`threads`), through `formats`, which
+opens a file with the reader for its content, and `preprocessing`, and makes batches. `writer` is
+the way back. On the way showers are lists of lit cells (`sparse`).
 """
 
 from gan3d.data.aside import check_folder, make_folder, written_aside
 from gan3d.data.formats import expand_patterns, open_shower_file, read_showers
-from gan3d.data.loader import ShardLoader, read_part
+from gan3d.data.loader import ShowerLoader, read_part
+from gan3d.data.order import count_steps, order_epoch, shuffle_quality
+from gan3d.data.preprocessing import regrid
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.showers import Showers, apply_threshold
-from gan3d.data.split import Division, FileRows, count_showers, divide, shard
+from gan3d.data.sparse import SparseShowers
+from gan3d.data.split import Division, Part, divide, whole
 from gan3d.data.summary import Summary, combine, summarise
+from gan3d.data.survey import Survey, check_unchanged, survey_files
 from gan3d.data.writer import write_showers
 
 __all__ = [
     "Division",
-    "FileRows",
-    "ShardLoader",
+    "Part",
     "ShowerFile",
+    "ShowerLoader",
     "Showers",
+    "SparseShowers",
     "Summary",
+    "Survey",
     "apply_threshold",
     "check_folder",
+    "check_unchanged",
     "combine",
-    "count_showers",
+    "count_steps",
     "divide",
     "expand_patterns",
     "make_folder",
     "open_shower_file",
+    "order_epoch",
     "read_part",
     "read_showers",
-    "shard",
+    "regrid",
+    "shuffle_quality",
     "summarise",
+    "survey_files",
+    "whole",
     "write_showers",
     "written_aside",
 ]

@@ -1,38 +1,79 @@
-"""Which showers are trained on, which are held out, and which part of them a rank owns.
+"""Which showers are trained on and which are held out.
 
 Everything here is decided from the files' sizes and a seed, so every rank comes to the same result
-without communication.
+without communication, and in memory that does not grow with the number of showers: which rows of a
+block belong to a side is drawn when the block is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Data, Split
-from gan3d.data.formats import expand_patterns, open_shower_file
+from gan3d.data.survey import FileEntry, Survey
 from gan3d.errors import DataError
+
+# Rows are divided within each run of this many neighbouring ones, in the same proportion.
+_STRATUM_ROWS = 1000
+
+Draw = Callable[[int, int], NDArray[np.int64]]
+"""(first, stop) -> those of the numbers from `first` to `stop` that are on a side, ascending.
+Numbers count the showers of all files, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
-class FileRows:
-    """Some showers of one file."""
+class Part:
+    """The showers on one side of a division, block by block in the order of the files.
 
-    path: Path
-    """The file."""
-    rows: NDArray[np.int64]
-    """Their row numbers, ascending."""
+    A block is a run of neighbouring rows of one file that are read together; no block is without
+    showers of this side.
+    """
+
+    files: tuple[FileEntry, ...]
+    """The files; blocks number them from 0."""
+    file_b: NDArray[np.int64]
+    """The file of each block, shape (B,)."""
+    first_b: NDArray[np.int64]
+    """The block's first row in its file, shape (B,)."""
+    stop_b: NDArray[np.int64]
+    """The row after the block's last one, shape (B,)."""
+    count_b: NDArray[np.int64]
+    """Showers of the block that are on this side, shape (B,)."""
+    offset_f: NDArray[np.int64]
+    """Showers in the files before each file, shape (F,)."""
+    draw: Draw | None = None
+    """Which showers are on this side; None: all of the blocks' rows."""
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return int(self.count_b.sum())
 
+    def rows(self, block: int) -> NDArray[np.int64]:
+        """Rows of `block` in its file that are on this side, ascending."""
+        first, stop = int(self.first_b[block]), int(self.stop_b[block])
+        if self.draw is None:
+            return np.arange(first, stop)
+        offset = int(self.offset_f[self.file_b[block]])
+        return self.draw(offset + first, offset + stop) - offset
 
-Part = tuple[FileRows, ...]
-"""Showers of several files, file by file; none of the files' rows are empty."""
+    def select(self, blocks: NDArray[np.int64] | NDArray[np.bool_]) -> Part:
+        """Return the part with only these blocks."""
+        return Part(
+            self.files,
+            self.file_b[blocks],
+            self.first_b[blocks],
+            self.stop_b[blocks],
+            self.count_b[blocks],
+            self.offset_f,
+            self.draw,
+        )
+
+    def without(self, files: Sequence[int]) -> Part:
+        """Return the part without the blocks of these files (by number)."""
+        return self.select(~np.isin(self.file_b, np.asarray(files, np.int64)))
 
 
 @dataclass(frozen=True)
@@ -45,81 +86,76 @@ class Division:
     """Showers held out."""
 
 
-def count_showers(part: Sequence[FileRows]) -> int:
-    """Return how many showers `part` has."""
-    return sum(len(piece) for piece in part)
+def divide(files: Survey, split: Split) -> Division:
+    """Divide the showers of `files`.
 
-
-def divide(files: Sequence[Path], data: Data) -> Division:
-    """Divide the showers of `files` as `data` says.
-
-    With `data.validation_files`, those are held out and `files` are all for training. Otherwise
-    `data.split` decides: fractions count showers (`by: row`) or files (`by: file`); wherever
-    something is to be held out it is at least one shower or file. Rows stay in the order of the
-    files, so that a shard reads neighbouring ones.
-
-    Every file is opened and checked. Raises DataError for a bad file, for a held-out file that is
-    also a training file, and where too little is there for the division that is asked for.
+    With `data.validation_files`, those are held out and the others are all for training. Otherwise
+    fractions count showers (`by: row`) or files (`by: file`); wherever something is to be held out
+    it is at least one shower or file. By row, each thousand of neighbouring showers, counted over
+    the files in their order, is divided in that proportion, so the same showers in other files or
+    another format are divided alike. Raises DataError where too little is there for the division
+    that is asked for.
     """
-    counts = _count(files, data)
+    if files.validation_files is not None:
+        return Division(whole(files.files), whole(files.validation_files))
+    by = _by_file if split.by == "file" else _by_row
+    return by(files.files, split)
+
+
+def whole(files: Sequence[FileEntry]) -> Part:
+    """Return all showers of `files` as a part."""
+    firsts = [np.arange(0, entry.showers, entry.block_rows) for entry in files]
+    first_b = np.concatenate(firsts)
+    file_b = np.repeat(np.arange(len(files)), [len(each) for each in firsts])
+    showers_f = np.array([entry.showers for entry in files], np.int64)
+    block_rows_f = np.array([entry.block_rows for entry in files], np.int64)
+    stop_b = np.minimum(first_b + block_rows_f[file_b], showers_f[file_b])
+    offset_f = np.cumsum(showers_f) - showers_f
+    return Part(tuple(files), file_b, first_b, stop_b, stop_b - first_b, offset_f)
+
+
+def divided_by(data: Data) -> str:
+    """Say in words how `data` divides its showers."""
     if data.validation_files is not None:
-        heldout = expand_patterns(data.validation_files)
-        training = {path.resolve() for path in files}
-        for path in heldout:
-            if path.resolve() in training:
-                raise DataError(f"{path}: named both in data.files and in data.validation_files")
-        return Division(_whole(counts), _whole(_count(heldout, data)))
-    by = _by_file if data.split.by == "file" else _by_row
-    return by(counts, data.split)
+        return "data.validation_files"
+    return f"data.split (by {data.split.by})"
 
 
-def shard(part: Sequence[FileRows], rank: int, size: int) -> Part:
-    """Return what rank `rank` of `size` owns of `part`: neighbouring showers in file order.
-
-    The shards are disjoint, leave nothing out, and differ in size by at most one shower. Raises
-    DataError if there are fewer showers than ranks.
-    """
-    total = count_showers(part)
-    if total < size:
-        raise DataError(
-            f"{size} ranks but only {total} showers: start fewer ranks or name more data.files"
-        )
-    first, stop = rank * total // size, (rank + 1) * total // size
-    pieces = []
-    start = 0
-    for piece in part:
-        rows = piece.rows[max(0, first - start) : max(0, stop - start)]
-        if len(rows):
-            pieces.append(FileRows(piece.path, rows))
-        start += len(piece)
-    return tuple(pieces)
+def _by_file(files: tuple[FileEntry, ...], split: Split) -> Division:
+    everything = whole(files)
+    train, validation = _sizes(len(files), "file", split)
+    order = np.random.default_rng(split.seed).permutation(len(files))
+    held_out, trained = order[:validation], order[validation : validation + train]
+    return Division(
+        everything.select(np.isin(everything.file_b, trained)),
+        everything.select(np.isin(everything.file_b, held_out)),
+    )
 
 
-def _count(files: Sequence[Path], data: Data) -> dict[Path, int]:
-    counts = {}
-    for path in files:
-        with open_shower_file(path, shape=data.geometry.shape) as file:
-            counts[path] = file.count
-    return counts
+def _by_row(files: tuple[FileEntry, ...], split: Split) -> Division:
+    everything = whole(files)
+    train, validation = _sizes(len(everything), "shower", split)
+    rows = _RowDivision(len(everything), train, validation, split.seed)
+    return Division(_drawn(everything, rows.train), _drawn(everything, rows.validation))
 
 
-def _whole(counts: dict[Path, int]) -> Part:
-    return tuple(FileRows(path, np.arange(count)) for path, count in counts.items())
+def _drawn(part: Part, draw: Draw) -> Part:
+    """Return what `draw` leaves of a part with all rows."""
+    offset_b = part.offset_f[part.file_b]
+    count_b = np.fromiter(
+        (
+            len(draw(int(first), int(stop)))
+            for first, stop in zip(part.first_b + offset_b, part.stop_b + offset_b, strict=True)
+        ),
+        np.int64,
+        len(part.file_b),
+    )
+    kept = Part(part.files, part.file_b, part.first_b, part.stop_b, count_b, part.offset_f, draw)
+    return kept.select(count_b > 0)
 
 
-def _by_file(counts: dict[Path, int], split: Split) -> Division:
-    parts = _whole(counts)
-    train, validation = _draw(len(parts), "file", split)
-    return Division(tuple(parts[i] for i in train), tuple(parts[i] for i in validation))
-
-
-def _by_row(counts: dict[Path, int], split: Split) -> Division:
-    train, validation = _draw(sum(counts.values()), "shower", split)
-    return Division(_pick(counts, train), _pick(counts, validation))
-
-
-def _draw(total: int, what: str, split: Split) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw ascending indices below `total` for training and for validation."""
+def _sizes(total: int, what: str, split: Split) -> tuple[int, int]:
+    """How many of `total` are trained on and held out."""
     held_out = max(1, round(split.validation * total)) if split.validation else 0
     trained = min(max(1, round(split.train * total)), total - held_out)
     if trained < 1:
@@ -127,17 +163,41 @@ def _draw(total: int, what: str, split: Split) -> tuple[NDArray[np.int64], NDArr
             f"data.split (by {split.by}) leaves nothing to train on: "
             f"{total} {what}{'s' if total != 1 else ''}, {held_out} held out"
         )
-    order = np.random.default_rng(split.seed).permutation(total)
-    return np.sort(order[held_out : held_out + trained]), np.sort(order[:held_out])
+    return trained, held_out
 
 
-def _pick(counts: dict[Path, int], indices: NDArray[np.int64]) -> Part:
-    """Turn ascending indices into all files' showers into rows of the files."""
-    pieces = []
-    start = 0
-    for path, count in counts.items():
-        first, stop = np.searchsorted(indices, (start, start + count))
-        if stop > first:
-            pieces.append(FileRows(path, indices[first:stop] - start))
-        start += count
-    return tuple(pieces)
+@dataclass(frozen=True)
+class _RowDivision:
+    """Division of the numbers below `total`, run by run of `_STRATUM_ROWS`."""
+
+    total: int
+    trained: int
+    held_out: int
+    seed: int
+
+    def train(self, first: int, stop: int) -> NDArray[np.int64]:
+        """A `Draw`."""
+        return self._draw(first, stop, held_out=False)
+
+    def validation(self, first: int, stop: int) -> NDArray[np.int64]:
+        """A `Draw`."""
+        return self._draw(first, stop, held_out=True)
+
+    def _draw(self, first: int, stop: int, *, held_out: bool) -> NDArray[np.int64]:
+        strata = range(first // _STRATUM_ROWS, (stop - 1) // _STRATUM_ROWS + 1)
+        rows = np.concatenate([self._stratum(number, held_out=held_out) for number in strata])
+        return rows[np.searchsorted(rows, first) : np.searchsorted(rows, stop)]
+
+    def _stratum(self, number: int, *, held_out: bool) -> NDArray[np.int64]:
+        begin, end = number * _STRATUM_ROWS, min((number + 1) * _STRATUM_ROWS, self.total)
+        # Differences of rounded-down multiples: in proportion here, exact in all.
+        held_before, held_after = (self.held_out * at // self.total for at in (begin, end))
+        held = held_after - held_before
+        others = self.total - self.held_out
+        trained = (
+            self.trained * (end - held_after) // others
+            - self.trained * (begin - held_before) // others
+        )
+        order = np.random.default_rng((self.seed, number)).permutation(end - begin)
+        mine = order[:held] if held_out else order[held : held + trained]
+        return begin + np.sort(mine)

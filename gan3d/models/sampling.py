@@ -39,7 +39,8 @@ def sample_images(
 ) -> Iterator[NDArray[np.float32]]:
     """Images (B, x, y, layer) in GeV for incident energies `energy_n` (GeV), batch by batch.
 
-    `data` gives the energy scale and the threshold that the showers of the experiment have;
+    `data` gives the energy scale, the power of the cell energies and the threshold that the
+    showers of the experiment have;
     `first` is the number of the first shower within its seed.
     """
     import keras
@@ -56,4 +57,6 @@ def sample_images(
             ]
         )
         images_bxyz = keras.ops.convert_to_numpy(images_bxyzc)[: len(energy_b1), ..., 0]
+        if data.cell_power != 1.0:
+            images_bxyz = np.power(images_bxyz, np.float32(1.0 / data.cell_power))
         yield np.where(images_bxyz < data.threshold_gev, np.float32(0), images_bxyz)

@@ -9,6 +9,7 @@ from gan3d.runtime.distributed import (
     SingleProcess,
     connect,
     launched,
+    share_text,
 )
 from gan3d.runtime.environment import describe_environment
 from gan3d.runtime.launch import Launch
@@ -25,5 +26,6 @@ __all__ = [
     "connect",
     "describe_environment",
     "launched",
+    "share_text",
     "usable_cores",
 ]

@@ -132,6 +132,13 @@ class HorovodRanks:
         self._hvd.shutdown()
 
 
+def share_text(communicator: Communicator, text: str) -> str:
+    """Return rank 0's `text` on every rank; what the others give is not looked at."""
+    mine = np.frombuffer(text.encode() if communicator.rank == 0 else b"", np.uint8)
+    # Everyone but rank 0 adds nothing: a broadcast of plain numbers.
+    return communicator.gather(mine.astype(np.float64)).astype(np.uint8).tobytes().decode()
+
+
 def launched() -> Launch:
     """Place of this process among the ranks that a launcher started; imports nothing heavy.
 

@@ -49,6 +49,10 @@ class Position:
     """Ranks that shared the data."""
     totals: dict[str, float] = field(default_factory=dict)
     """Sums of the losses over the steps done of the epoch under way."""
+    passed: list[int] = field(default_factory=list)
+    """Showers of the epoch under way that each rank has behind it; empty where no epoch is."""
+    skipped_files: list[int] = field(default_factory=list)
+    """Files, by their number in the run's list, that the epoch is made without."""
 
 
 def save_checkpoint(

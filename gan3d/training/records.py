@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gan3d.config import Experiment, load_experiment
-from gan3d.data import check_folder, written_aside
-from gan3d.errors import ConfigError, DataError, RunError
+from gan3d.data import Survey, check_folder, written_aside
+from gan3d.errors import ConfigError, RunError
 from gan3d.models.weights import CHECKPOINTS, read_json
 from gan3d.training.response import Response
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 RESPONSE = "response.json"
+DATA = "data.json"
 HISTORY = "history.jsonl"
 BEST = "best.json"
 
@@ -75,26 +74,29 @@ def check_run_folder(folder: Path, *, resume: bool) -> None:
     check_folder(folder)
 
 
-def check_response(folder: Path, response: Response) -> None:
-    """Raise DataError if `response` is not the one the run in `folder` began with.
+def read_response(folder: Path) -> Response:
+    """The response that the run in `folder` began with. Raises RunError where it is damaged."""
+    path = folder / RESPONSE
+    try:
+        return Response.from_dict(read_json(path))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: no response of a run ({error!r}); start a new run") from error
 
-    It is fitted to the training showers, so it tells other showers under the same names.
-    """
-    before = read_json(folder / RESPONSE)
-    now = response.as_dict()
-    same = before.get("showers") == now["showers"] and np.allclose(
-        before.get("coefficients", []), response.coefficients, rtol=1e-6, atol=1e-9
-    )
-    if not same:
-        raise DataError(
-            f"{folder / RESPONSE}: the run began with other training showers "
-            f"({before.get('showers')} of them, now {response.showers}); "
-            f"give it the same data.files, or start a new run"
-        )
+
+def read_survey(folder: Path) -> Survey:
+    """The files that the run in `folder` began with. Raises RunError where it is damaged."""
+    path = folder / DATA
+    try:
+        return Survey.from_dict(read_json(path))
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path}: no list of a run's files ({error!r}); start a new run") from error
 
 
 # Sections and keys that a resumed run may change.
 _FREE = (
+    ("data", "workers"),
+    ("data", "stall_seconds"),
+    ("data", "on_bad_file"),
     ("training", "epochs"),
     ("training", "optimizer", "learning_rate"),
     ("node",),

@@ -6,6 +6,7 @@ Here the polynomial is fitted to the showers at hand and kept with the run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +18,10 @@ from gan3d.errors import DataError
 
 @dataclass(frozen=True)
 class Response:
-    """Mean ECAL sum (GeV) of a shower: e * polyval(coefficients, e) with e = Ep / energy scale."""
+    """Mean ECAL sum (GeV) of a shower: e * polyval(coefficients, e) with e = Ep / energy scale.
+
+    With a `data.cell_power` p the sum is of the cell energies raised to it, in GeV ** p.
+    """
 
     coefficients: tuple[float, ...]
     """Highest power first, as numpy.polyval takes them; GeV."""
@@ -36,6 +40,17 @@ class Response:
     def as_dict(self) -> dict[str, object]:
         """The fields, ready for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Response:
+        """Return the response that `as_dict` gave these fields. Raises KeyError or TypeError."""
+        low, high = fields["energy_range_gev"]
+        return cls(
+            coefficients=tuple(fields["coefficients"]),
+            energy_range_gev=(low, high),
+            energy_scale_gev=fields["energy_scale_gev"],
+            showers=fields["showers"],
+        )
 
 
 def fit_response(

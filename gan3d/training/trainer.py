@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from gan3d.config import Experiment, dump_experiment
-from gan3d.data import ShardLoader, Showers, make_folder
-from gan3d.errors import ConfigError, TrainingError
+from gan3d.data import ShowerLoader, Showers, Survey, make_folder
+from gan3d.errors import ConfigError, DataError, TrainingError
 from gan3d.models import get_architecture
 from gan3d.models.sampling import sample_images
 from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, read_json
+from gan3d.runtime import share_text
 from gan3d.training.checkpoint import (
     Position,
     random_states,
@@ -31,9 +34,9 @@ from gan3d.training.checkpoint import (
 from gan3d.training.records import (
     BEST,
     CONFIG,
+    DATA,
     ENVIRONMENT,
     RESPONSE,
-    check_response,
     read_history,
     write_history,
     write_json,
@@ -84,17 +87,21 @@ class Trainer:
         self,
         experiment: Experiment,
         folder: Path,
-        loader: ShardLoader,
+        files: Survey,
+        loader: ShowerLoader,
         heldout: Showers | None,
         communicator: Communicator,
+        response: Response | None = None,
     ) -> None:
-        """Build the networks from the seed and fit the response to the showers of all ranks.
+        """Build the networks from the seed.
 
-        `folder` is the run's, `loader` this rank's showers, `heldout` those that rank 0 compares
-        the generator with after every epoch.
+        `folder` is the run's, `files` what `loader` has this rank's showers from, `heldout` those
+        that rank 0 compares the generator with after every epoch. `response` is that of a run to
+        resume; None: it is fitted to showers of all files.
         """
         self.experiment = experiment
         self.folder = folder
+        self.files = files
         self.loader = loader
         self.heldout = heldout
         self.communicator = communicator
@@ -103,22 +110,23 @@ class Trainer:
         self._tensorboard: Any = None
 
         architecture = get_architecture(experiment.model.architecture)
-        if architecture.image_shape != experiment.data.geometry.shape:
+        seen = experiment.data.model_geometry.shape
+        if architecture.image_shape != seen:
             raise ConfigError(
                 f"model.architecture: {architecture.name} makes images of "
-                f"{architecture.image_shape} cells, data.geometry.shape is "
-                f"{experiment.data.geometry.shape}"
+                f"{architecture.image_shape} cells, but the networks would see {seen} "
+                "(data.geometry.shape, or data.grid where files are cropped or padded)"
             )
         self.architecture = architecture
         keras.utils.set_random_seed(experiment.run.seed)
         generator = architecture.build_generator(experiment.model)
         discriminator = architecture.build_discriminator(experiment.model)
-        if architecture.adapt is not None:
-            scaled_n1 = loader.energies[:, None] / experiment.data.energy_scale_gev
-            architecture.adapt(
-                generator, discriminator, loader.images, scaled_n1.astype(np.float32)
-            )
-        self.response = self._fit_response()
+        if architecture.adapt is not None and communicator.rank == 0:  # the others get its weights
+            showers = loader.sample(experiment.data.statistics_showers)
+            scaled_n1 = showers.energy_n[:, None] / np.float32(experiment.data.energy_scale_gev)
+            architecture.adapt(generator, discriminator, showers.images_nxyz, scaled_n1)
+            del showers
+        self.response = response or self._fit_response()
         self._check_energies()
         self.step = AdversarialStep(
             architecture,
@@ -139,18 +147,18 @@ class Trainer:
         if self.communicator.rank == 0:
             make_folder(self.folder)
             write_json(self.folder / RESPONSE, self.response.as_dict())
+            write_json(self.folder / DATA, self.files.as_dict())
             # The config comes last: a folder with a config is a run.
             self._describe(environment)
 
     def resume(self, environment: Mapping[str, Any]) -> None:
         """Go on from the newest checkpoint of the run's folder, or start if there is none yet.
 
-        Only rank 0 reads; the others get its state. Raises DataError if the training showers are
-        not those that the run began with, RunError where the folder's files are damaged.
+        Only rank 0 reads; the others get its state. Raises RunError where the folder's files are
+        damaged, TrainingError where other ranks shared the epoch under way.
         """
         position = self.position
         if self.communicator.rank == 0:
-            check_response(self.folder, self.response)
             checkpoints = checkpoint_folders(self.folder / CHECKPOINTS)
             if checkpoints:
                 position = restore_checkpoint(checkpoints[-1], self.step)
@@ -160,25 +168,16 @@ class Trainer:
             earlier = read_json(self.folder / ENVIRONMENT)
             self._describe({**environment, "earlier": [*earlier.pop("earlier", []), earlier]})
         self._broadcast()
-        names = self.step.loss_names
-        shared = [position.epoch, position.step_in_epoch, position.global_step, position.world_size]
-        totals = [position.totals.get(name, 0.0) for name in names]
-        # Everyone but rank 0 adds zeros: a broadcast of plain numbers.
-        numbers = np.array([*shared, *totals], np.float64) * (self.communicator.rank == 0)
-        numbers = self.communicator.sum(numbers)
-        epoch, step_in_epoch, global_step, world_size = (int(n) for n in numbers[:4])
-        if step_in_epoch and world_size != self.communicator.size:
+        shared = json.loads(share_text(self.communicator, json.dumps(asdict(position))))
+        position = Position(**shared)
+        if position.step_in_epoch and position.world_size != self.communicator.size:
             raise TrainingError(
-                f"{self.folder}: the checkpoint lies in the middle of an epoch that {world_size} "
-                f"ranks shared, now there are {self.communicator.size}; resume with {world_size}"
+                f"{self.folder}: the checkpoint lies in the middle of an epoch that "
+                f"{position.world_size} ranks shared, now there are {self.communicator.size}; "
+                f"resume with {position.world_size}"
             )
-        self.position = Position(
-            epoch=epoch,
-            step_in_epoch=step_in_epoch,
-            global_step=global_step,
-            world_size=self.communicator.size,
-            totals=dict(zip(names, numbers[4:].tolist(), strict=True)) if step_in_epoch else {},
-        )
+        self.position = replace(position, world_size=self.communicator.size)
+        self.loader.exclude(position.skipped_files)
 
     def train(self, listener: Listener, examine: Examine | None = None) -> None:
         """Train to the last epoch, with a checkpoint and a line of history after each.
@@ -202,7 +201,7 @@ class Trainer:
                 if self.communicator.rank == 0:
                     self._keep(record, examine)
                 listener.epoch_done(record)
-                if self._any_rank(signalled()):
+                if self._any_rank(signalled())[0]:
                     raise Interrupted
                 if self._out_of_time(began):
                     break
@@ -226,49 +225,96 @@ class Trainer:
         average = training.weight_average
         decay = average.decay if average is not None and epoch >= average.start_epoch else 0.0
         totals = np.array([position.totals.get(name, 0.0) for name in self.step.loss_names])
-        rate = 0.0
-        for index, showers in enumerate(self.loader.epoch(epoch, first_step), start=first_step):
+        passed = position.passed[self.communicator.rank] if position.passed else 0
+        waited = self.loader.waited
+        batches = self.loader.epoch(epoch, passed)
+        rate, index = 0.0, first_step
+        while True:
+            passed = self.loader.passed
+            showers = next(batches, None)
+            # All ranks stop before the same step, whichever of them was told to or, where files
+            # had to be skipped, has no batch left.
+            ended, stop = self._any_rank(showers is None, signalled())
+            if ended or showers is None:
+                break
+            if stop:
+                self._save_within_epoch(totals, passed)
+                raise Interrupted
             rate = self.schedule(epoch, index)
             losses = self._run_step(showers, rate, decay, f"epoch {epoch + 1}, step {index + 1}")
             self._check(losses, epoch, index)
             totals += list(losses.values())
-            self.position = Position(
-                epoch=epoch,
-                step_in_epoch=index + 1,
-                global_step=self.position.global_step + 1,
-                world_size=self.communicator.size,
-                totals=dict(zip(losses, totals.tolist(), strict=True)),
+            index += 1
+            self.position = replace(
+                self.position, step_in_epoch=index, global_step=self.position.global_step + 1
             )
-            listener.step_done(epoch=epoch, step=index, losses=losses)
-            # All ranks stop after the same step, whichever of them was told to.
-            if self._any_rank(signalled()) and index + 1 < self.loader.steps_per_epoch:
-                # The mean over ranks, so that what every rank resumes from adds up to the sum.
-                shared = self.communicator.sum(totals) / self.communicator.size
-                self.position = replace(
-                    self.position, totals=dict(zip(losses, shared.tolist(), strict=True))
-                )
-                if self.communicator.rank == 0:
-                    self._save()
-                self.communicator.barrier()
-                raise Interrupted
+            listener.step_done(epoch=epoch, step=index - 1, losses=losses)
         seconds = time.monotonic() - began
-        steps = self.loader.steps_per_epoch
-        means = self.communicator.sum(totals / steps) / self.communicator.size
+        if index == 0:
+            raise DataError(f"epoch {epoch + 1}: no rank could read a whole batch of showers")
+        ranks = self.communicator.size
+        means = self.communicator.sum(totals / index) / ranks
+        waits = self.communicator.sum(np.array([self.loader.waited - waited])) / ranks
+        skipped = self._exclude_bad_files()
         self.position = Position(
             epoch=epoch + 1,
             global_step=self.position.global_step,
-            world_size=self.communicator.size,
+            world_size=ranks,
+            skipped_files=list(self.loader.skipped),
         )
-        done = (steps - first_step) * training.batch_size * self.communicator.size
+        done = (index - first_step) * training.batch_size * ranks
         return {
             "epoch": epoch + 1,
             "step": self.position.global_step,
-            "ranks": self.communicator.size,
+            "ranks": ranks,
             "learning_rate": rate,
             "seconds": round(seconds, 3),
             "showers_per_second": round(done / seconds, 3),
+            "data_wait_seconds": round(float(waits[0]), 4),
+            "data_wait_share": round(float(waits[0]) / seconds, 6),
+            **skipped,
             **dict(zip(self.step.loss_names, means.tolist(), strict=True)),
         }
+
+    def _save_within_epoch(self, totals: NDArray[np.float64], passed: int) -> None:
+        """Write a checkpoint in the middle of an epoch. All ranks call it."""
+        # The mean over ranks, so that what every rank resumes from adds up to the sum.
+        shared = self.communicator.sum(totals) / self.communicator.size
+        everyone = self.communicator.gather(np.array([passed], np.float64))
+        self.position = replace(
+            self.position,
+            totals=dict(zip(self.step.loss_names, shared.tolist(), strict=True)),
+            passed=[int(each) for each in everyone],
+            skipped_files=list(self.loader.skipped),
+        )
+        if self.communicator.rank == 0:
+            self._save()
+        self.communicator.barrier()
+
+    def _exclude_bad_files(self) -> dict[str, int]:
+        """Leave out, on all ranks alike, the files that any rank could not read in this epoch.
+
+        Returns what history says of it: nothing unless files may be skipped.
+        """
+        if self.experiment.data.on_bad_file != "skip":
+            return {}
+        lost_f = np.zeros(len(self.files.files))
+        for file, showers in self.loader.lost.items():
+            lost_f[file] = showers
+        lost_f = self.communicator.sum(lost_f)
+        self.loader.exclude([int(file) for file in np.flatnonzero(lost_f)])
+        return {
+            "skipped_files": len(self.loader.skipped) + len(self.files.skipped),
+            "lost_showers": int(lost_f.sum()),
+        }
+
+    def skipped_names(self) -> list[str]:
+        """Files that are left out by now, those that could not even be opened first."""
+        files = self.files.files
+        return [
+            *(str(each.path) for each in self.files.skipped),
+            *(str(files[number].path) for number in self.loader.skipped),
+        ]
 
     def _run_step(
         self, showers: Showers, rate: float, decay: float, where: str
@@ -305,9 +351,9 @@ class Trainer:
             )
         return "start anew with a lower training.optimizer.learning_rate or another run.seed"
 
-    def _any_rank(self, flag: bool) -> bool:
-        """Whether `flag` is set on any rank; the same answer on all."""
-        return bool(self.communicator.sum(np.array([float(flag)]))[0])
+    def _any_rank(self, *flags: bool) -> list[bool]:
+        """Whether each of `flags` is set on any rank; the same answer on all."""
+        return [bool(number) for number in self.communicator.sum(np.array(flags, np.float64))]
 
     def _examine(self, examine: Examine, heldout: Showers) -> dict[str, float | None]:
         """Compare showers of the held-out incident energies with the held-out showers."""
@@ -371,16 +417,15 @@ class Trainer:
             return False
         return self._any_rank(
             self.communicator.rank == 0 and time.monotonic() - began >= 60.0 * limit
-        )
+        )[0]
 
     def _describe(self, environment: Mapping[str, Any]) -> None:
         write_json(self.folder / ENVIRONMENT, environment)
         write_text(self.folder / CONFIG, dump_experiment(self.experiment))
 
     def _fit_response(self) -> Response:
-        ecal_n = self.loader.images.sum(axis=(1, 2, 3), dtype=np.float64)
-        mine = np.stack([ecal_n, self.loader.energies.astype(np.float64)], axis=1)
-        ecal_n, energy_n = self.communicator.gather(mine).T
+        ecal_n, energy_n = self.loader.sample_sums(self.experiment.data.statistics_showers)
+        ecal_n, energy_n = self.communicator.gather(np.stack([ecal_n, energy_n], axis=1)).T
         return fit_response(
             ecal_n,
             energy_n,

@@ -1,25 +1,67 @@
+import ctypes
+import os
+import threading
+import time
+
+import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gan3d.data import FileRows, ShardLoader, read_part
+from gan3d.config import Data, Geometry
+from gan3d.data import ShowerLoader, open_shower_file, read_part, survey_files, whole
 from gan3d.errors import DataError
+
+SHAPE = (3, 4, 5)
 
 
 @pytest.fixture
-def part(lcd_file):
+def part(lcd_file, tmp_path, monkeypatch):
     """A function that makes files of these sizes; incident energies number their showers."""
+    # Blocks of at most three showers, so that small files have several.
+    monkeypatch.setattr("gan3d.data.shower_file._BLOCK_BYTES", 3 * 4 * int(np.prod(SHAPE)))
 
-    def make(sizes):
-        pieces, first = [], 0
+    def make(sizes, chunk=3):
+        first = 0
+        for path in tmp_path.glob("*.h5"):
+            path.unlink()
         for number, count in enumerate(sizes):
-            path = lcd_file(f"{number}.h5", count, first=first, chunks=(min(count, 3), 3, 4, 5))
-            pieces.append(FileRows(path, np.arange(count)))
+            chunks = (min(count, chunk), *SHAPE)
+            lcd_file(f"{number}.h5", count, first=first, chunks=chunks, compression="gzip")
             first += count
-        return tuple(pieces)
+        return whole(survey_files(section([str(tmp_path / "*.h5")])).files)
 
     return make
+
+
+def section(files=("unused",), **changes):
+    settings = {"geometry": Geometry(shape=SHAPE), "threshold_gev": 0.0, "shuffle_window": 7}
+    return Data(files=list(files), **(settings | changes))
+
+
+@pytest.fixture
+def loaders():
+    """A function that makes loaders, which are closed in the end."""
+    made = []
+
+    def make(part, batch_size=2, rank=0, size=1, seed=0, skipped=(), **data):
+        made.append(
+            ShowerLoader(
+                part,
+                section(**data),
+                batch_size=batch_size,
+                rank=rank,
+                size=size,
+                seed=seed,
+                skipped=skipped,
+            )
+        )
+        return made[-1]
+
+    yield make
+    for loader in made:
+        loader.close()
 
 
 def energies(batches):
@@ -27,44 +69,124 @@ def energies(batches):
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
 )
 @given(
-    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4),
-    size=st.integers(1, 5),
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    size=st.integers(1, 4),
     batch_size=st.integers(1, 4),
+    window=st.integers(1, 30),
+    workers=st.integers(0, 2),
     shuffle=st.booleans(),
     epoch=st.integers(0, 10**6),
 )
-def test_an_epoch_takes_every_shower_once_but_for_the_remainder(
-    part, sizes, size, batch_size, shuffle, epoch
+def test_an_epoch_reads_every_shower_once_but_for_the_remainder(
+    part, loaders, sizes, size, batch_size, window, workers, shuffle, epoch
 ):
     total = sum(sizes)
-    assume(total // size >= batch_size)
-    pieces = part(sizes)
-    loaders = [
-        ShardLoader(pieces, rank=rank, size=size, batch_size=batch_size, shuffle=shuffle)
-        for rank in range(size)
-    ]
-    assert {loader.steps_per_epoch for loader in loaders} == {total // size // batch_size}
-    epochs = [list(loader.epoch(epoch)) for loader in loaders]
-    assert {len(batches) for batches in epochs} == {total // size // batch_size}
+    showers = part(sizes)
+    steps = total // (size * batch_size)
+    if steps == 0:
+        with pytest.raises(DataError, match=f"training.batch_size is {batch_size}"):
+            loaders(showers, batch_size, size=size)
+        return
     seen = []
-    for loader, batches in zip(loaders, epochs, strict=True):
+    for rank in range(size):
+        loader = loaders(
+            showers, batch_size, rank, size,
+            shuffle_window=window, workers=workers, shuffle=shuffle,
+        )  # fmt: skip
+        assert loader.steps_per_epoch == steps
+        batches = list(loader.epoch(epoch))
+        assert len(batches) == steps
         for batch in batches:
             assert len(batch) == batch_size
+            assert batch.images_nxyz.dtype == batch.energy_n.dtype == np.float32
             # Image and energy of one shower stay together.
             np.testing.assert_allclose(batch.images_nxyz[:, 1, 1, 1], batch.energy_n * 1e-6)
-            assert set(batch.energy_n) <= set(loader.energies)
+            assert np.count_nonzero(batch.images_nxyz) == batch_size
             seen += list(batch.energy_n)
-    assert len(seen) == len(set(seen))
-    owned = [energy for loader in loaders for energy in loader.energies]
-    assert owned == list(range(1, total + 1))
-    smallest = total // size
-    for loader, batches in zip(loaders, epochs, strict=True):
-        left_out = len(loader.energies) - batch_size * len(batches)
-        assert left_out == smallest % batch_size + (len(loader.energies) - smallest)
-        assert left_out <= batch_size
+        assert loader.passed == steps * batch_size
+        loader.close()
+    assert len(seen) == len(set(seen)) == size * batch_size * steps
+    assert set(seen) <= set(range(1, total + 1))
+    if not shuffle:
+        assert seen == list(range(1, len(seen) + 1))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    epoch=st.integers(0, 100),
+    stop=st.integers(0, 11),
+    window=st.integers(1, 30),
+    workers=st.integers(0, 2),
+    rank=st.integers(0, 1),
+)
+def test_a_resumed_epoch_gives_the_batches_that_were_left(
+    part, loaders, epoch, stop, window, workers, rank
+):
+    showers = part([13, 20, 11])
+    place = {"rank": rank, "size": 2, "shuffle_window": window, "workers": workers}
+    whole_epoch = energies(loaders(showers, **place).epoch(epoch))
+    stopped = loaders(showers, **place)
+    batches = stopped.epoch(epoch)
+    before = [list(next(batches).energy_n) for _ in range(stop)]
+    resumed = loaders(showers, **place)
+    assert before + energies(resumed.epoch(epoch, stopped.passed)) == whole_epoch
+    for loader in (stopped, resumed):
+        loader.close()
+
+
+def test_epochs_follow_one_another_whatever_was_read_ahead(part, loaders):
+    showers = part([20, 20])
+    one = loaders(showers)
+    in_a_row = [energies(one.epoch(epoch)) for epoch in range(3)]
+    assert in_a_row == [energies(loaders(showers).epoch(epoch)) for epoch in range(3)]
+    assert in_a_row[0] != in_a_row[1]
+    assert energies(one.epoch(0)) == in_a_row[0]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_the_number_of_workers_does_not_change_the_showers(part, loaders, workers):
+    showers = part([20, 17])
+    expected = energies(loaders(showers, workers=0).epoch(5))
+    assert energies(loaders(showers, workers=workers).epoch(5)) == expected
+
+
+def test_no_more_than_two_windows_are_held(part, loaders, monkeypatch):
+    asked = []
+    submit = ShowerLoader._submit
+
+    def count(self, piece):
+        asked.append(len(piece))
+        return submit(self, piece)
+
+    monkeypatch.setattr(ShowerLoader, "_submit", count)
+    loader = loaders(part([60]), batch_size=1, shuffle_window=6)
+    for behind, _ in enumerate(loader.epoch(0)):
+        assert sum(asked) - behind // 6 * 6 <= 12
+
+
+def test_cells_are_as_the_config_says(part, loaders):
+    showers = part([4])
+    loader = loaders(
+        showers, 1, shuffle=False, threshold_gev=2.5e-6, cell_power=0.5, grid=(5, 2, 7)
+    )
+    batches = list(loader.epoch(0))
+    expected = np.zeros((4, 5, 2, 7), np.float32)
+    # Cell (1, 1, 1) of 3 x 4 x 5: one cell of padding in x, one of cropping in y.
+    expected[2:, 2, 0, 1] = np.sqrt(np.float32([3e-6, 4e-6]))
+    np.testing.assert_allclose(
+        np.concatenate([batch.images_nxyz for batch in batches]), expected, rtol=1e-6
+    )
+    np.testing.assert_allclose(loader.sample(10).images_nxyz, expected, rtol=1e-6)
+
+
+def test_changing_a_batch_changes_no_other(part, loaders):
+    loader = loaders(part([8]))
+    for batch in loader.epoch(0):
+        np.testing.assert_allclose(batch.images_nxyz[:, 1, 1, 1], batch.energy_n * 1e-6)
+        batch.images_nxyz[:] = 7.0
 
 
 @pytest.mark.parametrize(
@@ -79,103 +201,183 @@ def test_an_epoch_takes_every_shower_once_but_for_the_remainder(
     ],
 )
 def test_a_part_is_read_in_file_order_and_a_limit_spreads_over_it(part, limit, expected):
-    showers = read_part(part([4, 3]), threshold_gev=2.5e-6, limit=limit)
+    showers = read_part(part([4, 3]), section(threshold_gev=2.5e-6, grid=(3, 4, 2)), limit=limit)
     expected = np.array(expected)
     np.testing.assert_array_equal(showers.energy_n, expected)
+    assert showers.image_shape == (3, 4, 2)
     np.testing.assert_allclose(
         showers.images_nxyz[:, 1, 1, 1], np.where(expected > 2, expected * 1e-6, 0), rtol=1e-6
     )
 
 
+def test_the_ranks_sums_are_those_of_the_sample(part, loaders):
+    showers = part([10, 10, 3])
+    sample = loaders(showers).sample(12)
+    sums = [loaders(showers, 1, rank, 3).sample_sums(12) for rank in range(3)]
+    ecal, energy = (np.concatenate(each) for each in zip(*sums, strict=True))
+    order = np.argsort(energy)
+    np.testing.assert_array_equal(energy[order], sample.energy_n)
+    np.testing.assert_allclose(ecal[order], sample.images_nxyz.sum(axis=(1, 2, 3)), rtol=1e-6)
+
+
 def test_showers_that_are_all_empty_are_refused(part):
     with pytest.raises(DataError, match=r"all 7 showers are empty.*threshold_gev = 1 GeV"):
-        read_part(part([4, 3]), threshold_gev=1.0)
+        read_part(part([4, 3]), section(threshold_gev=1.0))
 
 
-def test_a_part_without_showers_is_an_error(part):
+def test_a_sample_of_nothing_is_an_error(part):
     with pytest.raises(DataError, match="no showers to read: 4 are there, the limit is 0"):
-        read_part(part([4]), limit=0)
-    with pytest.raises(DataError, match="no showers to read"):
-        read_part(())
-
-
-def test_without_shuffling_batches_follow_the_files(part):
-    loader = ShardLoader(part([4, 3]), batch_size=3, shuffle=False)
-    assert energies(loader.epoch(0)) == energies(loader.epoch(7)) == [[1, 2, 3], [4, 5, 6]]
-
-
-def test_ranks_own_neighbouring_showers(part):
-    pieces = part([4, 3])
-    shards = [ShardLoader(pieces, rank=r, size=2, batch_size=1) for r in range(2)]
-    assert [list(loader.energies) for loader in shards] == [[1, 2, 3], [4, 5, 6, 7]]
-
-
-def test_the_order_follows_from_seed_epoch_and_rank_alone(part):
-    pieces = part([64])
-
-    def order(seed, epoch, rank=0, size=1):
-        loader = ShardLoader(pieces, batch_size=8, seed=seed, rank=rank, size=size)
-        return energies(loader.epoch(epoch))
-
-    assert order(1, 2) == order(1, 2)
-    assert order(1, 2) != order(1, 3)
-    assert order(1, 2) != order(2, 2)
-    ranks = [np.array(order(1, 2, rank, 2)) - 32 * rank for rank in range(2)]
-    assert not np.array_equal(*ranks)
-
-
-@given(epoch=st.integers(0, 100), start=st.integers(0, 6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_a_resumed_epoch_gives_the_batches_that_were_left(part, epoch, start):
-    loader = ShardLoader(part([13]), batch_size=2)
-    assert energies(loader.epoch(epoch, start)) == energies(loader.epoch(epoch))[start:]
-
-
-def test_other_showers_sit_out_every_epoch(part):
-    loader = ShardLoader(part([10]), batch_size=9)
-    left_out = {(set(range(1, 11)) - set(*energies(loader.epoch(e)))).pop() for e in range(30)}
-    assert len(left_out) > 1
-
-
-def test_cells_below_the_threshold_are_zero(part):
-    loader = ShardLoader(part([3]), batch_size=1, threshold_gev=2.5e-6)
-    np.testing.assert_array_equal(loader.images[:, 1, 1, 1], np.float32([0, 0, 3e-6]))
-
-
-def test_changing_a_batch_leaves_the_shard_as_it_was(part):
-    for shuffle in (True, False):
-        loader = ShardLoader(part([4]), batch_size=2, shuffle=shuffle)
-        for batch in loader.epoch(0):
-            batch.images_nxyz[:] = 7.0
-        assert loader.images.max() < 1.0
-
-
-def test_a_batch_must_fit_into_the_smallest_shard(part):
-    with pytest.raises(DataError, match=r"batch_size is 4 .* only 3 showers \(7 on 2 ranks\)"):
-        ShardLoader(part([7]), batch_size=4, rank=1, size=2)
-
-
-def test_there_must_be_a_shower_for_every_rank(part):
-    with pytest.raises(DataError, match="3 ranks but only 2 showers"):
-        ShardLoader(part([2]), batch_size=1, rank=0, size=3)
+        read_part(part([4]), section(), limit=0)
 
 
 def test_cell_energies_in_mev_are_recognised(tmp_path):
-    import h5py
-
     path = tmp_path / "mev.h5"
     with h5py.File(path, "w") as file:
-        file["ECAL"] = np.full((3, 2, 2, 2), 50.0, np.float32)
+        file["ECAL"] = np.full((3, *SHAPE), 50.0, np.float32)
         file["target"] = np.tile(np.float32([11, 20, 0, 0, 20]), (3, 1))
-    with pytest.raises(DataError, match=r"mev\.h5: every shower deposits more .*\(20 times.*MeV\?"):
-        ShardLoader((FileRows(path, np.arange(3)),), batch_size=1)
+    files = survey_files(section([str(path)])).files
+    with pytest.raises(DataError, match=r"mev\.h5: every shower deposits more .*150 times.*MeV\?"):
+        read_part(whole(files), section())
 
 
-def test_a_bad_cell_is_found_before_the_first_batch(part):
-    import h5py
-
-    pieces = part([4, 4])
-    with h5py.File(pieces[1].path, "r+") as file:
+def damage_cell(path):
+    with h5py.File(path, "r+") as file:
         file["ECAL"][2, 0, 0, 0] = -1.0
-    with pytest.raises(DataError, match=r"1\.h5: shower 2: .* negative"):
-        ShardLoader(pieces, batch_size=1)
+
+
+def damage_chunk(path):
+    with h5py.File(path) as file:
+        info = file["ECAL"].id.get_chunk_info(0)
+    with path.open("r+b") as file:
+        file.seek(info.byte_offset)
+        file.write(b"\xff" * info.size)
+
+
+def make_longer(path):
+    with path.open("ab") as file:
+        file.write(b"\0" * 8)
+
+
+def make_shorter(path):
+    os.truncate(path, path.stat().st_size - 100)
+
+
+DAMAGES = {
+    "damaged chunk": (damage_chunk, r"showers 0 to 2 .*damaged"),
+    "longer": (make_longer, r"showers \d+ to \d+ .* has changed since the run began"),
+    "shorter": (make_shorter, r"showers \d+ to \d+ .* has changed since the run began"),
+    "disappeared": (os.unlink, r"showers \d+ to \d+ .* has disappeared since the run began"),
+}
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES)
+def test_what_becomes_bad_during_a_run_is_named(part, loaders, damage, message, workers):
+    showers = part([9, 9, 9])
+    loader = loaders(showers, workers=workers)
+    damage(showers.files[1].path)
+    with pytest.raises(DataError, match=r"1\.h5: " + message):
+        list(loader.epoch(0))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_impossible_value_is_named_with_its_shower(part, loaders, workers):
+    path = part([9, 9, 9]).files[1].path
+    damage_cell(path)
+    files = survey_files(section([str(path.parent / "*.h5")])).files
+    with pytest.raises(DataError, match=r"1\.h5: shower 2: the energy of cell .* is negative"):
+        list(loaders(whole(files), workers=workers).epoch(0))
+
+
+@pytest.mark.parametrize("damage", ["longer", "shorter", "disappeared"])
+def test_a_file_that_is_open_is_still_looked_after(part, loaders, damage):
+    showers = part([9, 9, 9])
+    loader = loaders(showers)
+    list(loader.epoch(0))
+    DAMAGES[damage][0](showers.files[1].path)
+    with pytest.raises(DataError, match=r"1\.h5: " + DAMAGES[damage][1]):
+        # What was read ahead before the first epoch's end is still good.
+        list(loader.epoch(1)), list(loader.epoch(2))
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES)
+def test_a_bad_file_is_skipped_and_counted_where_that_is_asked_for(part, loaders, damage, message):
+    showers = part([9, 9, 9])
+    damage(showers.files[1].path)
+    loader = loaders(showers, 1, on_bad_file="skip", shuffle_window=100)
+    seen = [energy for batch in energies(loader.epoch(0)) for energy in batch]
+    bad = set(range(10, 19))
+    assert {1, 2, 3, 4, 5, 6, 7, 8, 9, 19, 20, 21, 22, 23, 24, 25, 26, 27} <= set(seen)
+    assert len(seen) == len(set(seen)) == 27 - loader.lost[1]
+    assert loader.lost.keys() == {1}
+    assert loader.passed == 27
+    loader.exclude(loader.lost)
+    assert loader.skipped == [1]
+    assert loader.steps_per_epoch == 18
+    again = [energy for batch in energies(loader.epoch(1)) for energy in batch]
+    assert not set(again) & bad
+    assert len(again) == 18
+    assert not loader.lost
+
+
+@given(stop=st.integers(0, 8), window=st.integers(1, 30))
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
+)
+def test_an_epoch_that_skipped_showers_is_resumed_where_it_stood(part, loaders, stop, window):
+    showers = part([9, 9, 9])
+    make_shorter(showers.files[1].path)
+    options = {"on_bad_file": "skip", "shuffle_window": window}
+    expected = energies(loaders(showers, **options).epoch(0))
+    stopped = loaders(showers, **options)
+    batches = stopped.epoch(0)
+    before = [list(next(batches).energy_n) for _ in range(stop)]
+    assert before + energies(loaders(showers, **options).epoch(0, stopped.passed)) == expected
+
+
+def test_skipping_everything_is_an_error(part, loaders):
+    showers = part([9])
+    loader = loaders(showers, on_bad_file="skip")
+    with pytest.raises(DataError, match="only 0 showers"):
+        loader.exclude([0])
+
+
+def test_a_reader_that_is_killed_ends_the_epoch_with_an_error(part, loaders, monkeypatch):
+    reading = threading.Event()
+
+    def hang(*arguments, **options):
+        reading.set()
+        while True:
+            time.sleep(0.01)
+
+    showers = part([9])
+    monkeypatch.setattr("gan3d.data.loader.open_shower_file", hang)
+    loader = loaders(showers)
+    failure = []
+
+    def consume():
+        try:
+            next(loader.epoch(0))
+        except DataError as error:
+            failure.append(str(error))
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    assert reading.wait(20)
+    ident = ctypes.c_ulong(loader._threads.threads[0].ident)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
+    consumer.join(20)
+    assert failure
+    assert "0.h5: showers" in failure[0]
+    assert "has died" in failure[0]
+
+
+def test_waiting_for_data_is_recorded(part, loaders, monkeypatch):
+    def slow(*arguments, **options):
+        time.sleep(0.2)
+        return open_shower_file(*arguments, **options)
+
+    monkeypatch.setattr("gan3d.data.loader.open_shower_file", slow)
+    loader = loaders(part([9]), workers=1)
+    next(loader.epoch(0))
+    assert loader.waited >= 0.15

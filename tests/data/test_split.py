@@ -2,154 +2,135 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan3d.config import Data, Geometry, Split
-from gan3d.data import FileRows, count_showers, divide, shard
+from gan3d.config import Split
+from gan3d.data import Survey, divide, whole
+from gan3d.data.survey import FileEntry
 from gan3d.errors import DataError
 
-SHAPE = (3, 4, 5)
+FRACTIONS = st.floats(0.01, 1.0)
 
 
-def data_section(files, **split):
-    return Data(
-        files=[str(path) for path in files], geometry=Geometry(shape=SHAPE), split=Split(**split)
+def entries(counts, block_rows=4):
+    return tuple(
+        FileEntry(Path(f"{number}.h5"), count, block_rows, 1, 1.0)
+        for number, count in enumerate(counts)
     )
 
 
 def names(part):
     """Every shower of `part` as (file, row), in order."""
-    return [(piece.path, int(row)) for piece in part for row in piece.rows]
+    return [
+        (int(part.file_b[block]), int(row))
+        for block in range(len(part.count_b))
+        for row in part.rows(block)
+    ]
 
 
-@st.composite
-def parts(draw):
-    sizes = draw(st.lists(st.integers(1, 30), min_size=1, max_size=6))
-    pieces = []
-    for number, size in enumerate(sizes):
-        rows = draw(st.sets(st.integers(0, 40), min_size=size, max_size=size))
-        pieces.append(FileRows(Path(f"{number}.h5"), np.array(sorted(rows), np.int64)))
-    return tuple(pieces)
+def numbers(part):
+    """Every shower of `part`, counted over all files."""
+    return [int(part.offset_f[file]) + row for file, row in names(part)]
 
 
-@given(part=parts(), size=st.integers(1, 12))
-def test_shards_are_contiguous_disjoint_complete_and_of_nearly_one_size(part, size):
-    if count_showers(part) < size:
-        with pytest.raises(DataError, match=f"{size} ranks but only {count_showers(part)} showers"):
-            shard(part, 0, size)
-        return
-    shards = [shard(part, rank, size) for rank in range(size)]
-    assert [name for each in shards for name in names(each)] == names(part)
-    counts = [count_showers(each) for each in shards]
-    assert max(counts) - min(counts) <= 1
-    assert all(len(piece) for each in shards for piece in each)
-
-
-@pytest.fixture
-def three_files(lcd_file):
-    return [lcd_file(f"{n}.h5", count, first=100 * n) for n, count in enumerate((10, 25, 5))]
-
-
-@pytest.mark.parametrize(
-    ("fractions", "expected"),
-    [
-        ((0.9, 0.1), (36, 4)),
-        ((0.5, 0.25), (20, 10)),
-        ((1.0, 0.0), (40, 0)),
-        ((0.0001, 0.9), (1, 36)),
-    ],
+@settings(deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 3000), min_size=1, max_size=4),
+    block_rows=st.integers(50, 700),
+    train=FRACTIONS,
+    share=st.floats(0.0, 1.0),
+    by=st.sampled_from(["row", "file"]),
+    seed=st.integers(0, 2**32),
 )
-def test_rows_are_divided_by_fraction(three_files, fractions, expected):
-    train, validation = fractions
-    division = divide(three_files, data_section(three_files, train=train, validation=validation))
-    assert (count_showers(division.train), count_showers(division.validation)) == expected
-    assert not set(names(division.train)) & set(names(division.validation))
-
-
-@given(seed=st.integers(0, 2**32), train=st.floats(0.01, 1.0), share=st.floats(0.0, 1.0))
-@pytest.mark.parametrize("by", ["row", "file"])
-def test_a_division_is_disjoint_repeatable_and_in_file_order(
-    by, tmp_path_factory, sized_files, seed, train, share
+def test_a_division_is_disjoint_repeatable_in_file_order_and_of_the_sizes_asked_for(
+    counts, block_rows, train, share, by, seed
 ):
-    files, counts = sized_files
-    section = data_section(files, by=by, seed=seed, train=train, validation=(1 - train) * share)
-    try:
-        division = divide(files, section)
-    except DataError as error:
-        assert "leaves nothing to train on" in str(error)  # noqa: PT017 (both outcomes are right)
+    split = Split(by=by, seed=seed, train=train, validation=(1 - train) * share)
+    files = Survey(entries(counts, block_rows))
+    total = sum(counts) if by == "row" else len(counts)
+    held_out = max(1, round(split.validation * total)) if split.validation else 0
+    trained = min(max(1, round(split.train * total)), total - held_out)
+    if trained < 1:
+        with pytest.raises(DataError, match="leaves nothing to train on"):
+            divide(files, split)
         return
-    again = divide(files, section)
-    train_names, held_out = names(division.train), names(division.validation)
-    assert train_names == names(again.train)
-    assert held_out == names(again.validation)
-    for part in (train_names, held_out):
-        assert part == sorted(part)
-        assert len(set(part)) == len(part)
-    assert not set(train_names) & set(held_out)
-    assert train_names
-    if section.split.validation > 0:
-        assert held_out
-    if by == "file":
-        assert not {path for path, _ in train_names} & {path for path, _ in held_out}
-        for path in {path for path, _ in train_names + held_out}:
-            assert sum(name[0] == path for name in train_names + held_out) == counts[path]
+    division, again = divide(files, split), divide(files, split)
+    train_names, heldout_names = names(division.train), names(division.validation)
+    assert (train_names, heldout_names) == (names(again.train), names(again.validation))
+    for part, part_names in ((division.train, train_names), (division.validation, heldout_names)):
+        assert part_names == sorted(set(part_names))
+        assert all(row < counts[file] for file, row in part_names)
+        assert len(part) == len(part_names)
+        assert list(part.count_b) == [len(part.rows(b)) for b in range(len(part.count_b))]
+        assert (part.count_b > 0).all()
+    assert not set(train_names) & set(heldout_names)
+    if by == "row":
+        assert (len(train_names), len(heldout_names)) == (trained, held_out)
+    else:
+        sides = [{file for file, _ in each} for each in (train_names, heldout_names)]
+        assert not sides[0] & sides[1]
+        assert [len(side) for side in sides] == [trained, held_out]
+        for file in sides[0] | sides[1]:
+            whole_file = [(file, row) for row in range(counts[file])]
+            assert [n for n in train_names + heldout_names if n[0] == file] == whole_file
 
 
-@pytest.fixture(scope="module")
-def sized_files(tmp_path_factory):
-    import h5py
-
-    folder = tmp_path_factory.mktemp("sized")
-    counts = {}
-    for number, count in enumerate((4, 1, 7)):
-        path = folder / f"{number}.h5"
-        with h5py.File(path, "w") as file:
-            file["ECAL"] = np.zeros((count, *SHAPE), np.float32)
-            file["target"] = np.full((count, 5), 11, np.float32)
-        counts[path] = count
-    return list(counts), counts
-
-
-@pytest.mark.parametrize("by", ["row", "file"])
-def test_fractions_that_add_up_to_one_leave_nothing_out(three_files, by):
-    section = data_section(three_files, by=by, train=0.6, validation=0.4)
-    division = divide(three_files, section)
-    counts = dict(zip(three_files, (10, 25, 5), strict=True))
-    every = [(path, row) for path, count in counts.items() for row in range(count)]
-    assert sorted(names(division.train) + names(division.validation)) == every
+@settings(deadline=None, max_examples=20)
+@given(
+    cut=st.integers(1, 2499),
+    block_rows=st.integers(1, 300),
+    seed=st.integers(0, 5),
+    train=FRACTIONS,
+)
+def test_the_same_showers_are_held_out_however_files_are_cut(cut, block_rows, seed, train):
+    split = Split(seed=seed, train=train, validation=min(0.3, 1 - train))
+    if split.validation == 0:
+        return
+    one = divide(Survey(entries([2500], 100)), split)
+    other = divide(Survey(entries([cut, 2500 - cut], block_rows)), split)
+    assert numbers(one.train) == numbers(other.train)
+    assert numbers(one.validation) == numbers(other.validation)
 
 
-def test_another_seed_gives_another_division(three_files):
-    one, other = (divide(three_files, data_section(three_files, seed=seed)) for seed in (0, 1))
-    assert names(one.validation) != names(other.validation)
+def test_every_thousand_of_rows_gives_its_share():
+    division = divide(Survey(entries([10_000])), Split(train=0.8, validation=0.1))
+    for part, expected in ((division.train, 800), (division.validation, 100)):
+        per_thousand = np.bincount(np.array(numbers(part)) // 1000)
+        assert list(per_thousand) == [expected] * 10
 
 
-def test_one_file_cannot_be_divided_by_file(three_files):
+def test_which_rows_are_held_out_is_drawn_at_random():
+    rows = np.array(numbers(divide(Survey(entries([10_000])), Split()).validation)) % 1000
+    # Uniform: mean 499.5, standard error 288.7 / sqrt(1000) = 9.
+    assert abs(rows.mean() - 499.5) < 45
+    other = np.array(numbers(divide(Survey(entries([10_000])), Split(seed=1)).validation)) % 1000
+    assert len(set(rows[:100]) & set(other[:100])) < 50
+
+
+def test_fractions_that_add_up_to_one_leave_nothing_out():
+    for by in ("row", "file"):
+        files = Survey(entries((10, 25, 5)))
+        division = divide(files, Split(by=by, train=0.6, validation=0.4))
+        every = sorted(names(division.train) + names(division.validation))
+        assert every == names(whole(files.files))
+
+
+def test_one_file_cannot_be_divided_by_file():
     with pytest.raises(
         DataError, match=r"by file\) leaves nothing to train on: 1 file, 1 held out"
     ):
-        divide(three_files[:1], data_section(three_files[:1], by="file"))
+        divide(Survey(entries([9])), Split(by="file"))
 
 
-def test_held_out_files_are_used_whole_and_leave_all_else_for_training(three_files):
-    section = data_section(three_files[:2]).model_copy(
-        update={"validation_files": [str(three_files[2])]}
-    )
-    division = divide(three_files[:2], section)
-    assert (count_showers(division.train), count_showers(division.validation)) == (35, 5)
-    assert {piece.path for piece in division.validation} == {three_files[2]}
+def test_held_out_files_are_used_whole_and_leave_all_else_for_training():
+    files = Survey(entries([10, 25]), validation_files=entries([5]))
+    division = divide(files, Split(train=0.1))
+    assert (len(division.train), len(division.validation)) == (35, 5)
+    assert division.validation.files == files.validation_files
 
 
-def test_a_file_cannot_be_trained_on_and_held_out(three_files):
-    section = data_section(three_files).model_copy(
-        update={"validation_files": [str(three_files[1])]}
-    )
-    with pytest.raises(DataError, match=r"1\.h5: named both in data.files and in data.validation"):
-        divide(three_files, section)
-
-
-def test_all_files_are_checked_before_anything_is_divided(three_files, lcd_file):
-    bad = lcd_file("z.h5", shape=(2, 2, 2))
-    with pytest.raises(DataError, match=r"z\.h5: images have 2×2×2 cells, expected 3×4×5"):
-        divide([*three_files, bad], data_section([*three_files, bad]))
+def test_a_part_without_some_files_has_all_of_the_others():
+    part = whole(entries([10, 3, 7]))
+    assert names(part.without([1])) == [n for n in names(part) if n[0] != 1]
+    assert names(part.without([])) == names(part)

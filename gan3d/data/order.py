@@ -1,0 +1,167 @@
+"""The order of an epoch: which showers a rank sees, in which batches, decided without reading any.
+
+The blocks of all files are put into a new order every epoch and cut into equal shares, one for each
+rank. A rank takes its share in *windows* of about `window` showers, and all showers of a window are
+shuffled together. So neighbours in a file come far apart, while a rank holds two windows: the one
+under way and the one that is being read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan3d.data.split import Part
+from gan3d.errors import DataError
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a rank takes of a block: `first` to `stop` of the block's showers on this side."""
+
+    block: int
+    first: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.first
+
+
+@dataclass(frozen=True)
+class EpochOrder:
+    """One rank's share of an epoch, window by window."""
+
+    windows: tuple[tuple[Piece, ...], ...]
+    """What is read for each window."""
+    _key: tuple[int, ...] | None
+
+    def shuffled(self, window: int) -> NDArray[np.int64]:
+        """Return the order of the showers of `window`, numbered through its pieces."""
+        count = sum(map(len, self.windows[window]))
+        if self._key is None:
+            return np.arange(count)
+        return np.random.default_rng((*self._key, window)).permutation(count)
+
+
+def count_steps(part: Part, *, batch_size: int, size: int) -> int:
+    """Return the batches that each of `size` ranks gets of `part` in an epoch.
+
+    Raises DataError if that is none.
+    """
+    steps = len(part) // (size * batch_size)
+    if steps == 0:
+        ranks = f" on each of {size} ranks" if size > 1 else ""
+        raise DataError(
+            f"training.batch_size is {batch_size}{ranks} but there are only {len(part)} showers "
+            f"to train on: lower it{', start fewer ranks' if size > 1 else ''} or name more "
+            "data.files"
+        )
+    return steps
+
+
+def order_epoch(
+    part: Part,
+    *,
+    epoch: int,
+    rank: int = 0,
+    size: int = 1,
+    batch_size: int,
+    window: int,
+    seed: int = 0,
+    shuffle: bool = True,
+) -> EpochOrder:
+    """Return what rank `rank` of `size` sees of `part` in `epoch`.
+
+    Every rank gets the same number of whole batches, and no shower comes twice. What is left over,
+    fewer than `size * batch_size` showers, sits out the epoch: with `shuffle` others every time,
+    without it the last of the files. The order follows from the arguments alone. Raises DataError
+    as `count_steps` does.
+    """
+    share = batch_size * count_steps(part, batch_size=batch_size, size=size)
+    blocks = np.arange(len(part.count_b))
+    if shuffle:
+        # The same on all ranks: they cut one order.
+        blocks = np.random.default_rng((seed, epoch)).permutation(blocks)
+    stop_b = np.cumsum(part.count_b[blocks])
+    first_b = stop_b - part.count_b[blocks]
+    begin, end = rank * share, (rank + 1) * share
+    overlapping = np.arange(
+        np.searchsorted(stop_b, begin, side="right"), np.searchsorted(first_b, end)
+    )
+    # Windows of nearly one size: a short last one would hold the showers of few blocks.
+    count = -(-share // window)
+    windows: list[list[Piece]] = [[] for _ in range(count)]
+    for at in overlapping.tolist():
+        first, stop = max(begin, int(first_b[at])), min(end, int(stop_b[at]))
+        number = ((first + stop) // 2 - begin) * count // share
+        offset = int(first_b[at])
+        windows[number].append(Piece(int(blocks[at]), first - offset, stop - offset))
+    key = (seed, epoch, rank) if shuffle else None
+    return EpochOrder(tuple(tuple(pieces) for pieces in windows if pieces), key)
+
+
+@dataclass(frozen=True)
+class ShuffleQuality:
+    """How well an order mixes the showers of the files."""
+
+    batch_variance: float
+    """Variance of the batches' mean positions in the files, over that of a perfect shuffle: 1 is
+    perfect, the batch size is no shuffling at all. By this factor gradients are noisier than with
+    a perfect shuffle where files are sorted by what matters."""
+    neighbour_correlation: float
+    """Correlation of the mean positions of consecutive batches: 0 is perfect."""
+
+
+def shuffle_quality(part: Part, order: EpochOrder, *, batch_size: int) -> ShuffleQuality:
+    """Judge `order`, a rank's share of `part`, without reading a shower.
+
+    A shower's position u is its number in the files over all showers, so uniform in 0..1 with
+    variance 1/12; the mean of B independent ones has variance 1 / (12 B).
+    """
+    total = int(part.offset_f[-1]) + part.files[-1].showers
+    positions = []
+    for number, pieces in enumerate(order.windows):
+        window = np.concatenate([_positions(part, piece) for piece in pieces])
+        positions.append(window[order.shuffled(number)] / total)
+    position_n = np.concatenate(positions)
+    mean_s = position_n[: len(position_n) // batch_size * batch_size].reshape(-1, batch_size)
+    mean_s = mean_s.mean(axis=1)
+    # Around the mean of this share: which blocks a rank has is another question.
+    deviation_s = mean_s - mean_s.mean()
+    variance = float(np.mean(deviation_s**2))
+    following = float(np.mean(deviation_s[1:] * deviation_s[:-1])) if len(mean_s) > 1 else 0.0
+    return ShuffleQuality(
+        batch_variance=variance / float(np.var(position_n) / batch_size),
+        neighbour_correlation=following / variance if variance else 0.0,
+    )
+
+
+def _positions(part: Part, piece: Piece) -> NDArray[np.int64]:
+    rows = part.rows(piece.block)[piece.first : piece.stop]
+    position_n: NDArray[np.int64] = rows + part.offset_f[part.file_b[piece.block]]
+    return position_n
+
+
+def spread(part: Part, limit: int, *, blocks: int = 64) -> list[tuple[int, NDArray[np.int64]]]:
+    """Choose `limit` showers of `part`, or all if there are fewer, at nearly equal distances.
+
+    Returns (block, rows of its file) pairs in file order. At most about `blocks` blocks are
+    touched, if they have enough showers, so that a small sample of a large data set is quickly
+    read; files sorted by energy still give all energies.
+    """
+    enough = int(np.ceil(2 * limit / max(1.0, float(part.count_b.mean()))))
+    touched = min(len(part.count_b), max(blocks, enough))
+    chosen_b = np.arange(touched) * len(part.count_b) // touched
+    stop_b = np.cumsum(part.count_b[chosen_b])
+    total = int(stop_b[-1])
+    count = min(limit, total)
+    taken = np.arange(count) * total // max(count, 1)
+    sample = []
+    for block, stop in zip(chosen_b.tolist(), stop_b.tolist(), strict=True):
+        start = stop - int(part.count_b[block])
+        first, end = np.searchsorted(taken, (start, stop))
+        if end > first:
+            sample.append((block, part.rows(block)[taken[first:end] - start]))
+    return sample

@@ -1,0 +1,157 @@
+"""Which files an experiment has and how many showers each holds: found once, the same on all ranks.
+
+One process surveys the files and passes the result on as plain data (`as_dict`, `from_dict`), so
+that thousands of ranks do not open thousands of files each, and so that all of them divide the same
+showers even where their views of a file system differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan3d.config import Data
+from gan3d.data.formats import expand_patterns, open_shower_file
+from gan3d.errors import DataError
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A shower file as it was when it was surveyed."""
+
+    path: Path
+    """The file."""
+    showers: int
+    """Showers in it."""
+    block_rows: int
+    """Showers that are best read at once."""
+    size_bytes: int
+    """Its size; another one later means that it is no longer the same file."""
+    energy_sum_gev: float
+    """Sum of the incident energies (GeV), which tells other showers under the same name."""
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file that cannot be used and is left out (`data.on_bad_file: skip`)."""
+
+    path: Path
+    """The file."""
+    reason: str
+    """What is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The files of an experiment, in the order in which their showers are counted."""
+
+    files: tuple[FileEntry, ...]
+    """Files of `data.files`."""
+    validation_files: tuple[FileEntry, ...] | None = None
+    """Files of `data.validation_files`; None: held-out showers are divided from `files`."""
+    skipped: tuple[SkippedFile, ...] = ()
+    """Files that were left out."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: plain(item) for key, item in value.items()}
+            if isinstance(value, list | tuple):
+                return [plain(item) for item in value]
+            return str(value) if isinstance(value, Path) else value
+
+        fields: dict[str, Any] = plain(asdict(self))
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Survey:
+        """Return the survey that `as_dict` gave these fields. Raises KeyError or TypeError."""
+
+        def entries(items: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
+            return tuple(FileEntry(**{**item, "path": Path(item["path"])}) for item in items)
+
+        validation = fields["validation_files"]
+        return cls(
+            files=entries(fields["files"]),
+            validation_files=None if validation is None else entries(validation),
+            skipped=tuple(
+                SkippedFile(Path(item["path"]), item["reason"]) for item in fields["skipped"]
+            ),
+        )
+
+
+def survey_files(data: Data) -> Survey:
+    """Open and check every file that `data` names.
+
+    Raises DataError for a pattern without files, for a bad file (`data.on_bad_file: error`), where
+    no good file is left (`skip`), and for a file that is both trained on and held out.
+    """
+    skipped: list[SkippedFile] = []
+    paths = expand_patterns(data.files)
+    validation: list[Path] | None = None
+    if data.validation_files is not None:
+        validation = expand_patterns(data.validation_files)
+        training = {path.resolve() for path in paths}
+        for path in validation:
+            if path.resolve() in training:
+                raise DataError(f"{path}: named both in data.files and in data.validation_files")
+    return Survey(
+        _look(paths, data, "data.files", skipped),
+        None if validation is None else _look(validation, data, "data.validation_files", skipped),
+        tuple(skipped),
+    )
+
+
+def check_unchanged(found: Survey, data: Data) -> None:
+    """Raise DataError, naming the first, if files of `found` are not those that `data` names now.
+
+    For a run that goes on. Files may have moved: their names and what they hold count.
+    """
+    now = survey_files(data)
+    for before, after, key in (
+        (found.files, now.files, "data.files"),
+        (found.validation_files or (), now.validation_files or (), "data.validation_files"),
+    ):
+        if len(before) != len(after):
+            raise DataError(
+                f"{key}: the run began with {len(before)} files, now there are {len(after)}; "
+                "give it the same files, or start a new run"
+            )
+        for old, new in zip(before, after, strict=True):
+            if replace(old, path=Path(old.path.name)) != replace(new, path=Path(new.path.name)):
+                raise DataError(
+                    f"{new.path}: the run began with other training showers: {_describe(old)}, now "
+                    f"{_describe(new)}; give it the same files, or start a new run"
+                )
+
+
+def _describe(entry: FileEntry) -> str:
+    return (
+        f"{entry.path.name} with {entry.showers} showers of {entry.energy_sum_gev:.7g} GeV in "
+        f"{entry.size_bytes} bytes"
+    )
+
+
+def _look(
+    paths: Sequence[Path], data: Data, key: str, skipped: list[SkippedFile]
+) -> tuple[FileEntry, ...]:
+    entries = []
+    for path in paths:
+        try:
+            with open_shower_file(path, shape=data.geometry.shape) as file:
+                energy = float(file.energy_n.sum(dtype=np.float64))
+                size = path.stat().st_size
+                entries.append(FileEntry(path, file.count, file.block_rows, size, energy))
+        except DataError as error:
+            if data.on_bad_file == "error":
+                raise
+            skipped.append(SkippedFile(path, str(error)))
+    if not entries:
+        raise DataError(f"{key}: none of {len(paths)} files can be used; {skipped[0].reason}")
+    return tuple(entries)
