@@ -8,6 +8,7 @@ from gan3d.cli import LazyGroup
 
 COMMANDS = {
     "info": "Say what shower files hold.",
+    "check": "Read shower files whole and say what is wrong with them.",
     "fetch": "Fetch a public data set, whole and verified.",
 }
 """Subcommands and their one-line help."""
@@ -15,6 +16,7 @@ COMMANDS = {
 EXAMPLE = """\b
 Examples:
   gan3d data info 'data/EleEscan_*.h5'
+  gan3d data check 'data/EleEscan_*.h5'
   gan3d data fetch calochallenge-2 -o data/calochallenge-2
 """
 

@@ -1,0 +1,60 @@
+"""Options and tables that the subcommands of `gan3d data` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from gan3d.config.schema import Data
+
+DEFAULT_THRESHOLD_GEV: float = Data.model_fields["threshold_gev"].default
+
+
+class Shape(click.ParamType[Any]):
+    """`X,Y,LAYERS`: three numbers of cells."""
+
+    name = "x,y,layers"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int]:
+        """Turn the text into three numbers."""
+        parts = str(value).replace("x", ",").replace("×", ",").split(",")
+        if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) for part in parts):
+            self.fail(f"'{value}' is not X,Y,LAYERS, such as 25,25,25", param, ctx)
+        x, y, layers = map(int, parts)
+        return x, y, layers
+
+
+def shape_option() -> Callable[[Any], Any]:
+    """Return the option `--shape`."""
+    return click.option(
+        "--shape",
+        type=Shape(),
+        help="Cells along (x, y, layer), for Challenge files of an unknown grid: bins in (angle, "
+        "radius, layer); files of another shape are refused.",
+    )
+
+
+def new_table(*columns: str, words: Sequence[str] = ()) -> Table:
+    """Return a table whose rows fit 80 characters: a file's name and `columns`, right-aligned.
+
+    Columns in `words` are text.
+    """
+    # The padding and the box put two blanks between columns.
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, caption_justify="left")
+    table.add_column("file", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="left" if column in words else "right", no_wrap=True)
+    return table
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Name files without their folders unless two would then look alike."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
