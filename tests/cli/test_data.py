@@ -53,6 +53,8 @@ def test_figures_as_json(small_file):
     assert figures["total"]["particles"] == [22]
     assert figures["total"]["image_shapes"] == [[5, 5, 4]]
     assert figures["total"]["mean_hits"] == 0.0
+    assert figures["total"]["lit_fraction"] == 1.0
+    assert figures["total"]["layouts"] == ["lcd"]
     assert figures["total"]["sampling_fraction"]["mean"] == pytest.approx(0.01, rel=1e-6)
 
 
@@ -68,6 +70,17 @@ def test_files_of_the_same_name_are_told_apart(tmp_path, small_file):
 def test_a_missing_file_is_an_error_for_the_shell(tmp_path):
     with pytest.raises(DataError, match=r"nix\.h5: no such file"):
         invoke("info", str(tmp_path / "nix.h5"))
+
+
+def test_angles_are_shown_where_files_have_them(tmp_path, small_file):
+    with h5py.File(tmp_path / "angles.h5", "w") as file:
+        file["ECAL"] = np.full((2, 5, 5, 4), 1e-3, np.float32)
+        file["energy"] = np.full((2, 1), 10, np.float32)
+        file["theta"] = np.radians(np.float32([[60], [120]]))
+    output = invoke("info", str(small_file), str(tmp_path / "angles.h5")).output
+    assert "60–120" in output
+    assert max(map(len, output.splitlines())) <= 80
+    assert "θ" not in invoke("info", str(small_file)).output
 
 
 @pytest.mark.parametrize("call", [["--help"], ["info", "--help"]], ids=" ".join)

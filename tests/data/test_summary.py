@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from gan3d.data import combine, summarise
+from gan3d.data.summary import Sample
 
 
 @pytest.fixture
@@ -38,7 +39,10 @@ def test_the_figures_of_a_file(summary):
         "image_shapes": [[2, 2, 2]],
         "particles": [11],
         "energy_range_gev": [10.0, 50.0],
+        "theta_range_rad": None,
         "mean_hits": 4.0,  # two of four showers have all eight cells above the threshold
+        "lit_fraction": 0.75,
+        "layouts": ["lcd"],
         "storage": ["uncompressed, contiguous"],
     }
 
@@ -55,6 +59,7 @@ def test_a_total_is_that_of_all_showers(summary):
     assert total.particles == (11, 22)
     assert total.energy_range_gev == (10.0, 40.0)
     assert total.mean_hits == 6.0
+    assert total.lit_fraction == 0.75
     assert total.cell_energy_gev == pytest.approx((0.1, 0.3))
     assert total.size_bytes == one.size_bytes + two.size_bytes
     assert total.sampling_fraction[0] == pytest.approx((0 + 0.8 / 20 + 1.6 / 30 + 2.4 / 40) / 4)
@@ -63,9 +68,41 @@ def test_a_total_is_that_of_all_showers(summary):
 def test_blocks_do_not_change_the_figures(summary, monkeypatch):
     arguments = ("a.h5", [0.0, 1.0, 0.5, 1e-7, 2.0], [10, 20, 40, 50, 60])
     whole = summary(*arguments).figures()
-    monkeypatch.setattr("gan3d.data.lcd._BLOCK_BYTES", 1)
+    monkeypatch.setattr("gan3d.data.shower_file._BLOCK_BYTES", 1)
     assert summary(*arguments).figures() == whole
 
 
 def test_empty_images_have_no_cell_energies(summary):
     assert summary("a.h5", [0.0, 0.0], [10, 20]).cell_energy_gev == (0.0, 0.0)
+
+
+def test_a_sample_stands_for_more_showers_than_are_kept(summary, monkeypatch):
+    monkeypatch.setattr(Sample, "LIMIT", 1000)
+    monkeypatch.setattr("gan3d.data.shower_file._BLOCK_BYTES", 32 * 100)
+    fraction = np.random.default_rng(0).normal(0.02, 0.001, 20_000)
+    files = [summary(name, 50 * fraction / 8, np.full(20_000, 50.0)) for name in ("a.h5", "b.h5")]
+    total = combine(files)
+    assert len(total.fraction.value_s) <= 1000
+    assert total.fraction.stride == 64
+    mean, width = total.sampling_fraction
+    assert mean == pytest.approx(fraction.mean(), rel=1e-6)
+    assert width == pytest.approx(0.001, rel=0.1)
+
+
+def test_the_range_of_angles(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["ECAL"] = np.full((3, 2, 2, 2), 1e-3, np.float32)
+        file["energy"] = np.full((3, 1), 10, np.float32)
+        file["theta"] = np.float32([[1.5], [1.25], [2.0]])
+    summary = summarise(path, hit_threshold_gev=1e-6)
+    assert summary.theta_range_rad == (1.25, 2.0)
+    assert combine([summary, summary]).theta_range_rad == (1.25, 2.0)
+
+
+def test_progress_counts_showers(tmp_path, summary, monkeypatch):
+    monkeypatch.setattr("gan3d.data.shower_file._BLOCK_BYTES", 1)
+    summary("a.h5", [0.1, 0.2, 0.3], [20, 30, 40])
+    told = []
+    summarise(tmp_path / "a.h5", hit_threshold_gev=1e-6, progress=told.append)
+    assert told == [1, 1, 1]
