@@ -91,10 +91,18 @@ def command(
     from gan3d.config.simulation import load_simulation
     from gan3d.simulation import Dataset
 
-    options = {"beam.energy_gev": energy, "beam.theta_deg": theta, "beam.particle": particle}
-    given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    beam = {
+        "--energy": ("energy_gev", energy),
+        "--theta": ("theta_deg", theta),
+        "--particle": ("particle", particle),
+    }
+    options = {
+        option: f"beam.{key}={json.dumps(value)}"
+        for option, (key, value) in beam.items()
+        if value is not None
+    }
     dataset = Dataset(
-        load_simulation(config, [*overrides, *given]),
+        load_simulation(config, overrides, options),
         seed=seed,
         count=count,
         folder=folder,
@@ -126,7 +134,9 @@ def command(
             click.echo(json.dumps(figures, indent=2))
             return
         if skipped:
-            display.say(f"{skipped} of {len(dataset.files)} files were there already")
+            display.say(f"{folder}: {skipped} of {len(dataset.files)} files are there already")
+        if not missing:
+            return
         display.say(
             f"{folder}: {showers} parametric showers in {_files(len(missing))}, seed {seed}, "
             f"{rate:.0f} showers/s with the writing"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -44,18 +45,22 @@ def load_sections(
     overrides: Sequence[str] = (),
     *,
     example: str,
+    options: Mapping[str, str] = MappingProxyType({}),
     file_lists: Sequence[tuple[str, str]] = (),
 ) -> SectionT:
     """What `path` describes in terms of `schema`, with `extends` and overrides; None: no file.
 
-    `example` is a good override, for messages; `file_lists` are the keys whose texts are paths.
-    Raises ConfigError as `load_experiment` does.
+    `example` is a good override, for messages. `options` are overrides by other options of the
+    command, by their names (`--energy`); they win over all. `file_lists` are the keys whose texts
+    are paths. Raises ConfigError as `load_experiment` does.
     """
     tree = Entry({}, Place(name="defaults", line=None, folder=Path()))
     if path is not None:
         tree = _read(path, named_by=None, above=())
     for override in overrides:
         tree = merge(tree, _parse_override(override, example))
+    for option, override in options.items():
+        tree = merge(tree, _parse_override(override, example, option))
     for location in file_lists:
         tree = _with_absolute_paths(tree, location)
     try:
@@ -109,10 +114,10 @@ def _extended(entry: Entry | None) -> list[Entry]:
     return names
 
 
-def _parse_override(override: str, example: str) -> Entry:
+def _parse_override(override: str, example: str, option: str | None = None) -> Entry:
     key, equals, text = override.partition("=")
     key = key.strip()
-    place = Place(name=f"--set {key}", line=None, folder=Path())
+    place = Place(name=option or f"--set {key}", line=None, folder=Path())
     if not equals or not all(key.split(".")):
         raise ConfigError(f"--set {override}: expected KEY=VALUE, such as {example}")
     entry = parse_yaml(text, place)

@@ -10,8 +10,9 @@ materials (fractions w of its mass) are those of Grindhammer & Peters, hep-ex/00
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -98,9 +99,16 @@ class Simulation(Section):
         return FIXED_ANGLE_SHAPE if self.beam.theta_deg is None else VARIABLE_ANGLE_SHAPE
 
 
-def load_simulation(path: Path | None = None, overrides: Sequence[str] = ()) -> Simulation:
+def load_simulation(
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, str] = MappingProxyType({}),
+) -> Simulation:
     """The simulation that the YAML file `path` describes; None: the defaults.
 
-    `extends` and `overrides` work as in experiments. Raises ConfigError as `load_experiment` does.
+    `extends` and `overrides` work as in experiments; `options` are overrides by other options of
+    the command, by their names. Raises ConfigError as `load_experiment` does.
     """
-    return load_sections(Simulation, path, overrides, example="beam.particle=gamma")
+    return load_sections(
+        Simulation, path, overrides, example="beam.particle=gamma", options=options
+    )

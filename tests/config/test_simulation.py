@@ -1,0 +1,89 @@
+"""Simulations in YAML: defaults, the files in configs/, and errors that lead to the line."""
+
+from pathlib import Path
+
+import pytest
+
+import gan3d
+from gan3d.config.simulation import Simulation, load_simulation
+from gan3d.errors import ConfigError
+
+CONFIGS = Path(gan3d.__file__).parent.parent / "configs" / "simulation"
+
+
+def complaint(path=None, *overrides, **options):
+    with pytest.raises(ConfigError) as caught:
+        load_simulation(path, overrides, options)
+    return str(caught.value)
+
+
+def test_without_a_file_there_are_the_defaults():
+    assert load_simulation() == Simulation()
+    assert Simulation().image_shape == (25, 25, 25)
+
+
+def test_a_variable_angle_takes_the_published_grid_unless_told_otherwise():
+    assert load_simulation(None, ["beam.theta_deg=[60, 120]"]).image_shape == (51, 51, 25)
+    overrides = ["beam.theta_deg=[60, 120]", "calorimeter.shape=[9, 9, 9]"]
+    assert load_simulation(None, overrides).image_shape == (9, 9, 9)
+
+
+def test_the_file_of_the_default_calorimeter_says_what_the_defaults_are():
+    written = load_simulation(CONFIGS / "clic.yaml")
+    assert written == load_simulation(None, ["calorimeter.shape=[25, 25, 25]"])
+
+
+def test_the_file_of_the_variable_angle_extends_it():
+    assert load_simulation(CONFIGS / "clic-variable-angle.yaml") == load_simulation(
+        None, ["calorimeter.shape=[51, 51, 25]", "beam.theta_deg=[60, 120]"]
+    )
+
+
+def test_options_of_the_command_win_and_are_named_in_messages():
+    overrides = ["beam.particle=gamma", "beam.energy_gev=[1, 2]"]
+    loaded = load_simulation(None, overrides, {"--energy": "beam.energy_gev=[3, 4]"})
+    assert (loaded.beam.particle, loaded.beam.energy_gev) == ("gamma", (3.0, 4.0))
+    message = complaint(None, **{"--energy": "beam.energy_gev=[3, 5000]"})
+    assert message == ("--energy: beam.energy_gev[1]: expected a number of at most 1000, got 5000")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            "calorimeter:\n  cell_size: [1, 1, 1]",
+            "s.yaml:2: calorimeter.cell_size: unknown key; "
+            "did you mean 'calorimeter.cell_size_mm'?",
+        ),
+        (
+            "beam:\n  particle: pi0",
+            "s.yaml:2: beam.particle: expected one of 'e-', 'e+' or 'gamma', got 'pi0'",
+        ),
+        (
+            "beam: {energy_gev: [50, 10]}",
+            "s.yaml:1: beam: energy_gev: lower bound 50 is above 10",
+        ),
+        (
+            "beam: {theta_deg: [120, 60]}",
+            "s.yaml:1: beam: theta_deg: lower bound 120 is above 60",
+        ),
+        (
+            "calorimeter: {sampling_fraction: 0}",
+            "s.yaml:1: calorimeter.sampling_fraction: expected a number above 0, got 0",
+        ),
+        ("data: {files: [a.h5]}", "s.yaml:1: data: unknown key; known here: calorimeter, beam"),
+        ("25", "s.yaml:1: expected sections"),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_line_and_key(tmp_path, monkeypatch, lines, expected):
+    monkeypatch.chdir(tmp_path)
+    Path("s.yaml").write_text(lines)
+    message = complaint(Path("s.yaml"))
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_an_override_that_is_none_is_told_how_to_write_one():
+    assert complaint(None, "gamma") == (
+        "--set gamma: expected KEY=VALUE, such as beam.particle=gamma"
+    )
