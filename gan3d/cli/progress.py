@@ -128,9 +128,11 @@ class TrainingProgress:
             line += f"  physics {metric:.3f}"
         self._display.say(line)
         if record.get("skipped_files"):
+            count = record["skipped_files"]
             self._display.say(
-                f"skipped {record['skipped_files']} bad files ({record['lost_showers']} showers of "
-                f"this epoch): {', '.join(self._skipped())}"
+                f"skipped {count} bad file{'s' if count > 1 else ''} "
+                f"({record['lost_showers']} showers lost in this epoch): "
+                f"{', '.join(self._skipped())}"
             )
         if epoch < self._epochs:
             self._begin(epoch)

@@ -134,7 +134,7 @@ class ShowerLoader:
 
         They are the same on every rank, in file order, at nearly equal distances.
         """
-        return join(list(self._sample(spread(self._part, limit)))).dense()
+        return _all(self._part, list(self._sample(spread(self._part, limit))), self._data)
 
     def sample_sums(self, limit: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return this rank's share of the sums of (cells, incident energy) of `sample`.
@@ -236,7 +236,7 @@ def read_part(part: Part, data: Data, *, limit: int | None = None) -> Showers:
     if limit is not None and limit < 1:
         raise DataError(f"no showers to read: {len(part)} are there, the limit is {limit}")
     chosen = spread(part, len(part) if limit is None else limit, blocks=64)
-    return join(list(_read_chosen(part, chosen, _BlockReader(data), data))).dense()
+    return _all(part, list(_read_chosen(part, chosen, _BlockReader(data), data)), data)
 
 
 class _BadFileError(DataError):
@@ -300,29 +300,31 @@ def _read_chosen(
     reader: _BlockReader,
     data: Data,
 ) -> Iterator[SparseShowers]:
-    """Yield the chosen showers block by block, checked against what is common in wrong files."""
-    lit = 0
-    last: str = ""
+    """Yield the chosen showers block by block; DataError for those of a wrong unit.
+
+    Blocks that cannot be read are left out where that is asked for.
+    """
     for block, rows in chosen:
         entry = part.files[int(part.file_b[block])]
         try:
             showers = reader.read(entry, rows)
-        except DataError as error:
+        except DataError:
             if data.on_bad_file == "error":
                 raise
-            last = str(error)
             continue
         _check_units(showers, entry, rows)
-        lit += len(showers.cell_h)
         yield showers
-    if chosen and not lit:
-        count = sum(len(rows) for _, rows in chosen)
+
+
+def _all(part: Part, parts: Sequence[SparseShowers], data: Data) -> Showers:
+    """The showers of all `parts` as images; DataError where nothing is in them."""
+    if not any(len(showers.cell_h) for showers in parts):
+        count = sum(map(len, parts))
         raise DataError(
-            last
-            or f"{part.files[int(part.file_b[chosen[0][0]])].path}: all {count} showers are empty: "
-            f"no cell reaches data.threshold_gev = {data.threshold_gev:g} GeV; "
-            "are the cells in GeV?"
+            f"{part.files[0].path}: all of {count} showers are empty: no cell reaches "
+            f"data.threshold_gev = {data.threshold_gev:g} GeV; are the cells in GeV?"
         )
+    return join(parts).dense()
 
 
 def _check_units(showers: SparseShowers, entry: FileEntry, rows: NDArray[np.int64]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gan3d.runtime.cores import Cores, usable_cores
 from gan3d.runtime.distributed import (
+    RANK_ENDED,
     Communicator,
     HorovodRanks,
     SingleProcess,
@@ -16,6 +17,7 @@ from gan3d.runtime.launch import Launch
 from gan3d.runtime.node import AppliedNode, apply_node
 
 __all__ = [
+    "RANK_ENDED",
     "AppliedNode",
     "Communicator",
     "Cores",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Node
-from gan3d.errors import NodeError
+from gan3d.errors import NodeError, TrainingError
 from gan3d.runtime.launch import Launch, read_launch
 from gan3d.runtime.quiet import import_tensorflow
+
+RANK_ENDED = "another rank has ended; its own message says why"
+"""What a rank says that cannot go on without another."""
 
 HOROVOD_REMEDY = "uv sync --reinstall-package horovod"
 """Builds Horovod anew against the TensorFlow that is installed."""
@@ -117,11 +121,13 @@ class HorovodRanks:
     def sum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `Communicator.sum`."""
         host = np.ascontiguousarray(array, np.float64)
-        return np.array(self._hvd.allreduce(host, op=self._hvd.Sum))
+        with _ended_ranks_named():
+            return np.array(self._hvd.allreduce(host, op=self._hvd.Sum))
 
     def gather(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `Communicator.gather`."""
-        return np.array(self._hvd.allgather(np.ascontiguousarray(array, np.float64)))
+        with _ended_ranks_named():
+            return np.array(self._hvd.allgather(np.ascontiguousarray(array, np.float64)))
 
     def barrier(self) -> None:
         """See `Communicator.barrier`."""
@@ -206,6 +212,18 @@ def load_horovod() -> Any:
         lines = str(error).splitlines() or [type(error).__name__]
         raise ImportError(f"Horovod does not load with this TensorFlow: {lines[0]}") from error
     return hvd
+
+
+@contextmanager
+def _ended_ranks_named() -> Iterator[None]:
+    """Say in a line that another rank has ended, where Horovod says it in a paragraph."""
+    tf = import_tensorflow()
+    try:
+        yield
+    except tf.errors.UnknownError as error:
+        if "Horovod has been shut down" not in str(error):
+            raise
+        raise TrainingError(RANK_ENDED) from error
 
 
 def _check_controller(launch: Launch, hvd: Any) -> None:

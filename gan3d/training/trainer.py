@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ from gan3d.errors import ConfigError, DataError, TrainingError
 from gan3d.models import get_architecture
 from gan3d.models.sampling import sample_images
 from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, read_json
-from gan3d.runtime import share_text
+from gan3d.runtime import RANK_ENDED, share_text
 from gan3d.training.checkpoint import (
     Position,
     random_states,
@@ -218,7 +219,9 @@ class Trainer:
             self._note_best()
         self._write_tensorboard(record)
 
-    def _epoch(self, listener: Listener, signalled: Callable[[], bool]) -> dict[str, Any]:
+    def _epoch(
+        self, listener: Listener, signalled: Callable[[], bool], *, lost_before: int = 0
+    ) -> dict[str, Any]:
         """The rest of the epoch under way; returns its line of history, averaged over ranks."""
         position, training = self.position, self.experiment.training
         epoch, first_step, began = position.epoch, position.step_in_epoch, time.monotonic()
@@ -237,7 +240,7 @@ class Trainer:
             ended, stop = self._any_rank(showers is None, signalled())
             if ended or showers is None:
                 break
-            if stop:
+            if stop and index > first_step:  # before that, the last checkpoint says it all
                 self._save_within_epoch(totals, passed)
                 raise Interrupted
             rate = self.schedule(epoch, index)
@@ -250,12 +253,15 @@ class Trainer:
             )
             listener.step_done(epoch=epoch, step=index - 1, losses=losses)
         seconds = time.monotonic() - began
+        lost = self._exclude_bad_files()
         if index == 0:
-            raise DataError(f"epoch {epoch + 1}: no rank could read a whole batch of showers")
+            # A rank could not read a single batch: the epoch begins anew without those files.
+            if not lost:
+                raise DataError(f"epoch {epoch + 1}: no rank got a whole batch of showers")
+            return self._epoch(listener, signalled, lost_before=lost + lost_before)
         ranks = self.communicator.size
         means = self.communicator.sum(totals / index) / ranks
         waits = self.communicator.sum(np.array([self.loader.waited - waited])) / ranks
-        skipped = self._exclude_bad_files()
         self.position = Position(
             epoch=epoch + 1,
             global_step=self.position.global_step,
@@ -272,9 +278,16 @@ class Trainer:
             "showers_per_second": round(done / seconds, 3),
             "data_wait_seconds": round(float(waits[0]), 4),
             "data_wait_share": round(float(waits[0]) / seconds, 6),
-            **skipped,
+            "peak_memory_mb": round(self._peak_memory_mb(), 1),
+            **self._skipped_record(lost + lost_before),
             **dict(zip(self.step.loss_names, means.tolist(), strict=True)),
         }
+
+    def _peak_memory_mb(self) -> float:
+        """The largest resident memory (MB) that any rank has had."""
+        # In KiB on Linux.
+        mine = np.array([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6])
+        return float(self.communicator.gather(mine).max())
 
     def _save_within_epoch(self, totals: NDArray[np.float64], passed: int) -> None:
         """Write a checkpoint in the middle of an epoch. All ranks call it."""
@@ -291,22 +304,26 @@ class Trainer:
             self._save()
         self.communicator.barrier()
 
-    def _exclude_bad_files(self) -> dict[str, int]:
+    def _exclude_bad_files(self) -> int:
         """Leave out, on all ranks alike, the files that any rank could not read in this epoch.
 
-        Returns what history says of it: nothing unless files may be skipped.
+        Returns how many showers of the epoch were lost with them, on all ranks together.
         """
         if self.experiment.data.on_bad_file != "skip":
-            return {}
+            return 0
         lost_f = np.zeros(len(self.files.files))
         for file, showers in self.loader.lost.items():
             lost_f[file] = showers
         lost_f = self.communicator.sum(lost_f)
         self.loader.exclude([int(file) for file in np.flatnonzero(lost_f)])
-        return {
-            "skipped_files": len(self.loader.skipped) + len(self.files.skipped),
-            "lost_showers": int(lost_f.sum()),
-        }
+        return int(lost_f.sum())
+
+    def _skipped_record(self, lost: int) -> dict[str, int]:
+        """What history says of files that are left out: nothing unless they may be."""
+        if self.experiment.data.on_bad_file != "skip":
+            return {}
+        count = len(self.loader.skipped) + len(self.files.skipped)
+        return {"skipped_files": count, "lost_showers": lost}
 
     def skipped_names(self) -> list[str]:
         """Files that are left out by now, those that could not even be opened first."""
@@ -327,6 +344,10 @@ class Trainer:
                 learning_rate=rate,
                 average_decay=decay,
             )
+        except tf.errors.UnknownError as error:
+            if "Horovod has been shut down" not in str(error.message):
+                raise
+            raise TrainingError(f"{where}: {RANK_ENDED}") from error
         except tf.errors.InvalidArgumentError as error:
             # An index computed from a number that is not finite, for example.
             first = str(error.message).splitlines()[0]
@@ -426,6 +447,12 @@ class Trainer:
     def _fit_response(self) -> Response:
         ecal_n, energy_n = self.loader.sample_sums(self.experiment.data.statistics_showers)
         ecal_n, energy_n = self.communicator.gather(np.stack([ecal_n, energy_n], axis=1)).T
+        if not ecal_n.any():
+            raise DataError(
+                f"{self.files.files[0].path}: all of {len(ecal_n)} showers are empty: no cell "
+                f"reaches data.threshold_gev = {self.experiment.data.threshold_gev:g} GeV; are the "
+                "cells in GeV?"
+            )
         return fit_response(
             ecal_n,
             energy_n,

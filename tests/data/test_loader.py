@@ -221,7 +221,7 @@ def test_the_ranks_sums_are_those_of_the_sample(part, loaders):
 
 
 def test_showers_that_are_all_empty_are_refused(part):
-    with pytest.raises(DataError, match=r"all 7 showers are empty.*threshold_gev = 1 GeV"):
+    with pytest.raises(DataError, match=r"all of 7 showers are empty.*threshold_gev = 1 GeV"):
         read_part(part([4, 3]), section(threshold_gev=1.0))
 
 
@@ -342,6 +342,7 @@ def test_skipping_everything_is_an_error(part, loaders):
         loader.exclude([0])
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_reader_that_is_killed_ends_the_epoch_with_an_error(part, loaders, monkeypatch):
     reading = threading.Event()
 

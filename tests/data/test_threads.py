@@ -54,6 +54,7 @@ def test_tasks_run_at_the_same_time_in_several_threads(threads):
     assert sorted(pool.wait(task) for task in tasks) == [0, 1]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_is_killed_ends_the_wait_with_an_error(threads):
     pool = threads(1)
     started = threading.Event()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -82,7 +83,10 @@ def test_more_ranks_than_showers_end_with_one_line(gan3d, tmp_path, write_lcd):
     config.write_text(CONFIG)
     done = gan3d("train", config, ranks=2)
     assert done.returncode != 0
-    assert "2 ranks but only 1 showers" in done.stdout + done.stderr
+    assert (
+        "batch_size is 2 on each of 2 ranks but there are only 1 showers"
+        in done.stdout + done.stderr
+    )
     # horovodrun's own traceback follows; ours would carry a rank's prefix.
     assert not re.search(r"\[\d\]<std(out|err)>:.*Traceback", done.stdout + done.stderr)
     assert not (tmp_path / "runs" / "experiment" / "config.yaml").exists()
@@ -130,3 +134,62 @@ def test_ctrl_c_under_horovodrun_leaves_a_checkpoint_between_two_steps(
     alone = gan3d("train", config, "--run", "run", "--resume")
     assert alone.returncode == 1
     assert "resume with 2" in alone.stderr
+
+
+@pytest.fixture
+def two_files_one_bad(tmp_path, write_lcd):
+    """a.h5 and b.h5 of 12 showers each; the cells of b.h5 from shower 6 on are damaged."""
+    write_lcd("a.h5", range(12))
+    write_lcd("heldout.h5", [30])
+    ecal_rows = write_lcd("whole.h5", range(12, 24))
+    with h5py.File(ecal_rows) as whole, h5py.File(tmp_path / "b.h5", "w") as file:
+        file["target"] = whole["target"][:]
+        file.create_dataset(
+            "ECAL", data=whole["ECAL"][:], chunks=(6, 25, 25, 25), compression="gzip"
+        )
+        info = file["ECAL"].id.get_chunk_info(1)
+    with (tmp_path / "b.h5").open("r+b") as raw:
+        raw.seek(info.byte_offset)
+        raw.write(b"\xff" * info.size)
+    config = tmp_path / "experiment.yaml"
+    config.write_text(
+        CONFIG.replace("ecal25, ", "ecal25-compact, ")
+        .replace("[train.h5]", "['[ab].h5']")
+        .replace("epochs: 1", "epochs: 3")
+    )
+    return config
+
+
+def test_a_bad_file_on_one_rank_ends_all_with_a_line_that_names_it(gan3d, two_files_one_bad):
+    done = gan3d("train", two_files_one_bad, "--set", "data.statistics_showers=12", ranks=2)
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert re.search(r"gan3d: error: \S*b\.h5: showers 6 to 11 .*damaged", output), output
+    assert not re.search(r"\[\d\]<std(out|err)>:.*Traceback", output)
+
+
+def test_a_bad_file_is_skipped_by_all_ranks_alike(gan3d, two_files_one_bad, tmp_path):
+    done = gan3d(
+        "train", two_files_one_bad, "--run", "run",
+        "--set", "data.on_bad_file=skip", "--set", "data.statistics_showers=12", ranks=2,
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    records = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").open()]
+    # Rank 1 has b.h5 alone, a single block, and loses it: both begin anew with a.h5, whose twelve
+    # showers are three batches of two for each rank.
+    assert [record["step"] for record in records] == [3, 6, 9]
+    assert [record["skipped_files"] for record in records] == [1, 1, 1]
+    assert [record["lost_showers"] for record in records] == [12, 0, 0]
+    assert output.count("skipped 1 bad file") == 3
+    assert "b.h5" in output
+    state = max((tmp_path / "run" / "checkpoints").glob("step-*")) / "state.json"
+    assert json.loads(state.read_text())["skipped_files"] == [1]
+    # The run goes on without it.
+    again = gan3d(
+        "train", two_files_one_bad, "--run", "run", "--resume", "--set", "training.epochs=4",
+        "--set", "data.on_bad_file=skip", "--set", "data.statistics_showers=12", ranks=2,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stdout + again.stderr
+    last = json.loads((tmp_path / "run" / "history.jsonl").read_text().splitlines()[-1])
+    assert (last["step"], last["skipped_files"], last["lost_showers"]) == (12, 1, 0)

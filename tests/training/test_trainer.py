@@ -6,6 +6,7 @@ import signal
 
 import numpy as np
 import pytest
+from tiny import write_tiny
 
 from gan3d.config import load_experiment
 from gan3d.data import check_unchanged
@@ -233,3 +234,30 @@ def test_a_damaged_state_is_named(make_trainer, listen, content):
     state.write_text(content)
     with pytest.raises(RunError, match="step-00000005"):
         make_trainer().resume({})
+
+
+def test_an_epoch_ends_with_the_batches_there_are_where_a_file_is_skipped(
+    make_trainer, listen, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("gan3d.data.shower_file._BLOCK_BYTES", 4 * 4 * 4 * 3 * 4)  # 4 showers
+    write_tiny(tmp_path / "more.h5", 12, seed=5)
+    trainer = make_trainer(
+        **{
+            "data.files": f"[{tmp_path}/train.h5, {tmp_path}/more.h5]",
+            "data.on_bad_file": "skip",
+            "data.statistics_showers": 20,
+            "training.epochs": 3,
+        }
+    )
+    trainer.start({})
+    (tmp_path / "more.h5").unlink()
+    listener = listen()
+    trainer.train(listener)
+    # 20 + 12 showers, of which 12 cannot be read; then the 20 alone, in batches of 4.
+    assert [record["step"] for record in listener.records] == [5, 10, 15]
+    assert [record["lost_showers"] for record in listener.records] == [12, 0, 0]
+    assert [record["skipped_files"] for record in listener.records] == [1, 1, 1]
+    assert trainer.skipped_names() == [str(tmp_path / "more.h5")]
+    record = listener.records[0]
+    assert 0 <= record["data_wait_share"] <= 1
+    assert record["peak_memory_mb"] > 10
