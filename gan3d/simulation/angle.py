@@ -9,6 +9,8 @@ from gan3d.data.sparse import SparseShowers
 
 Array = NDArray[np.float64]
 
+_TINY_MM = 1e-9
+
 
 def measured_theta(showers: SparseShowers, cell_size_mm: tuple[float, float, float]) -> Array:
     """Return the polar angle (rad, shape (N,)) that each shower's cells show; NaN if it has none.
@@ -36,7 +38,8 @@ def measured_theta(showers: SparseShowers, cell_size_mm: tuple[float, float, flo
         dx_nz = x_sum_nz / energy_nz - x_sum_nz.sum(axis=1, keepdims=True) / total_n1
         dy_nz = y_sum_nz / energy_nz - y_sum_nz.sum(axis=1, keepdims=True) / total_n1
         dz_nz = z_z - (energy_nz * z_z).sum(axis=1, keepdims=True) / total_n1
-        distance_nz = np.copysign(np.hypot(dx_nz, dz_nz), dz_nz)
+        # A layer with the barycentre of all in it shows no angle: 0/tiny, not 0/0.
+        distance_nz = np.copysign(np.maximum(np.hypot(dx_nz, dz_nz), _TINY_MM), dz_nz)
         angle_nz = np.pi / 2 - np.arctan(dy_nz / distance_nz)
         weight_nz = np.where(energy_nz > 0, z_z, 0.0)
         angle_nz = np.where(energy_nz > 0, angle_nz, 0.0)

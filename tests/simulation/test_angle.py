@@ -45,6 +45,24 @@ def test_empty_layers_do_not_count():
     assert measured_theta(showers, CUBES)[0] == pytest.approx(math.atan(2.0), abs=1e-3)
 
 
+def test_layers_count_by_their_depth_and_distances_are_in_space():
+    image = np.zeros((1, 5, 5, 4), np.float32)
+    for layer, (x, y) in enumerate([(0, 0), (0, 0), (2, 0), (2, 4)]):
+        image[0, x, y, layer] = 1.0
+    # The barycentre is at (1.5, 1.5, 2.0) cells from the corner, x is one cell from it everywhere.
+    slopes = [-1 / -math.hypot(1, 1.5), -1 / -math.hypot(1, 0.5)]
+    slopes += [-1 / math.hypot(1, 0.5), 3 / math.hypot(1, 1.5)]
+    angles = [math.pi / 2 - math.atan(slope) for slope in slopes]
+    expected = np.average(angles, weights=[0.5, 1.5, 2.5, 3.5])
+    showers = from_images(image, np.ones(1, np.float32))
+    assert measured_theta(showers, CUBES)[0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_layer_at_the_barycentre_is_no_trouble():
+    showers = image_of([5.0, 5.0, 5.0], [1.0, 1.0, 1.0], ny=12)
+    assert measured_theta(showers, CUBES)[0] == pytest.approx(math.pi / 2)
+
+
 def test_a_shower_without_cells_has_no_angle():
     showers = from_images(np.zeros((1, 3, 3, 4), np.float32), np.ones(1, np.float32))
     assert np.isnan(measured_theta(showers, CUBES)[0])

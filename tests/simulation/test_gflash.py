@@ -90,6 +90,18 @@ def test_the_radial_profile_has_the_published_numbers():
     assert profile.core_share == pytest.approx(share, rel=1e-6)
 
 
+def test_layers_change_the_radial_profile():
+    layers = gflash.Medium(z=82.0, layer_x0=0.8, e_over_mip=0.7, critical_energy_gev=7.4e-3)
+    energy, tau = np.array(10.0), np.array(1.0)
+    without = gflash.radial_profile(energy, tau, HOMOGENEOUS)
+    with_layers = gflash.radial_profile(energy, tau, layers)
+    fading = 0.8 * math.exp(-1.0)
+    assert with_layers.core - without.core == pytest.approx(-0.00609 + 0.0397 * fading)
+    assert with_layers.tail - without.tail == pytest.approx(-0.042 - 0.495 * fading)
+    share = 0.3 * (0.348 - 0.642 * 0.8)
+    assert with_layers.core_share - without.core_share == pytest.approx(share)
+
+
 @given(st.floats(0.5, 1000.0), st.floats(0.0, 20.0))
 def test_radii_are_positive_and_shares_are_shares(energy, tau):
     profile = gflash.radial_profile(np.array(energy), np.array(tau), TUNGSTEN_SILICON)
@@ -116,6 +128,13 @@ def test_the_number_of_spots_grows_a_little_slower_than_the_energy():
     assert few == pytest.approx(103.0)
     assert many / few == pytest.approx(100.0**0.959)
     assert gflash.mean_spots(np.array(1.0), 0.2) == pytest.approx(51.5)
+
+
+def test_spots_lie_a_little_shallower_than_the_energy():
+    medium = gflash.Medium(z=70.0, layer_x0=0.8, e_over_mip=0.7, critical_energy_gev=8e-3)
+    maximum, alpha = gflash.spot_shape(np.array(7.0), np.array(5.0), medium)
+    assert maximum == pytest.approx(7.0 * 0.946)
+    assert alpha == pytest.approx(5.0 * 1.026)
 
 
 def test_soft_showers_have_the_shape_of_the_lowest_energy():

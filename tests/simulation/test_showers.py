@@ -107,6 +107,13 @@ def test_a_pair_shares_the_photons_energy_as_in_pair_production():
     assert (share[:, 0] ** 2).mean() == pytest.approx(9 / 7 * (1 / 3 - 1 / 3 + 4 / 15), abs=1e-6)
 
 
+def test_the_electrons_of_a_photon_have_these_shares():
+    incident = simulator("beam.particle=gamma").incident(0, 4000)
+    share_nc = incident.cascade_energy_nc / incident.energy_n[:, np.newaxis]
+    np.testing.assert_allclose(share_nc.sum(axis=1), 1.0)
+    assert (share_nc**2).mean() == pytest.approx(9 / 7 * 4 / 15, abs=0.01)
+
+
 def test_photons_shower_deeper_than_electrons():
     layers = np.arange(60)
     depths = {}
@@ -258,6 +265,26 @@ def test_the_barycentres_of_the_layers_lie_on_the_track():
         slope, offset = np.polyfit(cotangent, y, 1)
         assert slope == pytest.approx(layer + 0.5, abs=0.5)
         assert offset == pytest.approx(0.0, abs=0.15)
+
+
+def test_spots_are_spread_at_right_angles_to_the_axis():
+    one = simulator(
+        "beam.theta_deg=[60, 60]",
+        "calorimeter.shape=[31, 121, 60]",
+        "calorimeter.cell_size_mm=[5.1, 2, 2.55]",
+    )
+    incident, showers = one.incident(0, 60), one.simulate(0, 60)
+    row_h, cell_h = showers.shower_h, showers.cell_h.astype(np.int64)
+    y_h = (cell_h // 60 % 121 - 60 + incident.window_n[row_h]) * 2.0 - incident.y_n[row_h]
+    z_h = (cell_h % 60 + 0.5) * 2.55
+    along_h = y_h * math.cos(math.pi / 3) + z_h * math.sin(math.pi / 3)
+    aside_h = y_h * math.sin(math.pi / 3) - z_h * math.cos(math.pi / 3)
+    # Where neither the front nor the back cuts off a side.
+    middle_h = (along_h > 30) & (along_h < 90) & (np.abs(aside_h) < 15)
+    slope, _ = np.polyfit(
+        aside_h[middle_h], along_h[middle_h], 1, w=np.sqrt(showers.deposit_h[middle_h])
+    )
+    assert slope == pytest.approx(0.0, abs=0.1)
 
 
 def test_the_window_puts_the_track_at_layer_eight_into_the_central_row():
