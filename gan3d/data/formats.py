@@ -6,12 +6,23 @@ import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gan3d.data.lcd import LcdFile
+import h5py
+
+from gan3d.data.challenge import ChallengeFile
+from gan3d.data.hdf5 import faults_named, open_hdf5
+from gan3d.data.lcd import LcdFile, has_angle
+from gan3d.data.parquet import ParquetFile
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.showers import Showers, apply_threshold, gather
+from gan3d.data.sparse import Shape
 from gan3d.errors import DataError
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_PARQUET_SIGNATURE = b"PAR1"
+_LAYOUTS = (
+    "LCD (ECAL and target, or ECAL, energy and theta), Fast Calorimeter Challenge (showers and "
+    "incident_energies) or gan3d's Parquet"
+)
 
 
 def expand_patterns(patterns: Sequence[str | Path]) -> list[Path]:
@@ -30,20 +41,15 @@ def expand_patterns(patterns: Sequence[str | Path]) -> list[Path]:
     return sorted(found.values())
 
 
-def open_shower_file(
-    path: Path, *, shape: tuple[int, int, int] | None = None, check: bool = True
-) -> ShowerFile:
-    """Open `path` with the reader for its content.
+def open_shower_file(path: Path, *, shape: Shape | None = None, check: bool = True) -> ShowerFile:
+    """Open `path` with the reader for its content: LCD, Challenge or Parquet.
 
-    Raises DataError, naming the file, if it is missing, unreadable, damaged, of an unknown format
-    or empty, if its images do not have `shape` (x, y, layer) where that is given, or, with
-    `check`, if an incident energy is not a positive number.
+    `shape` (x, y, layer) is what the images must have; of Challenge files, which do not say it, it
+    is what they have. Raises DataError, naming the file, if it is missing, unreadable, damaged, of
+    an unknown format or empty, if its images do not have that shape, or, with `check`, if an
+    incident energy is not a positive number.
     """
-    signature = _first_bytes(path, len(_HDF5_SIGNATURE))
-    if signature != _HDF5_SIGNATURE:
-        what = "is not an HDF5 file" if signature else "is empty (0 bytes)"
-        raise DataError(f"{path}: {what}; shower files follow the LCD schema in HDF5")
-    file = LcdFile(path)
+    file = _open(path, shape)
     try:
         if shape is not None and file.image_shape != tuple(shape):
             raise DataError(
@@ -61,7 +67,7 @@ def open_shower_file(
 def read_showers(
     patterns: Sequence[str | Path],
     *,
-    shape: tuple[int, int, int] | None = None,
+    shape: Shape | None = None,
     threshold_gev: float = 0.0,
     limit: int | None = None,
 ) -> Showers:
@@ -113,6 +119,38 @@ def _expand(pattern: str) -> list[Path]:
     return matches
 
 
+def _open(path: Path, shape: Shape | None) -> ShowerFile:
+    signature = _first_bytes(path, len(_HDF5_SIGNATURE))
+    if signature.startswith(_PARQUET_SIGNATURE):
+        return ParquetFile(path)
+    # The signature may come later, after a block of the user's.
+    if signature == _HDF5_SIGNATURE or h5py.is_hdf5(path):
+        file = open_hdf5(path)
+        try:
+            with faults_named(path):
+                return _open_hdf5(path, file, shape)
+        except BaseException:
+            file.close()
+            raise
+    what = "is neither an HDF5 nor a Parquet file" if signature else "is empty (0 bytes)"
+    raise DataError(f"{path}: {what}; shower files are {_LAYOUTS}")
+
+
+def _open_hdf5(path: Path, file: h5py.File, shape: Shape | None) -> ShowerFile:
+    names = sorted(file)
+    is_lcd = "ECAL" in names and ("target" in names or has_angle(names))
+    is_challenge = {"showers", "incident_energies"} <= set(names)
+    if is_lcd and not is_challenge:
+        return LcdFile(path, file)
+    if is_challenge and not is_lcd:
+        return ChallengeFile(path, file, shape)
+    what = "of two layouts at once" if is_lcd else "of no known layout"
+    raise DataError(
+        f"{path}: the datasets are {what}: found {', '.join(names) or 'none'}; shower files are "
+        f"{_LAYOUTS}"
+    )
+
+
 def _first_bytes(path: Path, count: int) -> bytes:
     try:
         with path.open("rb") as file:
@@ -121,5 +159,5 @@ def _first_bytes(path: Path, count: int) -> bytes:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _cells(shape: tuple[int, int, int]) -> str:
+def _cells(shape: Shape) -> str:
     return "×".join(str(length) for length in shape) + " cells"

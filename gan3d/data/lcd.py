@@ -1,12 +1,16 @@
-"""The LCD schema for showers of a fixed angle, as in the published `EleEscan_*.h5` files.
+"""The LCD schema, as in the published files of 3DGAN.
 
-`ECAL` (N, x, y, layer) holds cell energies in GeV, `target` (N, 5) or (N, 1, 5) holds the incident
-particle as [PDG code, E, px, py, pz] in GeV.
+Fixed angle (`EleEscan_*.h5`): `ECAL` (N, x, y, layer) holds cell energies in GeV, `target` (N, 5)
+or (N, 1, 5) the incident particle as [PDG code, E, px, py, pz] in GeV. Variable angle
+(`EleMeasured3ThetaEscan_*.h5`): `ECAL`, `energy` in GeV, `theta`, and where they are known `mtheta`
+and `eta`, (N,) or (N, 1) each; a `target` may be there, too. Any other dataset with one number a
+shower, such as `ywindow`, is a column as well.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,127 +18,152 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.data.shower_file import ShowerFile
-from gan3d.data.sparse import SparseShowers, from_images
-from gan3d.errors import DataError
+from gan3d.data.chunks import StoredCells
+from gan3d.data.hdf5 import Hdf5File, Hdf5Output, check_rows, find_dataset
+from gan3d.data.new_file import NewFile
+from gan3d.data.sparse import SparseShowers
+from gan3d.errors import DataError, UsageError
 
 TARGET_COLUMNS = ("pdgID", "E", "px", "py", "pz")
+_MOMENTUM = ("px", "py", "pz")
+_TARGET = ("pdg", *_MOMENTUM)
+"""Columns that `target` holds besides the energy."""
+_ANGLES = ("theta", "mtheta", "eta")
 
 
-class LcdFile(ShowerFile):
-    """A fixed-angle LCD file; compressed or not, chunked or contiguous."""
+class LcdFile(Hdf5File):
+    """An LCD file of fixed or variable angle."""
 
     layout = "lcd"
 
-    def __init__(self, path: Path) -> None:
-        """Open and check `path`. Raises DataError if it is not a sound fixed-angle LCD file."""
-        self.path = path
-        try:
-            self._file = h5py.File(path, "r", locking="best-effort")
-        except OSError as error:
-            raise DataError(
-                f"{path}: HDF5 cannot open it, probably truncated or damaged ({error})"
-            ) from error
-        try:
-            self._images = self._dataset("ECAL")
-            self._target = self._dataset("target")
-            self.image_shape = self._check_images()
-            self._check_target(self._target)
-            self.count = len(self._images)
-            self.chunk_rows = self._images.chunks[0] if self._images.chunks else 1
-            self.storage = _describe_storage(self._images)
-        except BaseException:
-            self._file.close()
-            raise
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        """Take over the open `file` at `path`. Raises DataError if it is not a sound LCD file."""
+        cells = find_dataset(file, path, "ECAL")
+        shape = cells.shape
+        if shape is None or len(shape) != 4 or 0 in shape[1:]:
+            raise DataError(f"{path}: 'ECAL' has shape {shape}, expected (N, x, y, layer)")
+        self._target = self._energy = None
+        own = ["ECAL"]
+        if "target" in file:
+            own.append("target")
+            self._target = find_dataset(file, path, "target")
+            check_rows(self._target, path, cells, len(TARGET_COLUMNS))
+        if has_angle(file):
+            own.append("energy")
+            self._energy = find_dataset(file, path, "energy")
+            for name in ("energy", *_ANGLES):
+                if name in file:
+                    check_rows(find_dataset(file, path, name), path, cells)
+        said = () if self._target is None else _TARGET
+        super().__init__(path, file, cells, own=own, said=said)
+        self._store(StoredCells(path, cells), (shape[1], shape[2], shape[3]))
 
     def read_energies(self, first: int, stop: int) -> NDArray[np.float32]:
         """See `ShowerFile`."""
-        return self._read_target(first, stop)[:, 1].astype(np.float32)
+        if self._energy is None:
+            return self._read_single(self._target, first, stop)[:, 1]
+        return self._read_single(self._energy, first, stop)[:, 0]
 
-    def read_cells(self, first: int, stop: int) -> SparseShowers:
-        """See `ShowerFile`."""
-        images = np.empty((stop - first, *self.image_shape), np.float32)
-        try:
-            self._images.read_direct(images, np.s_[first:stop])
-        except OSError as error:
-            raise DataError(
-                f"{self.path}: showers {first} to {stop - 1} cannot be read, the file is damaged "
-                f"({error})"
-            ) from error
-        target = self._read_target(first, stop)
-        columns = {
-            "pdg": target[:, 0].astype(np.int32),
-            **{name: target[:, 2 + axis] for axis, name in enumerate(("px", "py", "pz"))},
-        }
-        return from_images(images, target[:, 1].astype(np.float32), columns)
+    def read_columns(self, first: int, stop: int) -> dict[str, NDArray[Any]]:
+        """See `Hdf5File`. Raises DataError for a PDG code that is not a whole number, too."""
+        further = self._read_further(first, stop)
+        if self._target is None:
+            return further
+        target_n5 = self._read(self._target, first, stop)
+        momentum = {name: target_n5[:, 2 + axis] for axis, name in enumerate(_MOMENTUM)}
+        return {"pdg": self._codes(target_n5[:, 0], first), **momentum, **further}
 
-    @cached_property
-    def particles(self) -> tuple[int, ...]:
-        """See `ShowerFile`."""
-        particle_n = self._read_target(0, self.count)[:, 0]
-        odd_n = particle_n != np.round(particle_n)
-        if odd_n.any():
-            row = int(np.argmax(odd_n))
+    def _codes(self, code_n: NDArray[Any], first: int) -> NDArray[np.int32]:
+        good_n = (np.abs(code_n) < 2**31) & (code_n == np.round(code_n))
+        if not good_n.all():
+            row = int(np.argmin(good_n))
             raise DataError(
-                f"{self.path}: shower {row}: the PDG code must be a whole number, it is "
-                f"{particle_n[row]:g}"
+                f"{self.path}: shower {first + row}: the PDG code must be a whole number, it is "
+                f"{code_n[row]:g}"
             )
-        return tuple(int(code) for code in np.unique(particle_n))
-
-    def close(self) -> None:
-        """See `ShowerFile`."""
-        self._file.close()
-
-    def _dataset(self, name: str) -> h5py.Dataset:
-        dataset = self._file.get(name)
-        if not isinstance(dataset, h5py.Dataset):
-            found = ", ".join(self._file) or "nothing"
-            raise DataError(
-                f"{self.path}: no dataset '{name}', as fixed-angle LCD files have (found {found})"
-            )
-        if dataset.dtype.kind != "f":
-            raise DataError(
-                f"{self.path}: '{name}' holds {dataset.dtype}, expected floating-point GeV"
-            )
-        return dataset
-
-    def _check_images(self) -> tuple[int, int, int]:
-        shape = self._images.shape
-        if shape is None or len(shape) != 4 or 0 in shape[1:]:
-            raise DataError(f"{self.path}: 'ECAL' has shape {shape}, expected (N, x, y, layer)")
-        if shape[0] == 0:
-            raise DataError(f"{self.path}: holds no showers ('ECAL' has shape {shape})")
-        return shape[1], shape[2], shape[3]
-
-    def _check_target(self, target: h5py.Dataset) -> None:
-        columns = len(TARGET_COLUMNS)
-        if target.shape is None or target.shape[1:] not in ((columns,), (1, columns)):
-            raise DataError(
-                f"{self.path}: 'target' has shape {target.shape}, expected (N, {columns}) or "
-                f"(N, 1, {columns}): {', '.join(TARGET_COLUMNS)}"
-            )
-        if len(target) != len(self._images):
-            raise DataError(
-                f"{self.path}: 'ECAL' holds {len(self._images)} showers but 'target' {len(target)}"
-            )
-
-    def _read_target(self, first: int, stop: int) -> NDArray[Any]:
-        try:
-            values: NDArray[Any] = self._target[first:stop].reshape(-1, len(TARGET_COLUMNS))
-        except OSError as error:
-            raise DataError(
-                f"{self.path}: 'target' cannot be read, the file is damaged ({error})"
-            ) from error
-        return values
+        return code_n.astype(np.int32)
 
 
-def _describe_storage(images: h5py.Dataset) -> str:
-    filters = [images.compression or "uncompressed"]
-    if images.compression == "gzip":
-        filters = [f"gzip {images.compression_opts}"]
-    if images.shuffle:
-        filters.append("shuffle")
-    layout = f"chunks of {images.chunks[0]}" if images.chunks else "contiguous"
-    if images.chunks and images.chunks[1:] != images.shape[1:]:
-        layout = "chunks " + "×".join(str(length) for length in images.chunks)
-    return ", ".join([*filters, layout])
+def has_angle(names: Iterable[str]) -> bool:
+    """Whether a file with these datasets is one of variable angle."""
+    return {"energy", "theta"} <= set(names)
+
+
+@dataclass(frozen=True)
+class _Particle:
+    mass_gev: float
+    energy_is_kinetic: bool  # otherwise total
+
+
+# Masses: Particle Data Group 2024. Which energy a file states: the convention of the LCD samples.
+_PARTICLES = {
+    11: _Particle(0.000_510_998_95, energy_is_kinetic=True),
+    -11: _Particle(0.000_510_998_95, energy_is_kinetic=True),
+    22: _Particle(0.0, energy_is_kinetic=True),
+    111: _Particle(0.134_976_8, energy_is_kinetic=False),
+}
+
+_NOTES = {
+    "ECAL": {"unit": "GeV", "axes": "shower, x, y, layer"},
+    "target": {"unit": "GeV", "columns": ", ".join(TARGET_COLUMNS)},
+    "energy": {"unit": "GeV"},
+}
+
+
+def write_lcd(groups: Iterable[SparseShowers], new: NewFile) -> None:
+    """Write `groups` of showers, in GeV, each as a chunk; see `writer.write_showers`."""
+    _find_particle(new.pdg_id)
+    with Hdf5Output(new) as output:
+        for showers in groups:
+            output.append("ECAL", showers, _rows(showers, new), _NOTES)
+
+
+def _rows(showers: SparseShowers, new: NewFile) -> dict[str, NDArray[Any]]:
+    """Return what the small datasets get for `showers`."""
+    columns = showers.columns
+    rows: dict[str, NDArray[Any]] = {}
+    in_target = "theta" not in columns or all(name in columns for name in _TARGET)
+    if "theta" in columns:
+        rows["energy"] = showers.energy_n[:, None]
+    if in_target:
+        rows["target"] = target_n5 = _target(showers.energy_n, columns, new.pdg_id)
+        wrong_n = target_n5[:, 0] != columns.get("pdg", new.pdg_id)
+        if wrong_n.any():
+            code = columns["pdg"][np.argmax(wrong_n)]
+            raise DataError(f"{new.path}: 'target' cannot hold PDG code {code} exactly")
+    further = (name for name in columns if not (in_target and name in _TARGET))
+    return rows | {name: columns[name][:, None] for name in further}
+
+
+def _target(
+    energy_n: NDArray[np.float32], columns: Mapping[str, NDArray[Any]], pdg_id: int
+) -> NDArray[np.floating[Any]]:
+    """Return `target`: the columns that are there, and the momentum of a particle along z."""
+    code_n = columns.get("pdg", np.full(len(energy_n), pdg_id))
+    momentum = {name: columns[name] for name in _MOMENTUM if name in columns}
+    along_z = {"px": np.zeros_like(energy_n), "py": np.zeros_like(energy_n)}
+    if "pz" not in momentum:
+        along_z["pz"] = _momentum(energy_n, code_n)
+    dtype = np.result_type(np.float32, *(values.dtype for values in momentum.values()))
+    vector = {**along_z, **momentum}
+    values = (code_n, energy_n, *(vector[name] for name in _MOMENTUM))
+    return np.stack([each.astype(dtype) for each in values], axis=1)
+
+
+def _momentum(energy_n: NDArray[np.float32], code_n: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the momentum of particles `code_n`, GeV, shape (N,)."""
+    momentum_n = np.empty(len(energy_n), np.float64)
+    for code in np.unique(code_n):
+        particle = _find_particle(int(code))
+        here_n = code_n == code
+        energy = energy_n[here_n].astype(np.float64)
+        total = energy + particle.mass_gev if particle.energy_is_kinetic else energy
+        momentum_n[here_n] = np.sqrt(np.maximum(total**2 - particle.mass_gev**2, 0.0))
+    return momentum_n.astype(np.float32)
+
+
+def _find_particle(pdg_id: int) -> _Particle:
+    if pdg_id not in _PARTICLES:
+        known = ", ".join(str(code) for code in _PARTICLES)
+        raise UsageError(f"particle {pdg_id}: the LCD schema is known for PDG codes {known}")
+    return _PARTICLES[pdg_id]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,10 @@ class ShowerFile(ABC):
     """How the cells are stored, for people: compression and chunks."""
     chunk_rows: int = 1
     """Showers that can only be read together (a compressed chunk, a row group)."""
+    cell_size_mm: tuple[float, float, float] | None = None
+    """Cell pitch along (x, y, layer) in mm, where the file says it."""
+    left_out: tuple[str, ...] = ()
+    """What else is in the file and is not read: neither cells nor one number a shower."""
 
     @abstractmethod
     def read_energies(self, first: int, stop: int) -> NDArray[np.float32]:
@@ -59,6 +63,11 @@ class ShowerFile(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the file; reading raises afterwards."""
+
+    @cached_property
+    def attributes(self) -> Mapping[str, str | int | float]:
+        """What the file says of itself as a whole: text and numbers by name."""
+        return {}
 
     @cached_property
     def particles(self) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ cells that there are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,14 @@ class SparseShowers:
     def shower_h(self) -> NDArray[np.int64]:
         """The shower (from 0) that each cell belongs to, shape (H,)."""
         return np.repeat(np.arange(len(self)), self.hits_n)
+
+    @property
+    def place_h(self) -> NDArray[np.int64]:
+        """Number of each cell when those of all images are numbered through, shape (H,)."""
+        cells = math.prod(self.image_shape)
+        place_h: NDArray[np.int64] = np.repeat(np.arange(len(self)) * cells, self.hits_n)
+        place_h += self.cell_h
+        return place_h
 
     @property
     def ecal_n(self) -> NDArray[np.float64]:
@@ -103,9 +112,23 @@ class SparseShowers:
             self.image_shape, self.offset_n1, self.cell_h, deposit_h, energy_n, self.columns
         )
 
+    def misplaced(self) -> int | None:
+        """Return the first shower with a cell outside the image, out of order or twice, or None."""
+        if not len(self.cell_h):
+            return None
+        bad_h = self.cell_h >= math.prod(self.image_shape)
+        start_n = self.offset_n1[1:-1]
+        falling_h = self.cell_h[1:] <= self.cell_h[:-1]
+        # From one shower to the next the numbers may fall.
+        falling_h[start_n[(start_n > 0) & (start_n < len(bad_h))] - 1] = False
+        bad_h[1:] |= falling_h
+        if not bad_h.any():
+            return None
+        return int(np.searchsorted(self.offset_n1, np.argmax(bad_h), side="right")) - 1
+
     def fill(self, images_nxyz: NDArray[np.float32]) -> None:
         """Write the images into an array (N, x, y, layer) that is all 0."""
-        flat = images_nxyz.reshape(len(self), -1)
+        flat = images_nxyz.reshape(len(self), math.prod(self.image_shape))
         for row, (start, stop) in enumerate(
             zip(self.offset_n1[:-1].tolist(), self.offset_n1[1:].tolist(), strict=True)
         ):
@@ -129,18 +152,32 @@ def from_images(
     columns: Mapping[str, NDArray[Any]] | None = None,
 ) -> SparseShowers:
     """Return images (N, x, y, layer) as lists of their cells that are not 0 (NaN is not 0)."""
-    shape = images_nxyz.shape[1:]
-    flat = np.ascontiguousarray(images_nxyz).reshape(len(images_nxyz), -1)
-    lit_h = np.flatnonzero(flat != 0)
-    cells = flat.shape[1]
-    offset_n1 = np.searchsorted(lit_h, np.arange(len(flat) + 1) * cells)
-    hits_n = np.diff(offset_n1)
-    cell_h = lit_h - np.repeat(np.arange(len(flat)) * cells, hits_n)
+    x, y, layers = images_nxyz.shape[1:]
+    flat = np.ascontiguousarray(images_nxyz).reshape(-1)
+    place_h = np.flatnonzero(flat != 0)
+    deposit_h = flat[place_h].astype(np.float32, copy=False)
+    return from_places(place_h, deposit_h, (x, y, layers), energy_n, columns)
+
+
+def from_places(
+    place_h: NDArray[np.int64],
+    deposit_h: NDArray[np.float32],
+    image_shape: Shape,
+    energy_n: NDArray[np.float32],
+    columns: Mapping[str, NDArray[Any]] | None = None,
+) -> SparseShowers:
+    """Return the showers whose lit cells are at ascending `place_h`, shape (H,).
+
+    The cells of all images are numbered through: a place is shower * cells of an image + cell.
+    """
+    first_n1 = np.arange(len(energy_n) + 1) * math.prod(image_shape)
+    offset_n1 = np.searchsorted(place_h, first_n1).astype(np.int64, copy=False)
+    cell_h = place_h - np.repeat(first_n1[:-1], np.diff(offset_n1))
     return SparseShowers(
-        (shape[0], shape[1], shape[2]),
+        image_shape,
         offset_n1,
-        cell_h.astype(cell_dtype((shape[0], shape[1], shape[2]))),
-        flat.reshape(-1)[lit_h].astype(np.float32, copy=False),
+        cell_h.astype(cell_dtype(image_shape)),
+        deposit_h,
         energy_n,
         columns or {},
     )
