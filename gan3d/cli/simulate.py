@@ -88,7 +88,7 @@ def command(
     ships with gan3d. A shower depends on the seed and its number alone, so files that are already
     there are skipped when a call is repeated, and no run needs to be finished in one go.
     """
-    from gan3d.config.simulation import load_simulation
+    from gan3d.config import load_simulation
     from gan3d.simulation import Dataset
 
     beam = {

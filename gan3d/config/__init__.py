@@ -1,4 +1,4 @@
-"""The experiment: its typed schema, and its YAML files."""
+"""The experiment and the simulation: their typed schemas, and their YAML files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from gan3d.config.schema import (
     Validation,
     WeightAverage,
 )
+from gan3d.config.simulation import Beam, Calorimeter, Simulation, load_simulation
 
 __all__ = [
+    "Beam",
+    "Calorimeter",
     "Data",
     "Experiment",
     "Geometry",
@@ -29,10 +32,12 @@ __all__ = [
     "Optimizer",
     "Run",
     "Section",
+    "Simulation",
     "Split",
     "Training",
     "Validation",
     "WeightAverage",
     "dump_experiment",
     "load_experiment",
+    "load_simulation",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from gan3d import __version__
-from gan3d.config.simulation import Simulation
+from gan3d.config import Simulation
 from gan3d.data import check_folder, make_folder, open_shower_file, write_showers
 from gan3d.data.sparse import SparseShowers
 from gan3d.errors import DataError, UsageError

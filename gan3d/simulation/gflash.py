@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config.simulation import Calorimeter
+from gan3d.config import Calorimeter
 
 Array = NDArray[np.float64]
 

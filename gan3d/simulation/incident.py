@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config.simulation import Simulation
+from gan3d.config import Simulation
 from gan3d.simulation.randomness import Purpose, ShowerRandomness
 
 Array = NDArray[np.float64]

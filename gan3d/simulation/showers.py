@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config.simulation import Simulation
+from gan3d.config import Simulation
 from gan3d.data.sparse import SparseShowers, cell_dtype
 from gan3d.simulation import gflash
 from gan3d.simulation.angle import measured_theta
