@@ -41,6 +41,64 @@ def shape_option() -> Callable[[Any], Any]:
     )
 
 
+def shard_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of how shards are written, which `ShardFormat` explains."""
+    for option in reversed(
+        [
+            click.option(
+                "-o",
+                "folder",
+                type=click.Path(path_type=Path),
+                required=True,
+                metavar="DIR",
+                help="Folder to write to.",
+            ),
+            click.option(
+                "--showers-per-file",
+                type=click.IntRange(min=1),
+                default=10_000,
+                show_default=True,
+                help="Showers of a shard; the last one may have fewer.",
+            ),
+            click.option(
+                "--compression-level",
+                type=click.IntRange(0, 9),
+                default=4,
+                show_default=True,
+                help="Of gzip (HDF5) or zstd (Parquet).",
+            ),
+            click.option(
+                "--chunk-showers",
+                type=click.IntRange(min=1),
+                default=100,
+                show_default=True,
+                help="Showers that are compressed together, and read together.",
+            ),
+            click.option(
+                "--pdg",
+                "pdg_id",
+                type=int,
+                default=11,
+                show_default=True,
+                help="Incident particle (PDG code) for lcd files made of files that do not say it.",
+            ),
+            shape_option(),
+            click.option(
+                "--workers",
+                type=click.IntRange(min=1),
+                help="Shards that are written at the same time; default: one per core.",
+            ),
+            click.option(
+                "--force",
+                is_flag=True,
+                help="Remove shards of other showers that have the same name.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 def new_table(*columns: str, words: Sequence[str] = ()) -> Table:
     """Return a table whose rows fit 80 characters: a file's name and `columns`, right-aligned.
 
