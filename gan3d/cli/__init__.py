@@ -23,6 +23,7 @@ COMMANDS = {
     "validate": "Judge showers against Monte Carlo and write a report.",
     "data": "Look at shower files, check, convert, split and fetch them.",
     "simulate": "Write parametric showers, for tests and benchmarks of any size.",
+    "bench": "Measure what this machine does.",
     "doctor": "Say what this node is, what is wrong and how to mend it.",
 }
 """Subcommands and their one-line help; a module is imported only when its command runs."""

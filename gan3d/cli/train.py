@@ -78,6 +78,7 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
         rank=communicator.rank,
         size=communicator.size,
         seed=experiment.run.seed,
+        last_epoch=experiment.training.epochs - 1,
     )
     heldout = None
     if first and experiment.validation.epoch_showers:

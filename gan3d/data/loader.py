@@ -56,11 +56,12 @@ class ShowerLoader:
         size: int = 1,
         seed: int = 0,
         skipped: Sequence[int] = (),
+        last_epoch: int | None = None,
     ) -> None:
         """Read what rank `rank` of `size` owns of `part`, as `data` says.
 
-        `skipped` are the files (numbers in `part.files`) that are known to be bad. Nothing is read
-        yet. Raises DataError if an epoch has no step.
+        `skipped` are the files (numbers in `part.files`) that are known to be bad; nothing is read
+        ahead beyond `last_epoch`. Nothing is read yet. Raises DataError if an epoch has no step.
         """
         self.batch_size = batch_size
         """Showers of a batch."""
@@ -81,6 +82,7 @@ class ShowerLoader:
         self._threads = ReaderThreads(data.workers, stall_seconds=data.stall_seconds)
         self._ahead: _Window | None = None
         self._orders: dict[int, EpochOrder] = {}
+        self._last_epoch = last_epoch
         self.steps_per_epoch = 0
         """Batches of an epoch, the same on every rank."""
         self.exclude(skipped)
@@ -192,8 +194,10 @@ class ShowerLoader:
                 self.lost[file] = self.lost.get(file, 0) + len(piece)
                 parts.append(None)
         self.waited += time.monotonic() - began
-        last = number + 1 == len(self._order(epoch).windows)
-        self._ahead = self._begin(epoch + 1, 0) if last else self._begin(epoch, number + 1)
+        if number + 1 < len(self._order(epoch).windows):
+            self._ahead = self._begin(epoch, number + 1)
+        else:
+            self._ahead = None if epoch == self._last_epoch else self._begin(epoch + 1, 0)
         return parts
 
     def _begin(self, epoch: int, number: int) -> _Window:

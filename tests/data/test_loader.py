@@ -45,7 +45,7 @@ def loaders():
     """A function that makes loaders, which are closed in the end."""
     made = []
 
-    def make(part, batch_size=2, rank=0, size=1, seed=0, skipped=(), **data):
+    def make(part, batch_size=2, rank=0, size=1, seed=0, skipped=(), last_epoch=None, **data):
         made.append(
             ShowerLoader(
                 part,
@@ -55,6 +55,7 @@ def loaders():
                 size=size,
                 seed=seed,
                 skipped=skipped,
+                last_epoch=last_epoch,
             )
         )
         return made[-1]
@@ -165,6 +166,20 @@ def test_no_more_than_two_windows_are_held(part, loaders, monkeypatch):
     loader = loaders(part([60]), batch_size=1, shuffle_window=6)
     for behind, _ in enumerate(loader.epoch(0)):
         assert sum(asked) - behind // 6 * 6 <= 12
+
+
+def test_nothing_is_read_beyond_the_last_epoch(part, loaders, monkeypatch):
+    epochs = []
+    begin = ShowerLoader._begin
+    monkeypatch.setattr(
+        ShowerLoader,
+        "_begin",
+        lambda self, *place: (epochs.append(place[0]), begin(self, *place))[1],
+    )
+    loader = loaders(part([20]), last_epoch=1)
+    for epoch in range(2):
+        list(loader.epoch(epoch))
+    assert set(epochs) == {0, 1}
 
 
 def test_cells_are_as_the_config_says(part, loaders):
