@@ -118,17 +118,20 @@ def contained(depth: Array, maximum: Array, alpha: Array) -> Array:
 def regularised_gamma(alpha: Array, x: Array) -> Array:
     """Return P(α, x), the lower incomplete gamma function over Γ(α), for α > 0 and x >= 0.
 
-    By its power series (Abramowitz & Stegun 6.5.29), whose terms are all positive: about as many
-    as x has units more than α, to 1e-12.
+    By its power series (Abramowitz & Stegun 6.5.29), whose terms are all positive, as far as they
+    change the sum: then no value depends on those that are computed with it.
     """
     log_gamma = np.reshape([math.lgamma(value + 1.0) for value in alpha.flat], alpha.shape)
     shape = np.broadcast_shapes(alpha.shape, x.shape)
     term, total = np.ones(shape), np.ones(shape)
     divisor = alpha
-    while np.any(term > 1e-12 * total):
+    while True:
         divisor = divisor + 1.0
         term *= x / divisor
-        total += term
+        longer = total + term
+        if np.array_equal(longer, total):
+            break
+        total = longer
     with np.errstate(divide="ignore"):  # x = 0 gives exp(-inf) = 0
         front = np.exp(alpha * np.log(x) - x - log_gamma)
     return np.asarray(np.minimum(front * total, 1.0))

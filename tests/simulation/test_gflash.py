@@ -28,6 +28,13 @@ def test_the_incomplete_gamma_function_of_a_half_is_the_error_function(x):
     assert value[0] == pytest.approx(math.erf(math.sqrt(x)), abs=1e-11)
 
 
+def test_the_incomplete_gamma_function_does_not_depend_on_what_is_beside_it():
+    alpha, x = np.array([2.0, 5.0, 9.0]), np.array([0.3, 4.0, 80.0])
+    together = gflash.regularised_gamma(alpha, x)
+    alone = [gflash.regularised_gamma(alpha[i : i + 1], x[i : i + 1])[0] for i in range(3)]
+    assert together.tolist() == alone
+
+
 def test_the_longitudinal_profile_is_a_gamma_distribution_with_its_maximum_at_t():
     maximum, alpha = np.array([7.2]), np.array([4.7])
     depth = np.linspace(0.0, 40.0, 8001)
