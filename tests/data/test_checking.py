@@ -4,10 +4,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gan3d.data import Showers, write_showers
 from gan3d.data.checking import Criteria, check_files
 
 SHAPE = (3, 4, 5)
@@ -233,6 +235,44 @@ def test_a_copy_of_a_copy_is_laid_to_the_first(write, tmp_path):
     paths = [save(tmp_path / f"{name}.h5", cells, target) for name in "abc"]
     checks = check_files(paths, Criteria())
     assert checks[2].faults[0].text == f"shower 0 and 19 more are copies: of shower 0 of {paths[0]}"
+
+
+@pytest.mark.parametrize("layout", ["lcd", "challenge", "parquet"])
+def test_every_format_is_checked(tmp_path, layout):
+    cells, target = sound()
+    cells[4] = 5e-7  # GeV: below the threshold, but not as MeV
+    path = tmp_path / "a"
+    showers = Showers(cells, target[:, 1])
+    write_showers(path, [showers], layout=layout, attributes={})
+    (check,) = check_files([path], Criteria(shape=SHAPE))
+    assert (check.layout, check.showers, check.image_shape) == (layout, COUNT, SHAPE)
+    assert [(fault.kind, fault.first) for fault in check.faults] == [("empty", 4)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "unit_gev"), [("lcd", "parquet", 1.0), ("challenge", "parquet", 1e-3)]
+)
+def test_copies_are_found_across_formats(tmp_path, one, other, unit_gev):
+    cells, target = sound()
+    showers = Showers(cells, target[:, 1])
+    for layout in (one, other):
+        write_showers(tmp_path / layout, [showers], layout=layout, attributes={}, unit_gev=unit_gev)
+    checks = check_files([tmp_path / one, tmp_path / other], Criteria(shape=SHAPE))
+    assert checks[0].faults == []
+    assert [(fault.kind, fault.showers) for fault in checks[1].faults] == [("duplicate", COUNT)]
+
+
+def test_a_damaged_shard_costs_its_row_group_alone(tmp_path):
+    cells, target = sound()
+    path = tmp_path / "a.parquet"
+    showers = Showers(cells, target[:, 1])
+    write_showers(path, [showers], layout="parquet", attributes={}, chunk_showers=5)
+    column = pq.ParquetFile(path).metadata.row_group(2).column(0)
+    with path.open("r+b") as file:
+        file.seek(column.data_page_offset)
+        file.write(b"\xff" * column.total_compressed_size)
+    (fault,) = faults(path)
+    assert (fault.kind, fault.showers, fault.first) == ("unreadable", 5, 10)
 
 
 @pytest.mark.parametrize("change", ["cell", "energy", "swap"])

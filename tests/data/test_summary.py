@@ -2,7 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
-from gan3d.data import combine, summarise
+from gan3d.data import Showers, combine, summarise, write_showers
 from gan3d.data.summary import Sample
 
 
@@ -106,3 +106,18 @@ def test_progress_counts_showers(tmp_path, summary, monkeypatch):
     told = []
     summarise(tmp_path / "a.h5", hit_threshold_gev=1e-6, progress=told.append)
     assert told == [1, 1, 1]
+
+
+@pytest.mark.parametrize("layout", ["lcd", "challenge", "parquet"])
+def test_the_figures_of_every_format_are_in_gev(tmp_path, layout):
+    images = np.full((3, 2, 2, 2), 0.25, np.float32)
+    images[0, 0] = 0
+    showers = Showers(images, np.float32([10, 20, 40]))
+    write_showers(tmp_path / "a", [showers], layout=layout, attributes={})
+    summary = summarise(tmp_path / "a", hit_threshold_gev=1e-6, shape=(2, 2, 2))
+    assert summary.layouts == (layout,)
+    assert summary.energy_range_gev == (10.0, 40.0)
+    assert summary.cell_energy_gev == (0.25, 0.25)
+    assert summary.lit_fraction == 20 / 24
+    assert summary.sampling_fraction[0] == pytest.approx((0.1 + 0.1 + 0.05) / 3)
+    assert summary.particles == ((11,) if layout == "lcd" else ())
