@@ -22,6 +22,11 @@ from gan3d.config.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Se
 
 FIXED_ANGLE_SHAPE = (25, 25, 25)
 VARIABLE_ANGLE_SHAPE = (51, 51, 25)
+LOWEST_Y = 20.0
+"""Energy over critical energy from which on the parametrisation's fluctuations make sense."""
+THICKEST_LAYER_X0 = 4.0
+"""Sampling calorimeters have layers of 0.5 to 2 radiation lengths; the corrections for sampling are
+linear in this thickness."""
 
 AtomicNumber = Annotated[float, Field(ge=1.0, le=100.0)]
 Energy = Annotated[float, Field(ge=0.5, le=1000.0)]
@@ -40,7 +45,7 @@ class Calorimeter(Section):
     """Effective radiation length of the layers (mm): 25 x 5.1 mm are 20.3 radiation lengths."""
     moliere_radius_mm: PositiveFloat = 15.6
     """Effective Molière radius of the layers (mm), gaps included."""
-    critical_energy_mev: PositiveFloat = 8.55
+    critical_energy_mev: Annotated[float, Field(ge=1.0, le=200.0)] = 8.55
     """Effective critical energy of the layers (MeV); tungsten alone has 8.0."""
     effective_z: AtomicNumber = 70.4
     """Atomic number averaged over a layer by mass."""
@@ -60,6 +65,16 @@ class Calorimeter(Section):
     looking at them."""
     threshold_gev: NonNegativeFloat = 1e-6
     """Cells below this energy (GeV) are left empty. 3DGAN: 1e-6."""
+
+    @model_validator(mode="after")
+    def _layers_thin(self) -> Self:
+        thickness = self.cell_size_mm[2] / self.radiation_length_mm
+        if thickness > THICKEST_LAYER_X0:
+            raise ValueError(
+                f"radiation_length_mm: a layer is {thickness:.3g} radiation lengths thick; the "
+                f"parametrisation is good up to {THICKEST_LAYER_X0:g}"
+            )
+        return self
 
 
 class Beam(Section):
@@ -90,6 +105,16 @@ class Simulation(Section):
     """Where the showers develop."""
     beam: Beam = Beam()
     """What makes them."""
+
+    @model_validator(mode="after")
+    def _energies_high(self) -> Self:
+        lowest_gev = 1e-3 * LOWEST_Y * self.calorimeter.critical_energy_mev
+        if self.beam.energy_gev[0] < lowest_gev:
+            raise ValueError(
+                f"beam.energy_gev: {self.beam.energy_gev[0]:g} GeV is too little for a shower: the "
+                f"parametrisation needs {LOWEST_Y:g} critical energies, {lowest_gev:.3g} GeV"
+            )
+        return self
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

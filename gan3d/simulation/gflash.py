@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Calorimeter
+from gan3d.config.simulation import LOWEST_Y
 
 Array = NDArray[np.float64]
 
-LOWEST_ENERGY_GEV = 0.2
-"""Softer showers (the lesser half of a photon's pair) get the shape of this energy: below, the
-fluctuations of the paper's formulas diverge."""
+_DEEPEST_TAU = 10.0  # far behind the showers that the radii, which grow exponentially, are made for
 _LARGEST_SIGMA = 0.5
 _SMALLEST_ALPHA = 1.1
 _SMALLEST_MAXIMUM = 0.5
@@ -52,8 +51,11 @@ class Medium:
         )
 
     def log_y(self, energy: Array) -> Array:
-        """ln(E/Ec) of energies in GeV, not below `LOWEST_ENERGY_GEV`."""
-        return np.asarray(np.log(np.maximum(energy, LOWEST_ENERGY_GEV) / self.critical_energy_gev))
+        """ln(E/Ec) of energies in GeV.
+
+        Showers softer than `LOWEST_Y` (the lesser half of a photon's pair) get the shape of that.
+        """
+        return np.asarray(np.log(np.maximum(energy / self.critical_energy_gev, LOWEST_Y)))
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,13 @@ def contained(depth: Array, maximum: Array, alpha: Array) -> Array:
 
 
 def regularised_gamma(alpha: Array, x: Array) -> Array:
-    """Return P(α, x), the lower incomplete gamma function over Γ(α), for α > 0 and x >= 0.
+    """Return P(α, x), the lower incomplete gamma function over Γ(α), for 0 < α < 500 and x >= 0.
 
     By its power series (Abramowitz & Stegun 6.5.29), whose terms are all positive, as far as they
     change the sum: then no value depends on those that are computed with it.
     """
+    # Beyond, P is 1 to all digits (for α up to 500), and the series would overflow.
+    x = np.minimum(x, alpha + 200.0)
     log_gamma = np.reshape([math.lgamma(value + 1.0) for value in alpha.flat], alpha.shape)
     shape = np.broadcast_shapes(alpha.shape, x.shape)
     term, total = np.ones(shape), np.ones(shape)
@@ -154,7 +158,8 @@ def radial_profile(energy: Array, tau: Array, medium: Medium) -> RadialProfile:
 
     Equations 24 to 26 with the constants of A.1.3 and A.2. τ is what `scaled_depth` gives.
     """
-    log_energy = np.log(np.maximum(energy, LOWEST_ENERGY_GEV))
+    log_energy = medium.log_y(energy) + math.log(medium.critical_energy_gev)
+    tau = np.minimum(tau, _DEEPEST_TAU)
     core = 0.0251 + 0.00319 * log_energy + (0.1162 - 0.000381 * medium.z) * tau
     tail = (0.659 - 0.00309 * medium.z) * (
         np.exp(-2.59 * (tau - 0.645)) + np.exp((0.3585 + 0.0421 * log_energy) * (tau - 0.645))

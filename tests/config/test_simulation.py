@@ -71,6 +71,15 @@ def test_options_of_the_command_win_and_are_named_in_messages():
             "calorimeter: {sampling_fraction: 0}",
             "s.yaml:1: calorimeter.sampling_fraction: expected a number above 0, got 0",
         ),
+        (
+            "calorimeter:\n  radiation_length_mm: 1",
+            "s.yaml:2: calorimeter: radiation_length_mm: a layer is 5.1 radiation lengths thick",
+        ),
+        (
+            "calorimeter: {critical_energy_mev: 90}\nbeam:\n  energy_gev: [1, 10]",
+            "s.yaml:3: beam.energy_gev: 1 GeV is too little for a shower: the parametrisation "
+            "needs 20 critical energies, 1.8 GeV",
+        ),
         ("data: {files: [a.h5]}", "s.yaml:1: data: unknown key; known here: calorimeter, beam"),
         ("25", "s.yaml:1: expected sections"),
     ],

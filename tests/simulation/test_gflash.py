@@ -28,6 +28,11 @@ def test_the_incomplete_gamma_function_of_a_half_is_the_error_function(x):
     assert value[0] == pytest.approx(math.erf(math.sqrt(x)), abs=1e-11)
 
 
+def test_the_incomplete_gamma_function_reaches_one():
+    alpha, x = np.array([1.1, 5.0, 300.0]), np.array([1e300, 800.0, 5000.0])
+    assert gflash.regularised_gamma(alpha, x) == pytest.approx(1.0, abs=1e-12)
+
+
 def test_the_incomplete_gamma_function_does_not_depend_on_what_is_beside_it():
     alpha, x = np.array([2.0, 5.0, 9.0]), np.array([0.3, 4.0, 80.0])
     together = gflash.regularised_gamma(alpha, x)
@@ -144,9 +149,22 @@ def test_spots_lie_a_little_shallower_than_the_energy():
     assert alpha == pytest.approx(5.0 * 1.026)
 
 
-def test_soft_showers_have_the_shape_of_the_lowest_energy():
-    lowest = TUNGSTEN_SILICON.log_y(np.array(gflash.LOWEST_ENERGY_GEV))
-    assert TUNGSTEN_SILICON.log_y(np.array(0.0)) == lowest
-    moments = gflash.shape_moments(lowest, TUNGSTEN_SILICON)
-    assert 0 < moments.sigma_log_t <= 0.5
-    assert 0 < moments.sigma_log_alpha <= 0.5
+def test_soft_showers_have_the_shape_of_twenty_critical_energies():
+    twenty = 20 * TUNGSTEN_SILICON.critical_energy_gev
+    softer = np.array([0.0, 0.5 * twenty])
+    log_y = TUNGSTEN_SILICON.log_y(softer)
+    assert log_y == pytest.approx(math.log(20.0))
+    moments = gflash.shape_moments(log_y, TUNGSTEN_SILICON)
+    assert ((moments.sigma_log_t > 0) & (moments.sigma_log_t <= 0.5)).all()
+    assert ((moments.sigma_log_alpha > 0) & (moments.sigma_log_alpha <= 0.5)).all()
+    tau = np.array(1.0)
+    expected = gflash.radial_profile(np.array(twenty), tau, TUNGSTEN_SILICON)
+    for energy in softer:
+        profile = gflash.radial_profile(np.array(energy), tau, TUNGSTEN_SILICON)
+        assert profile.tail == pytest.approx(expected.tail)
+
+
+def test_radii_stay_finite_at_any_depth():
+    profile = gflash.radial_profile(np.array(50.0), np.array([10.0, 1e6]), TUNGSTEN_SILICON)
+    assert profile.tail[1] == profile.tail[0] < 100
+    assert profile.core[1] == profile.core[0] < 100
