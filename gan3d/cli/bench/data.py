@@ -49,7 +49,7 @@ Examples:
     help="Showers of a batch.",
 )  # fmt: skip
 @click.option(
-    "--window", type=click.IntRange(min=1), default=8192, show_default=True,
+    "--window", type=click.IntRange(min=1), default=4096, show_default=True,
     help="Showers that are shuffled together.",
 )  # fmt: skip
 @shape_option()
