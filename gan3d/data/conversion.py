@@ -222,10 +222,11 @@ def write_shards(
     others = [path for path in _present(folder, names, form) if path not in kept]
     _check_others(others, sources, force)
     make_folder(folder)
+    if missing:
+        _check_space(folder, missing, others, sources, form)
     for path in others:
         path.unlink()
     if missing:
-        _check_space(folder, missing, sources, form)
         _write_all(missing, sources, form, workers, progress)
     return Written(len(missing), len(kept))
 
@@ -382,9 +383,16 @@ def _present(folder: Path, names: Sequence[str], form: ShardFormat) -> list[Path
 
 
 def _check_space(
-    folder: Path, shards: Sequence[Shard], sources: Sources, form: ShardFormat
+    folder: Path,
+    shards: Sequence[Shard],
+    others: Sequence[Path],
+    sources: Sources,
+    form: ShardFormat,
 ) -> None:
-    """Raise DataError if the shards will probably not fit: a few showers are written to see."""
+    """Raise DataError if the shards will probably not fit, also when `others` are gone.
+
+    A few showers are written to see how large they become.
+    """
     part = shards[0].part
     blocks = np.unique(np.linspace(0, len(part.count_b) - 1, _TRIAL_BLOCKS).astype(np.int64))
     few = part.select(blocks)
@@ -397,7 +405,7 @@ def _check_space(
         count = _write_file(path, showers, {}, sources, form)
         bytes_per_shower = path.stat().st_size / count
     needed = bytes_per_shower * sum(map(len, shards))
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in others)
     if needed > free:
         raise DataError(
             f"{folder}: about {needed / 1e9:.2g} GB are needed, {free / 1e9:.2g} GB are free"

@@ -1,5 +1,6 @@
 import signal
 import subprocess
+import time
 
 import h5py
 import numpy as np
@@ -99,6 +100,7 @@ def test_ctrl_c_leaves_whole_shards_alone(gan3d_program, tmp_path):
     with subprocess.Popen(call, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         while not list(tmp_path.glob("out/showers-*")):
             assert process.poll() is None
+            time.sleep(0.005)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
         assert process.stderr.read().strip() == "gan3d: interrupted"

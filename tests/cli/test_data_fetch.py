@@ -1,6 +1,10 @@
+import signal
+import subprocess
+import time
+
 import pytest
 from click.testing import CliRunner
-from zenodo_server import ZenodoServer, refuse
+from zenodo_server import ZenodoServer, refuse, stall_after
 
 from gan3d.cli import main
 from gan3d.cli.data import command
@@ -90,6 +94,24 @@ def test_a_wrong_call_is_one_line_and_exit_2(arguments, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_ctrl_c_keeps_what_has_come(server, gan3d_program, tmp_path):
+    server.faults["dataset_1.hdf5"].append(stall_after(1_000_000))
+    call = [gan3d_program, "data", "fetch", "calochallenge-2", "-o", tmp_path]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not [p for p in tmp_path.glob(".*.part") if p.stat().st_size == 1_000_000]:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert process.stderr.read().strip() == b"gan3d: interrupted"
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".part"] == [
+        "zenodo-6366270.json"
+    ]
+    invoke("calochallenge-2", "-o", tmp_path)
+    assert server.contents[1] == ("dataset_1.hdf5", "bytes=1000000-")
+    assert (tmp_path / "dataset_1.hdf5").read_bytes() == server.files["dataset_1.hdf5"]
 
 
 def test_help_has_an_example():

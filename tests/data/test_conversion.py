@@ -315,7 +315,14 @@ def test_too_little_space_is_said_before_anything_is_written(tmp_path, monkeypat
         convert([source], tmp_path / "out")
     assert names(tmp_path / "out") == []
     Usage.free = 2 * source.stat().st_size
-    convert([source], tmp_path / "out")
+    (shard,) = convert([source], tmp_path / "out")
+    Usage.free = 0
+    with pytest.raises(DataError, match="are needed"):
+        convert([source], tmp_path / "out", compression_level=0, force=True)
+    assert shard.exists()
+    # What is replaced makes room.
+    Usage.free = 10**6 - shard.stat().st_size
+    convert([source], tmp_path / "out", compression_level=9, force=True)
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
