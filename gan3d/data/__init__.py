@@ -4,6 +4,9 @@ A shower's way: `survey` finds the files, `split` decides which showers are trai
 which of them a rank sees and when; `loader` reads them ahead (`threads`), through `formats`, which
 opens a file with the reader for its content, and `preprocessing`, and makes batches. `writer` is
 the way back. On the way showers are lists of lit cells (`sparse`).
+
+Of files: `summary` says what they hold, `checking` what is wrong with them, `conversion` and
+`splitting` make others of them, and `fetching` brings public ones.
 """
 
 from gan3d.data.aside import check_folder, make_folder, written_aside
