@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -133,7 +134,8 @@ class Hdf5File(ShowerFile):
                 f"{self.path}: {_name(dataset)} cannot be read, the file is damaged "
                 f"({one_line(error)})"
             ) from error
-        return values.reshape(stop - first, -1).astype(values.dtype.newbyteorder("="), copy=False)
+        values = values.reshape(-1, math.prod(dataset.shape[1:]))
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def find_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset:

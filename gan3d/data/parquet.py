@@ -149,7 +149,7 @@ class ParquetFile(ShowerFile):
         for group, (start, end) in enumerate(
             zip(self._start_g1[:-1], self._start_g1[1:], strict=True)
         ):
-            if first < end and start < stop:
+            if first < end and start < max(stop, first + 1):
                 yield group, slice(max(first - start, 0), min(stop, end) - start)
 
     def _read_group(self, group: int, names: Iterable[str]) -> dict[str, pa.Array]:
