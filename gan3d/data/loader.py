@@ -1,24 +1,20 @@
-"""The batches of one rank: read ahead by threads, shuffled in windows, in bounded memory."""
+"""The batches of one rank: read ahead by threads, shuffled in a window, in bounded memory."""
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Data
-from gan3d.data.formats import open_shower_file
+from gan3d.data.blocks import BlockReader, read_chosen
 from gan3d.data.order import EpochOrder, Piece, count_steps, order_epoch, spread
-from gan3d.data.preprocessing import to_grid, to_power
-from gan3d.data.shower_file import ShowerFile
+from gan3d.data.preprocessing import to_power
 from gan3d.data.showers import Showers
 from gan3d.data.sparse import SparseShowers, join
 from gan3d.data.split import Part
@@ -26,24 +22,12 @@ from gan3d.data.survey import FileEntry
 from gan3d.data.threads import ReaderThreads, Task
 from gan3d.errors import DataError
 
-# Files that a thread keeps open. Opening an HDF5 file costs a millisecond, an open one 0.7 MB.
-_OPEN_FILES = 4
-
-
-@dataclass
-class _Window:
-    """A window that is being read, or has been."""
-
-    epoch: int
-    number: int
-    pieces: tuple[Piece, ...]
-    tasks: list[Task[SparseShowers]]
-
 
 class ShowerLoader:
     """One rank's share of the training showers, batch by batch.
 
-    Memory: the lit cells of two windows of showers, and of one block of images for each thread.
+    Memory: the lit cells of the window and of what is read ahead, a quarter of a window or two
+    blocks, and each thread's block of images while it is decompressed.
     """
 
     def __init__(
@@ -78,11 +62,11 @@ class ShowerLoader:
         self._whole, self._part = part, part
         self._data = data
         self._place = {"rank": rank, "size": size, "seed": seed, "batch_size": batch_size}
-        self._reader = _BlockReader(data)
-        self._threads = ReaderThreads(data.workers, stall_seconds=data.stall_seconds)
-        self._ahead: _Window | None = None
-        self._orders: dict[int, EpochOrder] = {}
         self._last_epoch = last_epoch
+        self._reader = BlockReader(data)
+        self._threads = ReaderThreads(data.workers, stall_seconds=data.stall_seconds)
+        self._ahead: _Ahead | None = None
+        self._orders: dict[int, EpochOrder] = {}
         self.steps_per_epoch = 0
         """Batches of an epoch, the same on every rank."""
         self.exclude(skipped)
@@ -97,8 +81,8 @@ class ShowerLoader:
         self.steps_per_epoch = count_steps(
             self._part, batch_size=self.batch_size, size=self._place["size"]
         )
-        self._orders.clear()
         if files:
+            self._orders.clear()
             self._ahead = None
 
     def epoch(self, epoch: int, passed: int = 0) -> Iterator[Showers]:
@@ -111,32 +95,32 @@ class ShowerLoader:
         """
         self.passed, self.lost = passed, {}
         order = self._order(epoch)
-        waiting: list[tuple[SparseShowers, int]] = []
+        ahead = self._begin(epoch, order.first(passed) if passed else None)
+        window: dict[int, _Shower] = {}
+        batch: list[_Shower] = []
         begin = 0
-        for number, pieces in enumerate(order.windows):
-            end = begin + sum(map(len, pieces))
+        for arrived, group in order.groups():
+            end = begin + len(group)
             if end > passed:
-                parts = self._read(epoch, number)
-                starts = np.cumsum([0, *map(len, pieces)])
-                for place in order.shuffled(number)[max(0, passed - begin) :]:
-                    piece = int(np.searchsorted(starts, place, side="right")) - 1
+                self._receive(ahead, (epoch, arrived), window)
+                for number in group[max(0, passed - begin) :].tolist():
                     self.passed += 1
-                    showers = parts[piece]
-                    if showers is not None:
-                        waiting.append((showers, int(place - starts[piece])))
-                    if len(waiting) == self.batch_size:
-                        yield self._batch(waiting)
-                        waiting = []
-                # Before the next window is waited for and the one after it begun.
-                parts.clear()
+                    if number in window:  # or else it could not be read
+                        batch.append(window.pop(number))
+                        ahead.held -= 1
+                    if len(batch) == self.batch_size:
+                        ahead.submit()
+                        yield self._batch(batch)
+                        batch = []
             begin = end
+        ahead.position = (epoch + 1, 0)
 
     def sample(self, limit: int) -> Showers:
         """Return `limit` showers of all ranks' training showers, as the networks see them.
 
         They are the same on every rank, in file order, at nearly equal distances.
         """
-        return _all(self._part, list(self._sample(spread(self._part, limit))), self._data)
+        return _images(self._part, list(self._sample(spread(self._part, limit))), self._data)
 
     def sample_sums(self, limit: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return this rank's share of the sums of (cells, incident energy) of `sample`.
@@ -157,14 +141,13 @@ class ShowerLoader:
         self._threads.close()
 
     def _sample(self, chosen: Sequence[tuple[int, NDArray[np.int64]]]) -> Iterator[SparseShowers]:
-        for showers in _read_chosen(self._part, chosen, self._reader, self._data):
+        for showers in read_chosen(self._part, chosen, self._reader, self._data):
             yield to_power(showers, self._data.cell_power)
 
     def _order(self, epoch: int) -> EpochOrder:
         if epoch not in self._orders:
-            self._orders = {
-                number: order for number, order in self._orders.items() if number == epoch - 1
-            }
+            # This one and the one before: the next epoch is read ahead while one is under way.
+            self._orders = {n: order for n, order in self._orders.items() if n == epoch - 1}
             self._orders[epoch] = order_epoch(
                 self._part,
                 epoch=epoch,
@@ -174,58 +157,77 @@ class ShowerLoader:
             )
         return self._orders[epoch]
 
-    def _read(self, epoch: int, number: int) -> list[SparseShowers | None]:
-        """The showers of a window, None for a piece that could not be read.
+    def _begin(self, epoch: int, behind_n: NDArray[np.bool_] | None) -> _Ahead:
+        """What is being read ahead of `epoch` already, or a new beginning."""
+        ahead = self._ahead
+        if ahead is None or behind_n is not None or ahead.position != (epoch, 0):
+            ahead = self._ahead = _Ahead(self._pieces(epoch, behind_n), self._submit, self._room())
+        return ahead
 
-        The next window, of this epoch or the next, begins to be read as soon as this one is here.
-        """
-        window = self._ahead
-        if window is None or (window.epoch, window.number) != (epoch, number):
-            window = self._begin(epoch, number)
-        began = time.monotonic()
-        parts: list[SparseShowers | None] = []
-        for piece, task in zip(window.pieces, window.tasks, strict=True):
-            try:
-                parts.append(self._threads.wait(task))
-            except _BadFileError:
-                if self._data.on_bad_file == "error":
-                    raise
-                file = int(self._part.file_b[piece.block])
-                self.lost[file] = self.lost.get(file, 0) + len(piece)
-                parts.append(None)
-        self.waited += time.monotonic() - began
-        if number + 1 < len(self._order(epoch).windows):
-            self._ahead = self._begin(epoch, number + 1)
-        else:
-            self._ahead = None if epoch == self._last_epoch else self._begin(epoch + 1, 0)
-        return parts
+    def _room(self) -> int:
+        """Showers that may be in the window or on their way to it."""
+        window = self._data.shuffle_window
+        return window + max(window // 4, 2 * int(self._part.count_b.max()))
 
-    def _begin(self, epoch: int, number: int) -> _Window:
-        pieces = self._order(epoch).windows[number]
-        return _Window(epoch, number, pieces, [self._submit(piece) for piece in pieces])
+    def _pieces(self, epoch: int, behind_n: NDArray[np.bool_] | None) -> Iterator[_Planned]:
+        """The pieces of `epoch` and the following ones, without what is True in `behind_n`."""
+        while self._last_epoch is None or epoch <= self._last_epoch:
+            offset = 0
+            for index, piece in enumerate(self._order(epoch).pieces):
+                end = offset + len(piece)
+                rows = np.arange(len(piece))
+                if behind_n is not None:
+                    rows = np.flatnonzero(~behind_n[offset:end])
+                if len(rows):
+                    yield _Planned((epoch, index), piece, offset, rows)
+                offset = end
+            epoch, behind_n = epoch + 1, None
 
     def _submit(self, piece: Piece) -> Task[SparseShowers]:
         part, block = self._part, piece.block
         entry = part.files[int(part.file_b[block])]
         what = f"{entry.path}: showers {part.first_b[block]} to {part.stop_b[block] - 1}"
-        return self._threads.submit(partial(self._read_piece, part, piece, entry), what)
+        return self._threads.submit(partial(self._read, part, piece, entry), what)
 
-    def _read_piece(self, part: Part, piece: Piece, entry: FileEntry) -> SparseShowers:
+    def _read(self, part: Part, piece: Piece, entry: FileEntry) -> SparseShowers:
+        """A thread's work."""
         rows = part.rows(piece.block)[piece.first : piece.stop]
         try:
             return to_power(self._reader.read(entry, rows), self._data.cell_power)
         except DataError as error:
             raise _BadFileError(str(error)) from error
 
-    def _batch(self, waiting: Sequence[tuple[SparseShowers, int]]) -> Showers:
+    def _receive(self, ahead: _Ahead, until: tuple[int, int], window: dict[int, _Shower]) -> None:
+        """Wait for the pieces before `until`, and put their showers into the window."""
+        for planned, task in ahead.arrivals(until):
+            began = time.monotonic()
+            try:
+                showers = self._threads.wait(task)
+            except _BadFileError:
+                if self._data.on_bad_file == "error":
+                    raise
+                file = int(self._part.file_b[planned.piece.block])
+                self.lost[file] = self.lost.get(file, 0) + len(planned.piece)
+                ahead.held -= len(planned.rows)
+                continue
+            finally:
+                self.waited += time.monotonic() - began
+            offsets = showers.offset_n1.tolist()
+            for row in planned.rows.tolist():
+                cells = slice(offsets[row], offsets[row + 1])
+                # Copies: a view would keep the whole block until its last shower has left.
+                window[planned.offset + row] = _Shower(
+                    showers.cell_h[cells].copy(),
+                    showers.deposit_h[cells].copy(),
+                    float(showers.energy_n[row]),
+                )
+
+    def _batch(self, showers: Sequence[_Shower]) -> Showers:
         shape = self._data.model_geometry.shape
-        images_bxyz = np.zeros((len(waiting), *shape), np.float32)
-        energy_b = np.empty(len(waiting), np.float32)
-        flat_bn = images_bxyz.reshape(len(waiting), -1)
-        for place, (showers, row) in enumerate(waiting):
-            cells = slice(showers.offset_n1[row], showers.offset_n1[row + 1])
-            flat_bn[place][showers.cell_h[cells]] = showers.deposit_h[cells]
-            energy_b[place] = showers.energy_n[row]
+        images_bxyz = np.zeros((len(showers), *shape), np.float32)
+        for image, shower in zip(images_bxyz.reshape(len(showers), -1), showers, strict=True):
+            image[shower.cell_h] = shower.deposit_h
+        energy_b = np.array([shower.energy for shower in showers], np.float32)
         return Showers(images_bxyz, energy_b)
 
 
@@ -239,88 +241,79 @@ def read_part(part: Part, data: Data, *, limit: int | None = None) -> Showers:
     """
     if limit is not None and limit < 1:
         raise DataError(f"no showers to read: {len(part)} are there, the limit is {limit}")
-    chosen = spread(part, len(part) if limit is None else limit, blocks=64)
-    return _all(part, list(_read_chosen(part, chosen, _BlockReader(data), data)), data)
+    chosen = spread(part, len(part) if limit is None else limit)
+    return _images(part, list(read_chosen(part, chosen, BlockReader(data), data)), data)
 
 
 class _BadFileError(DataError):
     """A file could not be read; a thread that has died or hangs is another matter."""
 
 
-class _BlockReader:
-    """Reads rows of surveyed files, in GeV on the model's grid. Threads may share it."""
+class _Shower(NamedTuple):
+    """One shower in the window."""
 
-    def __init__(self, data: Data) -> None:
-        self._data = data
-        self._local = threading.local()
-
-    def read(self, entry: FileEntry, rows: NDArray[np.int64]) -> SparseShowers:
-        """The showers of ascending `rows`, which lie in one block."""
-        first, stop = int(rows[0]), int(rows[-1]) + 1
-        _check_same(entry, first, stop)
-        file = self._open(entry)
-        showers = file.read_sparse(first, stop, threshold_gev=self._data.threshold_gev)
-        if len(showers) > len(rows):
-            showers = showers.take(rows - first)
-        return to_grid(showers, self._data.model_geometry.shape)
-
-    def _open(self, entry: FileEntry) -> ShowerFile:
-        files: OrderedDict[Any, ShowerFile] = self._local.__dict__.setdefault(
-            "files", OrderedDict()
-        )
-        file = files.get(entry.path)
-        if file is None:
-            file = open_shower_file(entry.path, shape=self._data.geometry.shape, check=False)
-            if len(files) >= _OPEN_FILES:
-                files.popitem(last=False)[1].close()
-            files[entry.path] = file
-        files.move_to_end(entry.path)
-        if file.count != entry.showers:
-            raise DataError(
-                f"{entry.path}: holds {file.count} showers, it held {entry.showers} when the run "
-                "began"
-            )
-        return file
+    cell_h: NDArray[np.unsignedinteger[Any]]
+    deposit_h: NDArray[np.float32]
+    energy: float
 
 
-def _check_same(entry: FileEntry, first: int, stop: int) -> None:
-    """Find a file that has gone or changed since the run began, before HDF5 reads nonsense."""
-    where = f"{entry.path}: showers {first} to {stop - 1} cannot be read: the file"
-    try:
-        size = os.stat(entry.path).st_size  # noqa: PTH116 (called for every block)
-    except OSError as error:
-        raise DataError(
-            f"{where} has disappeared since the run began ({error.strerror or error})"
-        ) from error
-    if size != entry.size_bytes:
-        raise DataError(
-            f"{where} has changed since the run began ({size} bytes, it had {entry.size_bytes})"
-        )
+class _Planned(NamedTuple):
+    """A piece that is to be read."""
+
+    place: tuple[int, int]
+    """(epoch, number of the piece in it)."""
+    piece: Piece
+    offset: int
+    """Showers of the epoch in the pieces before it."""
+    rows: NDArray[np.int64]
+    """Showers of the piece that are wanted; the others were given out before a run was resumed."""
 
 
-def _read_chosen(
-    part: Part,
-    chosen: Sequence[tuple[int, NDArray[np.int64]]],
-    reader: _BlockReader,
-    data: Data,
-) -> Iterator[SparseShowers]:
-    """Yield the chosen showers block by block; DataError for those of a wrong unit.
+class _Ahead:
+    """Pieces that are being read, in the order in which they arrive, epoch after epoch."""
 
-    Blocks that cannot be read are left out where that is asked for.
-    """
-    for block, rows in chosen:
-        entry = part.files[int(part.file_b[block])]
-        try:
-            showers = reader.read(entry, rows)
-        except DataError:
-            if data.on_bad_file == "error":
-                raise
-            continue
-        _check_units(showers, entry, rows)
-        yield showers
+    def __init__(
+        self,
+        pieces: Iterator[_Planned],
+        submit: Callable[[Piece], Task[SparseShowers]],
+        room: int,
+    ) -> None:
+        """Have `pieces` read by `submit` while no more than `room` showers are held."""
+        self.held = 0
+        """Showers that are in the window or being read."""
+        self._pieces = pieces
+        self._submit = submit
+        self._room = room
+        self._next = next(pieces, None)
+        self._reading: deque[tuple[_Planned, Task[SparseShowers]]] = deque()
+        self.position: tuple[int, int] | None = self._next.place if self._next else None
+        """The place of the next piece to arrive."""
+        self.submit()
+
+    def submit(self) -> None:
+        """Have more pieces read, as far as there is room."""
+        while self._next is not None and self.held + len(self._next.rows) <= self._room:
+            self._submit_one(self._next)
+
+    def arrivals(self, until: tuple[int, int]) -> Iterator[tuple[_Planned, Task[SparseShowers]]]:
+        """Yield the pieces before the place `until` that have not been yielded yet."""
+        while True:
+            if not self._reading and self._next is not None and self._next.place < until:
+                # It is needed now, room or not.
+                self._submit_one(self._next)
+            if not self._reading or self._reading[0][0].place >= until:
+                break
+            yield self._reading.popleft()
+            self.submit()
+        self.position = until
+
+    def _submit_one(self, planned: _Planned) -> None:
+        self.held += len(planned.rows)
+        self._reading.append((planned, self._submit(planned.piece)))
+        self._next = next(self._pieces, None)
 
 
-def _all(part: Part, parts: Sequence[SparseShowers], data: Data) -> Showers:
+def _images(part: Part, parts: Sequence[SparseShowers], data: Data) -> Showers:
     """The showers of all `parts` as images; DataError where nothing is in them."""
     if not any(len(showers.cell_h) for showers in parts):
         count = sum(map(len, parts))
@@ -329,13 +322,3 @@ def _all(part: Part, parts: Sequence[SparseShowers], data: Data) -> Showers:
             f"data.threshold_gev = {data.threshold_gev:g} GeV; are the cells in GeV?"
         )
     return join(parts).dense()
-
-
-def _check_units(showers: SparseShowers, entry: FileEntry, rows: NDArray[np.int64]) -> None:
-    ratio_n = showers.ecal_n / showers.energy_n
-    if ratio_n.min() > 1.0:
-        raise DataError(
-            f"{entry.path}: every shower deposits more than its particle brought "
-            f"({np.median(ratio_n):.3g} times, shower {rows[0]} onwards): "
-            "cell energies in MeV? They must be in GeV, like the incident energy"
-        )

@@ -1,13 +1,14 @@
 """The order of an epoch: which showers a rank sees, in which batches, decided without reading any.
 
 The blocks of all files are put into a new order every epoch and cut into equal shares, one for each
-rank. A rank takes its share in *windows* of about `window` showers, and all showers of a window are
-shuffled together. So neighbours in a file come far apart, while a rank holds two windows: the one
-under way and the one that is being read.
+rank. A rank lets its blocks arrive one after the other in a *window* of so many showers, and draws
+the next showers at random from all that are in the window. So neighbours in a file come far apart,
+while no more than a window is held.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,18 +32,52 @@ class Piece:
 
 @dataclass(frozen=True)
 class EpochOrder:
-    """One rank's share of an epoch, window by window."""
+    """One rank's share of an epoch."""
 
-    windows: tuple[tuple[Piece, ...], ...]
-    """What is read for each window."""
+    pieces: tuple[Piece, ...]
+    """What is read, in the order in which it arrives in the window."""
+    window: int
+    """Showers that the window holds; one piece is in it in any case."""
     _key: tuple[int, ...] | None
 
-    def shuffled(self, window: int) -> NDArray[np.int64]:
-        """Return the order of the showers of `window`, numbered through its pieces."""
-        count = sum(map(len, self.windows[window]))
+    def __len__(self) -> int:
+        return sum(map(len, self.pieces))
+
+    def groups(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield the showers in their order, as (pieces that must have arrived, showers).
+
+        Showers are numbered through the pieces. Of each group, the window is left with room for
+        the next piece.
+        """
         if self._key is None:
-            return np.arange(count)
-        return np.random.default_rng((*self._key, window)).permutation(count)
+            stops = np.cumsum([len(piece) for piece in self.pieces])
+            for number, (piece, stop) in enumerate(zip(self.pieces, stops, strict=True), start=1):
+                yield number, np.arange(stop - len(piece), stop)
+            return
+        random = np.random.default_rng(self._key)
+        waiting: NDArray[np.int64] = np.empty(0, np.int64)
+        arrived = 0
+        for number, piece in enumerate(self.pieces, start=1):
+            waiting = np.concatenate([waiting, np.arange(arrived, arrived + len(piece))])
+            arrived += len(piece)
+            last = number == len(self.pieces)
+            leaving = len(waiting)
+            if not last:
+                leaving += len(self.pieces[number]) - self.window
+            if leaving > 0:
+                random.shuffle(waiting)
+                yield number, waiting[:leaving]
+                waiting = waiting[leaving:]
+
+    def first(self, count: int) -> NDArray[np.bool_]:
+        """Which showers are among the first `count`, shape (N,)."""
+        among_n = np.zeros(len(self), bool)
+        for _, showers in self.groups():
+            among_n[showers[:count]] = True
+            count -= min(count, len(showers))
+            if not count:
+                break
+        return among_n
 
 
 def count_steps(part: Part, *, batch_size: int, size: int) -> int:
@@ -90,16 +125,12 @@ def order_epoch(
     overlapping = np.arange(
         np.searchsorted(stop_b, begin, side="right"), np.searchsorted(first_b, end)
     )
-    # Windows of nearly one size: a short last one would hold the showers of few blocks.
-    count = -(-share // window)
-    windows: list[list[Piece]] = [[] for _ in range(count)]
+    pieces = []
     for at in overlapping.tolist():
-        first, stop = max(begin, int(first_b[at])), min(end, int(stop_b[at]))
-        number = ((first + stop) // 2 - begin) * count // share
         offset = int(first_b[at])
-        windows[number].append(Piece(int(blocks[at]), first - offset, stop - offset))
-    key = (seed, epoch, rank) if shuffle else None
-    return EpochOrder(tuple(tuple(pieces) for pieces in windows if pieces), key)
+        first, stop = max(begin, offset), min(end, int(stop_b[at]))
+        pieces.append(Piece(int(blocks[at]), first - offset, stop - offset))
+    return EpochOrder(tuple(pieces), window, (seed, epoch, rank) if shuffle else None)
 
 
 @dataclass(frozen=True)
@@ -118,14 +149,13 @@ def shuffle_quality(part: Part, order: EpochOrder, *, batch_size: int) -> Shuffl
     """Judge `order`, a rank's share of `part`, without reading a shower.
 
     A shower's position u is its number in the files over all showers, so uniform in 0..1 with
-    variance 1/12; the mean of B independent ones has variance 1 / (12 B).
+    variance 1/12; the mean of B independent ones has variance 1 / (12 B). With blocks of b showers
+    and a window of C, the showers of a batch come from the same block with the probability
+    q = (b/C) / (2 - b/C), so that the expected `batch_variance` is 1 + (B - 1) q.
     """
     total = int(part.offset_f[-1]) + part.files[-1].showers
-    positions = []
-    for number, pieces in enumerate(order.windows):
-        window = np.concatenate([_positions(part, piece) for piece in pieces])
-        positions.append(window[order.shuffled(number)] / total)
-    position_n = np.concatenate(positions)
+    place_n = np.concatenate([_positions(part, piece) for piece in order.pieces])
+    position_n = np.concatenate([place_n[showers] for _, showers in order.groups()]) / total
     mean_s = position_n[: len(position_n) // batch_size * batch_size].reshape(-1, batch_size)
     mean_s = mean_s.mean(axis=1)
     # Around the mean of this share: which blocks a rank has is another question.
