@@ -61,7 +61,7 @@ class Sink(io.RawIOBase):
         view = memoryview(data).cast("B")
         done = 0
         with self._remembered():
-            while done < len(view) and self._fault is None:
+            while done < len(view):
                 done += self._raw.write(view[done:])  # a disk that is nearly full takes a part
         return len(view)
 

@@ -93,6 +93,36 @@ def test_chunks_that_were_never_written_hold_the_fill_value(tmp_path):
         assert showers.hits_n.max() == hits
 
 
+def test_what_a_chunk_has_beyond_the_images_is_no_cell(tmp_path):
+    path = write(tmp_path / "cells.h5", np.zeros((5, *SHAPE), np.float32), chunks=(4, 2, 4, 3))
+    full = np.full((4, 2, 4, 3), 0.5, np.float32)
+    with h5py.File(path, "r+") as file:
+        for origin in ((4, 0, 0, 3), (4, 2, 0, 0)):  # over the edge in shower, x and layer
+            file["ECAL"].id.write_direct_chunk(origin, full.tobytes())
+    with open_shower_file(path) as file:
+        showers = file.read_cells(0, 5)
+    np.testing.assert_array_equal(showers.dense().images_nxyz, as_h5py_reads(path, 0, 5))
+    assert list(showers.hits_n) == [0, 0, 0, 0, 2 * 4 * 2 + 1 * 4 * 3]
+
+
+def test_numbers_of_an_unusual_coding_are_left_to_hdf5(tmp_path, random_cells):
+    path = tmp_path / "cells.h5"
+    cells = np.minimum(random_cells((6, *SHAPE)), 1)
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_ebias(100)
+    with h5py.File(path, "w") as file:
+        creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        creation.set_chunk((2, *SHAPE))
+        space = h5py.h5s.create_simple(cells.shape)
+        dataset = h5py.h5d.create(file.id, b"ECAL", kind, space, creation)
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, cells)
+        file["target"] = np.full((6, 5), 11, np.float32)
+    with open_shower_file(path) as file:
+        images = file.read_cells(0, 6).dense().images_nxyz
+    assert images.max() == 1.0
+    np.testing.assert_array_equal(images, as_h5py_reads(path, 0, 6))
+
+
 @pytest.mark.parametrize("skipped", [0b01, 0b10, 0b11])
 def test_a_filter_that_was_skipped_for_one_chunk_is_not_undone(tmp_path, random_cells, skipped):
     cells = random_cells((6, *SHAPE))
@@ -299,6 +329,16 @@ def test_a_corrupted_chunk_is_named_by_its_showers_and_others_are_read(chunked, 
         with pytest.raises(DataError, match=r"showers 4 to 7 cannot be read.*damaged") as caught:
             file.read(slice(6, 12))
     assert str(chunked) in str(caught.value)
+
+
+def test_a_damaged_last_chunk_is_named_by_the_showers_that_there_are(lcd_file):
+    path = lcd_file(count=6, chunks=(4, *SHAPE), compression="gzip", shuffle=True)
+    overwrite(path, flip_checksum)
+    with (
+        open_shower_file(path) as file,
+        pytest.raises(DataError, match="showers 4 to 5 cannot be read"),
+    ):
+        file.read_cells(5, 6)
 
 
 def test_a_chunk_of_wrong_size_is_damage(chunked):

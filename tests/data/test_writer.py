@@ -334,12 +334,17 @@ from gan3d.errors import DataError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 rng = np.random.default_rng(0)
-blocks = (
-    Showers(rng.random((10, 10, 10, 10), np.float32), np.ones(10, np.float32)) for _ in range(40)
-)
+taken = 0
+
+def blocks():
+    global taken
+    for taken in range(40):
+        yield Showers(rng.random((10, 10, 10, 10), np.float32), np.ones(10, np.float32))
+
 try:
-    write_showers(Path(sys.argv[1]), blocks, layout=sys.argv[2], attributes={}, chunk_showers=10)
+    write_showers(Path(sys.argv[1]), blocks(), layout=sys.argv[2], attributes={}, chunk_showers=10)
 except DataError as error:
+    assert taken < 20, "work went on although the disk was full"
     print(error)
 """
 
