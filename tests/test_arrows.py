@@ -36,6 +36,7 @@ FORBIDDEN_LIBRARIES = {
     "models": {"tensorflow"},
     "validation": {"tensorflow", "keras"},
     "data": {"tensorflow", "keras"},
+    "simulation": {"tensorflow", "keras"},
     "config": {"tensorflow", "keras"},
     "cli": {"tensorflow", "keras"},
     "samples": {"tensorflow", "keras"},
@@ -126,7 +127,8 @@ def test_importing_does_not_load_tensorflow(module):
 
 
 @pytest.mark.parametrize(
-    "command", ["quickstart", "train", "generate", "validate", "data", "doctor"]
+    "command",
+    ["quickstart", "train", "generate", "validate", "data", "simulate", "bench", "doctor"],
 )
 def test_help_loads_no_tensorflow_and_has_an_example(command):
     code = (

@@ -83,10 +83,10 @@ class Data(Section):
     shuffle: bool = True
     """New, seeded, global order of the showers every epoch; off keeps the order of the files."""
     shuffle_window: PositiveInt = 4096
-    """Showers that a rank shuffles together; it holds the lit cells of two windows, 6 bytes each.
-    4096 electrons of 25 x 25 x 25 cells are 21 MB, and mix 40 blocks of 100 showers from all over
-    the files: batches of 8 then vary by 1.17 times the variance of a perfect shuffle even where
-    files are sorted (`gan3d bench data FILES --as-is` measures it)."""
+    """Showers that a rank holds to draw the next ones from; the lit cells, 6 bytes each: 4096
+    electrons of 25 x 25 x 25 cells are 25 MB. Blocks of 100 showers arrive from all over the files:
+    where those are sorted, batches of 8 then vary by 1.09 times the variance of a perfect shuffle
+    (`gan3d bench data FILES --as-is` tells it)."""
     workers: Annotated[int, Field(ge=0)] = 1
     """Threads of each rank that read and decompress ahead while it trains; 0: it reads itself, and
     waits. One reads hundreds of times faster than `ecal25` trains."""
