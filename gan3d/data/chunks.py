@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,36 +72,63 @@ class StoredCells:
         Double precision is rounded. Raises DataError, naming file and showers, where it is damaged.
         """
         if self._pipeline is None:
-            place_h, deposit_h = self._number(*self._read_images(first, stop))
-        else:
-            parts = [self._read_chunk(origin, first, stop) for origin in self._origins(first, stop)]
-            place_h = np.concatenate([place for place, _ in parts] or [np.empty(0, np.int64)])
-            deposit_h = np.concatenate([value for _, value in parts] or [np.empty(0, np.float32)])
-        if self._image_cell_c is None and self._whole_images:
+            return self._read_images(first, stop)
+        parts = (self._read_chunk(origin, first, stop) for origin in self._origins(first, stop))
+        if self._in_order:
+            found = [(np.empty(0, np.int64), np.empty(0, np.float32)), *parts]
+            place_h, deposit_h = (np.concatenate(each) for each in zip(*found, strict=True))
             return place_h, deposit_h
-        order = np.argsort(place_h)
-        return place_h[order], deposit_h[order]
+        # Images put the cells in order sooner than a sort does.
+        image_c = np.zeros((stop - first) * self._cells, np.float32)
+        for place_h, deposit_h in parts:
+            image_c[place_h] = deposit_h
+        return _find_lit(image_c)
 
     @property
-    def _whole_images(self) -> bool:
-        return self._pipeline is None or self._chunk[1:] == self._shape[1:]
+    def _cells(self) -> int:
+        return math.prod(self._shape[1:])
+
+    @property
+    def _in_order(self) -> bool:
+        """Whether chunks hold whole images, cell by cell."""
+        return self._image_cell_c is None and self._chunk[1:] == self._shape[1:]
 
     def _read_images(self, first: int, stop: int) -> Lit:
-        images = np.empty((stop - first, *self._shape[1:]), np.float32)
+        image_nc = np.empty((stop - first, *self._shape[1:]), np.float32)
         try:
-            self._dataset.read_direct(images, np.s_[first:stop])
+            self._dataset.read_direct(image_nc, np.s_[first:stop])
         except HDF5_FAULTS as error:
             raise self._damaged(first, stop, error) from error
-        flat = images.reshape(-1)
-        place_h = np.flatnonzero(flat != 0)
-        return place_h, flat[place_h]
+        if self._image_cell_c is not None:
+            stored_nc = image_nc.reshape(-1, self._cells)
+            image_nc = np.empty_like(stored_nc)
+            image_nc[:, self._image_cell_c] = stored_nc
+        return _find_lit(image_nc.reshape(-1))
+
+    def _corners(self) -> Iterator[tuple[int, ...]]:
+        """Where chunks begin along the axes of the cells."""
+        lengths = zip(self._shape[1:], self._chunk[1:], strict=True)
+        return itertools.product(*(range(0, n, step) for n, step in lengths))
 
     def _origins(self, first: int, stop: int) -> list[tuple[int, ...]]:
         """The chunks with cells of showers `first` to `stop`; those never written hold zeros."""
         rows = range(first // self.chunk_rows * self.chunk_rows, stop, self.chunk_rows)
-        axes = [range(0, n, step) for n, step in zip(self._shape[1:], self._chunk[1:], strict=True)]
-        origins = itertools.product(rows, *axes)
+        origins = [(row, *corner) for row in rows for corner in self._corners()]
         return [origin for origin in origins if self._written is None or origin in self._written]
+
+    @cached_property
+    def _image_cells(self) -> dict[tuple[int, ...], NDArray[np.int64]]:
+        """The number in the image of each cell of a chunk, by the chunk's corner; outside: -1."""
+        number_c = np.arange(self._cells) if self._image_cell_c is None else self._image_cell_c
+        number_c = number_c.reshape(self._shape[1:])
+        tables = {}
+        for corner in self._corners():
+            lengths = zip(corner, self._chunk[1:], strict=True)
+            inside = number_c[tuple(slice(start, start + step) for start, step in lengths)]
+            table = np.full(self._chunk[1:], -1, np.int64)
+            table[tuple(slice(n) for n in inside.shape)] = inside
+            tables[corner] = table.reshape(-1)
+        return tables
 
     @cached_property
     def _written(self) -> frozenset[tuple[int, ...]] | None:
@@ -117,25 +145,19 @@ class StoredCells:
 
     def _read_chunk(self, origin: tuple[int, ...], first: int, stop: int) -> Lit:
         """Return the lit cells of showers `first` to `stop` in the chunk at `origin`."""
-        chunk_cells = math.prod(self._chunk[1:])
+        cells = math.prod(self._chunk[1:])
         low = max(first - origin[0], 0)
         high = min(stop - origin[0], self.chunk_rows)
-        lit_h, deposit_h = self._lit(origin, low * chunk_cells, high * chunk_cells)
-        # From places in the chunk to places among the showers that are read.
-        if self._chunk[1:] == self._shape[1:]:
-            place_h = lit_h
-        else:
-            row_h, cell_h = np.divmod(lit_h, chunk_cells)
-            axes = np.unravel_index(cell_h, self._chunk[1:])
-            corner = zip(axes, origin[1:], strict=True)
-            cell_ah = np.stack([along + start for along, start in corner])
-            # What a chunk at the edge has beyond the dataset means nothing.
-            inside_h = (cell_ah < np.array(self._shape[1:])[:, None]).all(axis=0)
-            cell_h = np.ravel_multi_index(tuple(cell_ah[:, inside_h]), self._shape[1:])
-            place_h = row_h[inside_h] * math.prod(self._shape[1:]) + cell_h
-            deposit_h = deposit_h[inside_h]
-        start = (origin[0] + low - first) * math.prod(self._shape[1:])
-        return self._number(place_h + start if start else place_h, deposit_h)
+        place_h, deposit_h = self._lit(origin, low * cells, high * cells)
+        if not self._in_order:
+            row_h = place_h // cells
+            cell_h = self._image_cells[origin[1:]][place_h - row_h * cells]
+            place_h = row_h * self._cells + cell_h
+            outside_h = cell_h < 0
+            if outside_h.any():
+                place_h, deposit_h = place_h[~outside_h], deposit_h[~outside_h]
+        start = (origin[0] + low - first) * self._cells
+        return (place_h + start if start else place_h), deposit_h
 
     def _lit(self, origin: tuple[int, ...], low: int, high: int) -> Lit:
         """Return the lit ones of the values `low` to `high` of a chunk, counted from `low`."""
@@ -174,19 +196,16 @@ class StoredCells:
             raise self._damaged(*rows, f"a chunk has {len(content)} bytes instead of {size}")
         return content, bool(self._pipeline.shuffle and not skipped & self._pipeline.shuffle)
 
-    def _number(self, place_h: NDArray[np.int64], deposit_h: NDArray[np.float32]) -> Lit:
-        """Give stored cells the number that they have in the image."""
-        if self._image_cell_c is None:
-            return place_h, deposit_h
-        cells = len(self._image_cell_c)
-        cell_h = place_h % cells
-        return place_h - cell_h + self._image_cell_c[cell_h], deposit_h
-
     def _damaged(self, first: int, stop: int, reason: Exception | str) -> DataError:
         return DataError(
             f"{self._path}: showers {first} to {stop - 1} cannot be read, the file is damaged "
             f"({one_line(reason)})"
         )
+
+
+def _find_lit(image_c: NDArray[np.float32]) -> Lit:
+    place_h = np.flatnonzero(image_c != 0)
+    return place_h, image_c[place_h]
 
 
 def pack_chunk(
