@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -146,10 +147,11 @@ class ParquetFile(ShowerFile):
 
     def _groups(self, first: int, stop: int) -> Iterator[tuple[int, slice]]:
         """Yield the row groups with showers `first` to `stop`, and their rows in each."""
-        for group, (start, end) in enumerate(
-            zip(self._start_g1[:-1], self._start_g1[1:], strict=True)
-        ):
-            if first < end and start < max(stop, first + 1):
+        for group in range(bisect_right(self._start_g1, first) - 1, len(self._start_g1) - 1):
+            start, end = self._start_g1[group : group + 2]
+            if start >= max(stop, first + 1):
+                return
+            if start < end:
                 yield group, slice(max(first - start, 0), min(stop, end) - start)
 
     def _read_group(self, group: int, names: Iterable[str]) -> dict[str, pa.Array]:
