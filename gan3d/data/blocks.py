@@ -21,7 +21,7 @@ from gan3d.data.survey import FileEntry
 from gan3d.errors import DataError
 
 # Files that a thread keeps open. Opening an HDF5 file costs a millisecond, an open one 0.7 MB.
-_OPEN_FILES = 4
+_OPEN_FILES = 8
 
 
 class BlockReader:

@@ -74,15 +74,12 @@ class StoredCells:
         if self._pipeline is None:
             return self._read_images(first, stop)
         parts = (self._read_chunk(origin, first, stop) for origin in self._origins(first, stop))
+        found = [(np.empty(0, np.int64), np.empty(0, np.float32)), *parts]
+        place_h, deposit_h = (np.concatenate(each) for each in zip(*found, strict=True))
         if self._in_order:
-            found = [(np.empty(0, np.int64), np.empty(0, np.float32)), *parts]
-            place_h, deposit_h = (np.concatenate(each) for each in zip(*found, strict=True))
             return place_h, deposit_h
-        # Images put the cells in order sooner than a sort does.
-        image_c = np.zeros((stop - first) * self._cells, np.float32)
-        for place_h, deposit_h in parts:
-            image_c[place_h] = deposit_h
-        return _find_lit(image_c)
+        order_h = _ascending(place_h, self._cells)
+        return place_h[order_h], deposit_h[order_h]
 
     @property
     def _cells(self) -> int:
@@ -206,6 +203,16 @@ class StoredCells:
 def _find_lit(image_c: NDArray[np.float32]) -> Lit:
     place_h = np.flatnonzero(image_c != 0)
     return place_h, image_c[place_h]
+
+
+def _ascending(place_h: NDArray[np.int64], cells: int) -> NDArray[np.int64]:
+    """Return the order in which `place_h` ascends, for images of `cells` cells."""
+    shower_h, cell_h = np.divmod(place_h, cells)
+    if max(cells, int(shower_h.max(initial=0)) + 1) > 2**16:
+        return np.argsort(place_h, kind="stable")
+    # Twice by 16 bits, which NumPy sorts by radix: four times as fast as once by 64.
+    by_cell_h = np.argsort(cell_h.astype(np.uint16), kind="stable")
+    return by_cell_h[np.argsort(shower_h[by_cell_h].astype(np.uint16), kind="stable")]
 
 
 def pack_chunk(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from gan3d.data.blocks import BlockReader, read_chosen
 from gan3d.data.order import EpochOrder, Piece, count_steps, order_epoch, spread
 from gan3d.data.preprocessing import to_power
 from gan3d.data.showers import Showers
-from gan3d.data.sparse import SparseShowers, join
+from gan3d.data.sparse import SparseShowers, cell_dtype, join
 from gan3d.data.split import Part
 from gan3d.data.survey import FileEntry
 from gan3d.data.threads import ReaderThreads, Task
@@ -63,6 +64,7 @@ class ShowerLoader:
         self._data = data
         self._place = {"rank": rank, "size": size, "seed": seed, "batch_size": batch_size}
         self._last_epoch = last_epoch
+        self._cell_type = cell_dtype(data.model_geometry.shape)
         self._reader = BlockReader(data)
         self._threads = ReaderThreads(data.workers, stall_seconds=data.stall_seconds)
         self._ahead: _Ahead | None = None
@@ -212,21 +214,28 @@ class ShowerLoader:
                 continue
             finally:
                 self.waited += time.monotonic() - began
-            offsets = showers.offset_n1.tolist()
+            # Cut out of bytes: views would keep the whole block until its last shower has left,
+            # and copying thousands of small arrays would wait for the threads' work each time.
+            cells = np.ascontiguousarray(showers.cell_h, self._cell_type).tobytes()
+            deposits = np.ascontiguousarray(showers.deposit_h, np.float32).tobytes()
+            cell_at = (showers.offset_n1 * self._cell_type.itemsize).tolist()
+            deposit_at = (showers.offset_n1 * 4).tolist()
+            energies = showers.energy_n.tolist()
             for row in planned.rows.tolist():
-                cells = slice(offsets[row], offsets[row + 1])
-                # Copies: a view would keep the whole block until its last shower has left.
                 window[planned.offset + row] = _Shower(
-                    showers.cell_h[cells].copy(),
-                    showers.deposit_h[cells].copy(),
-                    float(showers.energy_n[row]),
+                    cells[cell_at[row] : cell_at[row + 1]],
+                    deposits[deposit_at[row] : deposit_at[row + 1]],
+                    energies[row],
                 )
 
     def _batch(self, showers: Sequence[_Shower]) -> Showers:
         shape = self._data.model_geometry.shape
         images_bxyz = np.zeros((len(showers), *shape), np.float32)
-        for image, shower in zip(images_bxyz.reshape(len(showers), -1), showers, strict=True):
-            image[shower.cell_h] = shower.deposit_h
+        cell_h = np.frombuffer(b"".join([shower.cells for shower in showers]), self._cell_type)
+        deposit_h = np.frombuffer(b"".join([shower.deposits for shower in showers]), np.float32)
+        hits_b = np.array([len(shower.deposits) for shower in showers]) // 4
+        first_b = np.arange(len(showers)) * math.prod(shape)
+        images_bxyz.reshape(-1)[np.repeat(first_b, hits_b) + cell_h] = deposit_h
         energy_b = np.array([shower.energy for shower in showers], np.float32)
         return Showers(images_bxyz, energy_b)
 
@@ -252,8 +261,10 @@ class _BadFileError(DataError):
 class _Shower(NamedTuple):
     """One shower in the window."""
 
-    cell_h: NDArray[np.unsignedinteger[Any]]
-    deposit_h: NDArray[np.float32]
+    cells: bytes
+    """Numbers of the lit cells, `cell_dtype` each."""
+    deposits: bytes
+    """Their energies, float32 each."""
     energy: float
 
 
