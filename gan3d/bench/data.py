@@ -57,7 +57,7 @@ class Settings:
     """Formats that the showers are written in."""
     workers: tuple[int, ...] = (0, 1, 2)
     """Numbers of threads that read ahead (`data.workers`)."""
-    showers: int = 4000
+    showers: int = 10_000
     """Showers of each file; fewer given ones are repeated."""
     rounds: int = 5
     """Measurements of each kind, in turn; medians are given."""

@@ -60,7 +60,9 @@ class Range(click.ParamType[Any]):
     help="Variable polar angle, degrees; 90 is perpendicular to the layers.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-@click.option("--layout", type=click.Choice(["lcd", "parquet"]), default="lcd", show_default=True)
+@click.option(
+    "--to", "layout", type=click.Choice(["lcd", "parquet"]), default="lcd", show_default=True
+)
 @click.option("--showers-per-file", type=click.IntRange(min=1), default=10_000, show_default=True)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 @click.option("--force", is_flag=True, help="Replace files that hold other showers.")

@@ -35,7 +35,7 @@ def test_showers_are_written_and_the_rate_is_said(simulate, tmp_path):
 
 
 def test_options_choose_particle_angle_and_layout(simulate, tmp_path):
-    arguments = ("--particle", "gamma", "--theta", "80:100", "--layout", "parquet")
+    arguments = ("--particle", "gamma", "--theta", "80:100", "--to", "parquet")
     assert simulate("-n", 3, "-o", "out", *SMALL, *arguments)[0] == 0
     with open_shower_file(tmp_path / "out" / "GammaMeasured3ThetaEscan_1_1.parquet") as file:
         showers = file.read_sparse(0, 3)
@@ -88,7 +88,7 @@ def test_other_showers_need_force(simulate):
         (("--energy", "0.1"), "--energy: beam.energy_gev[0]: expected a number of at least 0.5"),
         (("--theta", "5"), "--theta: beam.theta_deg[0]: expected a number of at least 30"),
         (("--particle", "pi0"), "'pi0' is not one of"),
-        (("--layout", "root"), "'root' is not one of"),
+        (("--to", "root"), "'root' is not one of"),
         (("--set", "beam.energy=3"), "--set beam.energy: unknown key; did you mean"),
         (("--set", "beam.energy_gev"), "--set beam.energy_gev: expected KEY=VALUE"),
         (("none.yaml",), "none.yaml: no such file"),

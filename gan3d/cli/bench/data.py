@@ -37,7 +37,7 @@ Examples:
     help="Numbers of threads that read ahead.",
 )
 @click.option(
-    "--showers", type=click.IntRange(min=100), default=4000, show_default=True,
+    "--showers", type=click.IntRange(min=100), default=10_000, show_default=True,
     help="Showers of each file to measure.",
 )  # fmt: skip
 @click.option(
