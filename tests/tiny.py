@@ -79,6 +79,7 @@ def make_trainer(
     from gan3d.config import load_experiment
     from gan3d.data import ShowerLoader, divide, read_part, survey_files
     from gan3d.runtime import SingleProcess
+    from gan3d.training.response import measure_response
     from gan3d.training.trainer import Trainer
 
     monkeypatch.setattr("gan3d.training.trainer.get_architecture", lambda _: tiny_architecture)
@@ -93,7 +94,7 @@ def make_trainer(
 
     loaders = []
 
-    def make(folder="run", response=None, **changes):
+    def make(folder="run", **changes):
         experiment = load_experiment(path, [f"{key}={value}" for key, value in changes.items()])
         files = survey_files(experiment.data)
         division = divide(files, experiment.data.split)
@@ -105,6 +106,7 @@ def make_trainer(
         )
         loaders.append(loader)
         heldout = read_part(division.validation, experiment.data)
+        response = measure_response(division.train, experiment)
         run = tmp_path / folder
         return Trainer(experiment, run, files, loader, heldout, SingleProcess(), response)
 

@@ -55,24 +55,27 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
     check_architecture(experiment.model.architecture)
     launch = launched()
     first = launch.rank == 0
-    files = response = None
+    found = heldout = None
     if first:
         check_run_folder(folder, resume=resume)
         if resume:
             check_resumable(folder, experiment)
-        files, response = _survey(experiment, folder, resume=resume)
-        train = divide(files, experiment.data.split).train
-        count_steps(train, batch_size=experiment.training.batch_size, size=launch.size)
+        found = _find(experiment, folder, resume=resume)
+        division = divide(found[0], experiment.data.split)
+        count_steps(division.train, batch_size=experiment.training.batch_size, size=launch.size)
+        if experiment.validation.epoch_showers:
+            heldout = read_part(
+                division.validation, experiment.data, limit=experiment.validation.epoch_showers
+            )
 
     apply_node(experiment.node)
     communicator = connect(experiment.node)
     # Only now: this imports Keras and TensorFlow.
     from gan3d.training.trainer import Interrupted, Trainer
 
-    files, response = _share(communicator, files, response)
-    division = divide(files, experiment.data.split)
+    files, response = _share(communicator, found)
     loader = ShowerLoader(
-        division.train,
+        divide(files, experiment.data.split).train,
         experiment.data,
         batch_size=experiment.training.batch_size,
         rank=communicator.rank,
@@ -80,11 +83,6 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
         seed=experiment.run.seed,
         last_epoch=experiment.training.epochs - 1,
     )
-    heldout = None
-    if first and experiment.validation.epoch_showers:
-        heldout = read_part(
-            division.validation, experiment.data, limit=experiment.validation.epoch_showers
-        )
     trainer = Trainer(experiment, folder, files, loader, heldout, communicator, response)
     if resume:
         trainer.resume(describe_environment(communicator))
@@ -107,15 +105,16 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
     communicator.shutdown()
 
 
-def _survey(
-    experiment: Experiment, folder: Path, *, resume: bool
-) -> tuple[Survey, Response | None]:
-    """The files of a run, and the response of one that goes on."""
-    from gan3d.data import check_unchanged, survey_files
+def _find(experiment: Experiment, folder: Path, *, resume: bool) -> tuple[Survey, Response]:
+    """The files of a run and the response of its showers."""
+    from gan3d.data import check_unchanged, divide, survey_files
     from gan3d.training.records import read_response, read_survey
+    from gan3d.training.response import measure_response
 
     if not resume:
-        return survey_files(experiment.data), None
+        files = survey_files(experiment.data)
+        train = divide(files, experiment.data.split).train
+        return files, measure_response(train, experiment)
     files = read_survey(folder)
     if experiment.data.on_bad_file == "error":
         check_unchanged(files, experiment.data)
@@ -123,22 +122,16 @@ def _survey(
 
 
 def _share(
-    communicator: Communicator, files: Survey | None, response: Response | None
-) -> tuple[Survey, Response | None]:
+    communicator: Communicator, found: tuple[Survey, Response] | None
+) -> tuple[Survey, Response]:
     """Give all ranks what rank 0 found."""
     from gan3d.data import Survey
     from gan3d.runtime import share_text
     from gan3d.training.response import Response
 
-    mine = {
-        "files": files.as_dict() if files else None,
-        "response": response.as_dict() if response else None,
-    }
-    shared = json.loads(share_text(communicator, json.dumps(mine)))
-    return (
-        Survey.from_dict(shared["files"]),
-        Response.from_dict(shared["response"]) if shared["response"] else None,
-    )
+    mine = [each.as_dict() for each in found or ()]
+    files, response = json.loads(share_text(communicator, json.dumps(mine)))
+    return Survey.from_dict(files), Response.from_dict(response)
 
 
 def _examiner(experiment: Experiment) -> Examine:

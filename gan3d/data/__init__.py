@@ -11,7 +11,7 @@ Of files: `summary` says what they hold, `checking` what is wrong with them, `co
 
 from gan3d.data.aside import check_folder, make_folder, written_aside
 from gan3d.data.formats import expand_patterns, open_shower_file, read_showers
-from gan3d.data.loader import ShowerLoader, read_part
+from gan3d.data.loader import ShowerLoader, read_part, sample_sums
 from gan3d.data.order import count_steps, order_epoch, shuffle_quality
 from gan3d.data.preprocessing import regrid
 from gan3d.data.shower_file import ShowerFile
@@ -44,6 +44,7 @@ __all__ = [
     "read_part",
     "read_showers",
     "regrid",
+    "sample_sums",
     "shuffle_quality",
     "summarise",
     "survey_files",

@@ -122,29 +122,11 @@ class ShowerLoader:
 
         They are the same on every rank, in file order, at nearly equal distances.
         """
-        return _images(self._part, list(self._sample(spread(self._part, limit))), self._data)
-
-    def sample_sums(self, limit: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return this rank's share of the sums of (cells, incident energy) of `sample`.
-
-        The images are not kept. Cells are as the networks see them; GeV, with a `cell_power` of 1.
-        """
-        chosen = spread(self._part, limit)[self._place["rank"] :: self._place["size"]]
-        parts = list(self._sample(chosen))
-        if not parts:
-            return np.empty(0), np.empty(0)
-        return (
-            np.concatenate([part.ecal_n for part in parts]),
-            np.concatenate([part.energy_n for part in parts]).astype(np.float64),
-        )
+        return _images(self._part, list(_sample(self._part, self._data, limit)), self._data)
 
     def close(self) -> None:
         """End the threads."""
         self._threads.close()
-
-    def _sample(self, chosen: Sequence[tuple[int, NDArray[np.int64]]]) -> Iterator[SparseShowers]:
-        for showers in read_chosen(self._part, chosen, self._reader, self._data):
-            yield to_power(showers, self._data.cell_power)
 
     def _order(self, epoch: int) -> EpochOrder:
         if epoch not in self._orders:
@@ -254,6 +236,31 @@ def read_part(part: Part, data: Data, *, limit: int | None = None) -> Showers:
     return _images(part, list(read_chosen(part, chosen, BlockReader(data), data)), data)
 
 
+def sample_sums(
+    part: Part, data: Data, limit: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the sums of cells and the incident energies (GeV) of `limit` showers of `part`.
+
+    Cells are as the networks see them: their sums are GeV with a `data.cell_power` of 1. The
+    showers are those of `ShowerLoader.sample`, but no images are built. Raises DataError as
+    `read_part` does.
+    """
+    ecal, energy, lit = [np.empty(0)], [np.empty(0)], 0
+    for showers in _sample(part, data, limit):
+        ecal.append(showers.ecal_n)
+        energy.append(showers.energy_n.astype(np.float64))
+        lit += len(showers.cell_h)
+    ecal_n, energy_n = np.concatenate(ecal), np.concatenate(energy)
+    if not lit:
+        raise _all_empty(part, len(ecal_n), data)
+    return ecal_n, energy_n
+
+
+def _sample(part: Part, data: Data, limit: int) -> Iterator[SparseShowers]:
+    for showers in read_chosen(part, spread(part, limit), BlockReader(data), data):
+        yield to_power(showers, data.cell_power)
+
+
 class _BadFileError(DataError):
     """A file could not be read; a thread that has died or hangs is another matter."""
 
@@ -327,9 +334,12 @@ class _Ahead:
 def _images(part: Part, parts: Sequence[SparseShowers], data: Data) -> Showers:
     """The showers of all `parts` as images; DataError where nothing is in them."""
     if not any(len(showers.cell_h) for showers in parts):
-        count = sum(map(len, parts))
-        raise DataError(
-            f"{part.files[0].path}: all of {count} showers are empty: no cell reaches "
-            f"data.threshold_gev = {data.threshold_gev:g} GeV; are the cells in GeV?"
-        )
+        raise _all_empty(part, sum(map(len, parts)), data)
     return join(parts).dense()
+
+
+def _all_empty(part: Part, count: int, data: Data) -> DataError:
+    return DataError(
+        f"{part.files[0].path}: all of {count} showers are empty: no cell reaches "
+        f"data.threshold_gev = {data.threshold_gev:g} GeV; are the cells in GeV?"
+    )

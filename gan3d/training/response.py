@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gan3d.config import Experiment
+from gan3d.data import Part, sample_sums
 from gan3d.errors import DataError
 
 
@@ -30,7 +32,7 @@ class Response:
     energy_scale_gev: float
     """Unit of e (GeV)."""
     showers: int
-    """Showers that were fitted, on all ranks together."""
+    """Showers that were fitted."""
 
     def ecal_gev(self, energy_n: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Mean ECAL sum (GeV) of showers with incident energies `energy_n` (GeV)."""
@@ -53,6 +55,21 @@ class Response:
         )
 
 
+def measure_response(train: Part, experiment: Experiment) -> Response:
+    """Fit the response to `data.statistics_showers` of the training showers.
+
+    Raises DataError as `fit_response` does, and where the showers cannot be read.
+    """
+    data = experiment.data
+    ecal_n, energy_n = sample_sums(train, data, data.statistics_showers)
+    return fit_response(
+        ecal_n,
+        energy_n,
+        degree=experiment.training.response_degree,
+        energy_scale_gev=data.energy_scale_gev,
+    )
+
+
 def fit_response(
     ecal_n: NDArray[np.floating[Any]],
     energy_n: NDArray[np.floating[Any]],
@@ -62,7 +79,7 @@ def fit_response(
 ) -> Response:
     """Least-squares polynomial of ECAL/e in e = Ep / `energy_scale_gev`.
 
-    `ecal_n` (ECAL sums) and `energy_n` (incident energies), both in GeV, are those of all training
+    `ecal_n` (ECAL sums) and `energy_n` (incident energies), both in GeV, are those of training
     showers. Raises DataError where they do not determine the polynomial.
     """
     scaled = np.asarray(energy_n, np.float64) / energy_scale_gev

@@ -43,7 +43,7 @@ from gan3d.training.records import (
     write_json,
     write_text,
 )
-from gan3d.training.response import Response, fit_response
+from gan3d.training.response import Response
 from gan3d.training.schedule import LearningRateSchedule
 from gan3d.training.step import AdversarialStep, without_remapper
 
@@ -92,13 +92,13 @@ class Trainer:
         loader: ShowerLoader,
         heldout: Showers | None,
         communicator: Communicator,
-        response: Response | None = None,
+        response: Response,
     ) -> None:
         """Build the networks from the seed.
 
         `folder` is the run's, `files` what `loader` has this rank's showers from, `heldout` those
-        that rank 0 compares the generator with after every epoch. `response` is that of a run to
-        resume; None: it is fitted to showers of all files.
+        that rank 0 compares the generator with after every epoch, `response` that of the training
+        showers, the same on all ranks.
         """
         self.experiment = experiment
         self.folder = folder
@@ -127,7 +127,7 @@ class Trainer:
             scaled_n1 = showers.energy_n[:, None] / np.float32(experiment.data.energy_scale_gev)
             architecture.adapt(generator, discriminator, showers.images_nxyz, scaled_n1)
             del showers
-        self.response = response or self._fit_response()
+        self.response = response
         self._check_energies()
         self.step = AdversarialStep(
             architecture,
@@ -443,22 +443,6 @@ class Trainer:
     def _describe(self, environment: Mapping[str, Any]) -> None:
         write_json(self.folder / ENVIRONMENT, environment)
         write_text(self.folder / CONFIG, dump_experiment(self.experiment))
-
-    def _fit_response(self) -> Response:
-        ecal_n, energy_n = self.loader.sample_sums(self.experiment.data.statistics_showers)
-        ecal_n, energy_n = self.communicator.gather(np.stack([ecal_n, energy_n], axis=1)).T
-        if not ecal_n.any():
-            raise DataError(
-                f"{self.files.files[0].path}: all of {len(ecal_n)} showers are empty: no cell "
-                f"reaches data.threshold_gev = {self.experiment.data.threshold_gev:g} GeV; are the "
-                "cells in GeV?"
-            )
-        return fit_response(
-            ecal_n,
-            energy_n,
-            degree=self.experiment.training.response_degree,
-            energy_scale_gev=self.experiment.data.energy_scale_gev,
-        )
 
     def _check_energies(self) -> None:
         """Refuse incident energies at which the response is not known."""

@@ -149,7 +149,7 @@ def test_more_ranks_than_showers_are_refused(folder, capsys, monkeypatch):
     monkeypatch.setenv("HOROVOD_RANK", "0")
     monkeypatch.setenv("HOROVOD_SIZE", "100")
     assert main(["train", "experiment.yaml"]) == 1
-    assert "100 ranks but only 8 showers" in capsys.readouterr().err
+    assert "each of 100 ranks but there are only 8 showers" in capsys.readouterr().err
 
 
 @pytest.mark.slow
