@@ -50,7 +50,8 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
     from gan3d.data import ShowerLoader, count_steps, divide, read_part
     from gan3d.models import check_architecture
     from gan3d.runtime import apply_node, connect, describe_environment, launched
-    from gan3d.training.records import check_resumable, check_run_folder
+    from gan3d.training.records import check_resumable, check_run_folder, read_response
+    from gan3d.training.response import measure_response
 
     check_architecture(experiment.model.architecture)
     launch = launched()
@@ -60,9 +61,13 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
         check_run_folder(folder, resume=resume)
         if resume:
             check_resumable(folder, experiment)
-        found = _find(experiment, folder, resume=resume)
-        division = divide(found[0], experiment.data.split)
+        files = _find(experiment, folder, resume=resume)
+        division = divide(files, experiment.data.split)
         count_steps(division.train, batch_size=experiment.training.batch_size, size=launch.size)
+        if resume:
+            found = files, read_response(folder)
+        else:
+            found = files, measure_response(division.train, experiment)
         if experiment.validation.epoch_showers:
             heldout = read_part(
                 division.validation, experiment.data, limit=experiment.validation.epoch_showers
@@ -105,20 +110,17 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
     communicator.shutdown()
 
 
-def _find(experiment: Experiment, folder: Path, *, resume: bool) -> tuple[Survey, Response]:
-    """The files of a run and the response of its showers."""
-    from gan3d.data import check_unchanged, divide, survey_files
-    from gan3d.training.records import read_response, read_survey
-    from gan3d.training.response import measure_response
+def _find(experiment: Experiment, folder: Path, *, resume: bool) -> Survey:
+    """The files of a run; those of one to resume must still be the same, unless skipped."""
+    from gan3d.data import check_unchanged, survey_files
+    from gan3d.training.records import read_survey
 
     if not resume:
-        files = survey_files(experiment.data)
-        train = divide(files, experiment.data.split).train
-        return files, measure_response(train, experiment)
+        return survey_files(experiment.data)
     files = read_survey(folder)
     if experiment.data.on_bad_file == "error":
         check_unchanged(files, experiment.data)
-    return files, read_response(folder)
+    return files
 
 
 def _share(

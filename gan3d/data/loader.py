@@ -146,6 +146,9 @@ class ShowerLoader:
         ahead = self._ahead
         if ahead is None or behind_n is not None or ahead.position != (epoch, 0):
             ahead = self._ahead = _Ahead(self._pieces(epoch, behind_n), self._submit, self._room())
+        # No further, or a small data set would be read dozens of times ahead.
+        ahead.last_epoch = epoch + 1
+        ahead.submit()
         return ahead
 
     def _room(self) -> int:
@@ -306,11 +309,16 @@ class _Ahead:
         self._reading: deque[tuple[_Planned, Task[SparseShowers]]] = deque()
         self.position: tuple[int, int] | None = self._next.place if self._next else None
         """The place of the next piece to arrive."""
-        self.submit()
+        self.last_epoch = 0
+        """The last epoch of which pieces may be read."""
 
     def submit(self) -> None:
         """Have more pieces read, as far as there is room."""
-        while self._next is not None and self.held + len(self._next.rows) <= self._room:
+        while (
+            self._next is not None
+            and self._next.place[0] <= self.last_epoch
+            and self.held + len(self._next.rows) <= self._room
+        ):
             self._submit_one(self._next)
 
     def arrivals(self, until: tuple[int, int]) -> Iterator[tuple[_Planned, Task[SparseShowers]]]:

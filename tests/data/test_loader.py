@@ -154,6 +154,18 @@ def test_the_number_of_workers_does_not_change_the_showers(part, loaders, worker
     assert energies(loaders(showers, workers=workers).epoch(5)) == expected
 
 
+def test_no_more_than_the_next_epoch_is_read_ahead(part, loaders, monkeypatch):
+    asked = []
+    submit = ShowerLoader._submit
+    monkeypatch.setattr(
+        ShowerLoader, "_submit", lambda self, piece: (asked.append(piece), submit(self, piece))[1]
+    )
+    loader = loaders(part([20]), shuffle_window=1000)
+    for epoch in range(3):
+        for _ in loader.epoch(epoch):
+            assert sum(map(len, asked)) == 20 * (epoch + 2)
+
+
 @pytest.mark.parametrize("window", [1, 6, 20, 1000])
 def test_no_more_is_held_than_the_window_and_what_is_read_ahead(part, loaders, monkeypatch, window):
     asked = []

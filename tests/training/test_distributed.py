@@ -92,8 +92,38 @@ def test_more_ranks_than_showers_end_with_one_line(gan3d, tmp_path, write_lcd):
     assert not (tmp_path / "runs" / "experiment" / "config.yaml").exists()
 
 
+@pytest.fixture
+def start_two_ranks(gan3d_program, tmp_path):
+    """Start training on two ranks and wait for the end of the first epoch of a thousand."""
+    jobs = []
+
+    def start(config):
+        horovodrun = Path(gan3d_program).with_name("horovodrun")
+        job = subprocess.Popen(
+            [horovodrun, "--gloo", "-np", "2", gan3d_program, "train", config, "--run", "run"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # A shell that starts the tests in the background leaves SIGINT ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        jobs.append(job)
+        lines = []
+        assert job.stdout is not None
+        for line in job.stdout:
+            lines.append(line)
+            if re.search(r"epoch +1/1000 ", line):
+                break
+        return job, lines
+
+    yield start
+    for job in jobs:
+        job.kill()
+
+
 def test_ctrl_c_under_horovodrun_leaves_a_checkpoint_between_two_steps(
-    gan3d_program, gan3d, tmp_path, write_lcd
+    start_two_ranks, gan3d, tmp_path, write_lcd
 ):
     write_lcd("train.h5", range(80))
     write_lcd("heldout.h5", [81])
@@ -101,27 +131,9 @@ def test_ctrl_c_under_horovodrun_leaves_a_checkpoint_between_two_steps(
     config.write_text(
         CONFIG.replace("ecal25, ", "ecal25-compact, ").replace("epochs: 1", "epochs: 1000")
     )
-    horovodrun = Path(gan3d_program).with_name("horovodrun")
-    job = subprocess.Popen(
-        [horovodrun, "--gloo", "-np", "2", gan3d_program, "train", config, "--run", "run"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # A shell that starts the tests in the background leaves SIGINT ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    lines = []
-    try:
-        assert job.stdout is not None
-        for line in job.stdout:
-            lines.append(line)
-            if re.search(r"epoch +1/1000 ", line):
-                break
-        job.send_signal(signal.SIGINT)
-        lines.append(job.communicate(timeout=120)[0])
-    finally:
-        job.kill()
+    job, lines = start_two_ranks(config)
+    job.send_signal(signal.SIGINT)
+    lines.append(job.communicate(timeout=120)[0])
     output = "".join(lines)
     assert job.returncode != 0
     assert "checkpoint written in run" in output, output
@@ -160,12 +172,34 @@ def two_files_one_bad(tmp_path, write_lcd):
     return config
 
 
-def test_a_bad_file_on_one_rank_ends_all_with_a_line_that_names_it(gan3d, two_files_one_bad):
-    done = gan3d("train", two_files_one_bad, "--set", "data.statistics_showers=12", ranks=2)
-    output = done.stdout + done.stderr
-    assert done.returncode != 0
-    assert re.search(r"gan3d: error: \S*b\.h5: showers 6 to 11 .*damaged", output), output
-    assert not re.search(r"\[\d\]<std(out|err)>:.*Traceback", output)
+def test_a_file_that_disappears_ends_all_ranks_with_a_line_that_names_it(
+    start_two_ranks, tmp_path, write_lcd
+):
+    write_lcd("a.h5", range(40))
+    write_lcd("b.h5", range(40, 80))
+    write_lcd("heldout.h5", [81])
+    config = tmp_path / "experiment.yaml"
+    config.write_text(
+        CONFIG.replace("ecal25, ", "ecal25-compact, ")
+        .replace("[train.h5]", "['[ab].h5']")
+        .replace("epochs: 1", "epochs: 1000")
+    )
+    job, lines = start_two_ranks(config)
+    (tmp_path / "b.h5").unlink()
+    lines.append(job.communicate(timeout=120)[0])
+    output = "".join(lines)
+    assert job.returncode != 0
+    # Unshuffled, b.h5 is rank 1's.
+    assert re.search(r"\[rank 1\] gan3d: error: \S*b\.h5: showers \d+ to \d+ .*disappeared", output)
+    assert not re.search(r"\[\d\]<std(out|err)>:.*(Traceback|unexpected)", output), output
+    assert (tmp_path / "run" / "checkpoints").is_dir()
+
+
+def test_a_damaged_file_ends_training_before_it_begins(gan3d, two_files_one_bad, tmp_path):
+    done = gan3d("train", two_files_one_bad, "--run", "run")
+    assert done.returncode == 1
+    assert re.fullmatch(r"gan3d: error: \S*b\.h5: showers 6 to 11 .*damaged.*\n", done.stderr)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_bad_file_is_skipped_by_all_ranks_alike(gan3d, two_files_one_bad, tmp_path):
