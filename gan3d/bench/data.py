@@ -63,7 +63,7 @@ class Settings:
     """Measurements of each kind, in turn; medians are given."""
     batch_size: int = 32
     """Showers of a batch."""
-    shuffle_window: int = 4096
+    shuffle_window: int = 2048
     """`data.shuffle_window`."""
 
 

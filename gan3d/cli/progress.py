@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -86,12 +86,9 @@ class ProgressDisplay:
 class TrainingProgress:
     """Shows training as a bar for the epoch under way and one line for each that is done."""
 
-    def __init__(
-        self, display: ProgressDisplay, skipped: Callable[[], Sequence[str]] = tuple
-    ) -> None:
-        """Show on `display`; `skipped` names the files that training goes on without."""
+    def __init__(self, display: ProgressDisplay) -> None:
+        """Show on `display`."""
         self._display = display
-        self._skipped = skipped
         self._epochs = 0
         self._steps = 0
 
@@ -127,12 +124,13 @@ class TrainingProgress:
         if metric is not None:
             line += f"  physics {metric:.3f}"
         self._display.say(line)
+        for reason in record.get("newly_skipped", ()):
+            self._display.say(f"skipped: {reason}")
         if record.get("skipped_files"):
             count = record["skipped_files"]
             self._display.say(
-                f"skipped {count} bad file{'s' if count > 1 else ''} "
-                f"({record['lost_showers']} showers lost in this epoch): "
-                f"{', '.join(self._skipped())}"
+                f"going on without {count} bad file{'s' if count > 1 else ''}; "
+                f"{record['lost_showers']} showers of this epoch were lost"
             )
         if epoch < self._epochs:
             self._begin(epoch)

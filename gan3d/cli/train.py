@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,11 +48,10 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
 
     What can be checked without TensorFlow is checked before it is loaded.
     """
-    from gan3d.data import ShowerLoader, count_steps, divide, read_part
+    from gan3d.data import ShowerLoader, divide
     from gan3d.models import check_architecture
     from gan3d.runtime import apply_node, connect, describe_environment, launched
-    from gan3d.training.records import check_resumable, check_run_folder, read_response
-    from gan3d.training.response import measure_response
+    from gan3d.training.records import check_resumable, check_run_folder
 
     check_architecture(experiment.model.architecture)
     launch = launched()
@@ -61,17 +61,8 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
         check_run_folder(folder, resume=resume)
         if resume:
             check_resumable(folder, experiment)
-        files = _find(experiment, folder, resume=resume)
-        division = divide(files, experiment.data.split)
-        count_steps(division.train, batch_size=experiment.training.batch_size, size=launch.size)
-        if resume:
-            found = files, read_response(folder)
-        else:
-            found = files, measure_response(division.train, experiment)
-        if experiment.validation.epoch_showers:
-            heldout = read_part(
-                division.validation, experiment.data, limit=experiment.validation.epoch_showers
-            )
+        found = _find(experiment, folder, launch.size, resume=resume)
+        heldout = found.heldout
 
     apply_node(experiment.node)
     communicator = connect(experiment.node)
@@ -95,13 +86,15 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
         trainer.start(describe_environment(communicator))
     with ProgressDisplay(make_console(), shown=first) as display:
         examine = _examiner(experiment)
+        for skipped in files.skipped:
+            display.say(f"skipped: {skipped.reason}")
         if heldout is not None and not examine(heldout, heldout):
             display.say(
                 "note: no bin of validation.energy_bins_gev holds validation.minimum_showers of "
                 "the held-out showers, so the epochs are not judged"
             )
         try:
-            trainer.train(TrainingProgress(display, trainer.skipped_names), examine)
+            trainer.train(TrainingProgress(display), examine)
         except Interrupted:
             display.say(f"checkpoint written in {folder}; go on with --resume")
             raise
@@ -110,28 +103,52 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
     communicator.shutdown()
 
 
-def _find(experiment: Experiment, folder: Path, *, resume: bool) -> Survey:
-    """The files of a run; those of one to resume must still be the same, unless skipped."""
-    from gan3d.data import check_unchanged, survey_files
-    from gan3d.training.records import read_survey
+@dataclass(frozen=True)
+class _Found:
+    """What rank 0 finds before training."""
 
-    if not resume:
-        return survey_files(experiment.data)
-    files = read_survey(folder)
-    if experiment.data.on_bad_file == "error":
-        check_unchanged(files, experiment.data)
-    return files
+    files: Survey
+    response: Response
+    heldout: Showers | None
 
 
-def _share(
-    communicator: Communicator, found: tuple[Survey, Response] | None
-) -> tuple[Survey, Response]:
+def _find(experiment: Experiment, folder: Path, ranks: int, *, resume: bool) -> _Found:
+    """Look at the files of a run and at showers of each.
+
+    Files that turn out to be bad end this, or are left out where that is asked for.
+    """
+    from gan3d.data import check_unchanged, count_steps, divide, leave_out, read_part, survey_files
+    from gan3d.training.records import read_response, read_survey
+    from gan3d.training.response import measure_response
+
+    data, showers = experiment.data, experiment.validation.epoch_showers
+    skip = data.on_bad_file == "skip"
+    files = read_survey(folder) if resume else survey_files(data)
+    response = read_response(folder) if resume else None
+    if resume and not skip:
+        check_unchanged(files, data)
+    while True:
+        bad: dict[Path, str] = {}
+        division = divide(files, data.split)
+        count_steps(division.train, batch_size=experiment.training.batch_size, size=ranks)
+        if not resume:
+            response = measure_response(division.train, experiment, bad if skip else None)
+        heldout = None
+        if showers:
+            heldout = read_part(division.validation, data, limit=showers, bad=bad if skip else None)
+        if response is not None and (resume or not bad):
+            # A run that goes on keeps its list of files, by which its position counts.
+            return _Found(files, response, heldout)
+        files = leave_out(files, bad)
+
+
+def _share(communicator: Communicator, found: _Found | None) -> tuple[Survey, Response]:
     """Give all ranks what rank 0 found."""
     from gan3d.data import Survey
     from gan3d.runtime import share_text
     from gan3d.training.response import Response
 
-    mine = [each.as_dict() for each in found or ()]
+    mine = [found.files.as_dict(), found.response.as_dict()] if found else []
     files, response = json.loads(share_text(communicator, json.dumps(mine)))
     return Survey.from_dict(files), Response.from_dict(response)
 

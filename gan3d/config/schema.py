@@ -82,17 +82,18 @@ class Data(Section):
     generated showers are raised back. 3DGAN: 1 for the fixed angle, 0.85 for variable angles."""
     shuffle: bool = True
     """New, seeded, global order of the showers every epoch; off keeps the order of the files."""
-    shuffle_window: PositiveInt = 4096
-    """Showers that a rank holds to draw the next ones from; the lit cells, 6 bytes each: 4096
-    electrons of 25 x 25 x 25 cells are 25 MB. Blocks of 100 showers arrive from all over the files:
-    where those are sorted, batches of 8 then vary by 1.09 times the variance of a perfect shuffle
+    shuffle_window: PositiveInt = 2048
+    """Showers that a rank holds to draw the next ones from; the lit cells, 6 bytes each: 2048
+    electrons of 25 x 25 x 25 cells are 12 MB. Blocks of 100 showers arrive from all over the files:
+    where those are sorted, batches of 8 then vary by 1.18 times the variance of a perfect shuffle
     (`gan3d bench data FILES --as-is` tells it)."""
     workers: Annotated[int, Field(ge=0)] = 1
     """Threads of each rank that read and decompress ahead while it trains; 0: it reads itself, and
     waits. One reads hundreds of times faster than `ecal25` trains."""
     stall_seconds: PositiveFloat = 300.0
-    """The run ends with an error when nothing has been read for this long (s) although it was
-    asked for: a file system that hangs must not hang the run. Lustre recovers within minutes."""
+    """The run ends with an error when the threads that read ahead have read nothing for this long
+    (s) although they were asked to: a file system that hangs must not hang the training. Lustre
+    recovers within minutes."""
     on_bad_file: Literal["error", "skip"] = "error"
     """A file that cannot be read or holds impossible values ends the run, or is left out, counted
     and reported after every epoch."""

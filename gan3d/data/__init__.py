@@ -19,7 +19,7 @@ from gan3d.data.showers import Showers, apply_threshold
 from gan3d.data.sparse import SparseShowers
 from gan3d.data.split import Division, Part, divide, whole
 from gan3d.data.summary import Summary, combine, summarise
-from gan3d.data.survey import Survey, check_unchanged, survey_files
+from gan3d.data.survey import Survey, check_unchanged, leave_out, survey_files
 from gan3d.data.writer import write_showers
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "count_steps",
     "divide",
     "expand_patterns",
+    "leave_out",
     "make_folder",
     "open_shower_file",
     "order_epoch",

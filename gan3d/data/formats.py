@@ -108,12 +108,15 @@ def _expand(pattern: str) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name its files, for example '{path / '*.h5'}'")
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no regular file")
     if path.exists():  # also names that contain [ or *
         return [path]
     if not glob.has_magic(pattern):
         raise DataError(f"{path}: no such file")
     names = glob.glob(pattern, recursive=True)  # noqa: PTH207 (leaves out hidden files, as shells do)
-    matches = [match for match in map(Path, names) if match.is_file()]
+    # A link that leads nowhere is a file that is missing, not one that was not meant.
+    matches = [match for match in map(Path, names) if match.is_file() or not match.exists()]
     if not matches:
         raise DataError(f"{pattern}: the pattern matches no file")
     return matches

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,8 @@ class ShowerLoader:
         self.lost: dict[int, int] = {}
         """Showers of this rank in the epoch that could not be read, by the number of their file;
         only with `data.on_bad_file: skip`."""
+        self.reasons: dict[int, str] = {}
+        """What is wrong with these files."""
         self.skipped: list[int] = []
         """Files that epochs are made without."""
         self._whole, self._part = part, part
@@ -95,7 +98,7 @@ class ShowerLoader:
         DataError for a bad file, unless it is to be skipped, and where reading hangs or a thread
         has died.
         """
-        self.passed, self.lost = passed, {}
+        self.passed, self.lost, self.reasons = passed, {}, {}
         order = self._order(epoch)
         ahead = self._begin(epoch, order.first(passed) if passed else None)
         window: dict[int, _Shower] = {}
@@ -120,9 +123,12 @@ class ShowerLoader:
     def sample(self, limit: int) -> Showers:
         """Return `limit` showers of all ranks' training showers, as the networks see them.
 
-        They are the same on every rank, in file order, at nearly equal distances.
+        They are the same on every rank, in file order, at nearly equal distances. Files that have
+        become bad are left out where that is asked for: reading the epoch will find them, too.
         """
-        return _images(self._part, list(_sample(self._part, self._data, limit)), self._data)
+        bad: dict[Path, str] | None = {} if self._data.on_bad_file == "skip" else None
+        parts = list(_sample(self._part, self._data, limit, bad))
+        return _images(self._part, parts, self._data)
 
     def close(self) -> None:
         """End the threads."""
@@ -190,10 +196,11 @@ class ShowerLoader:
             began = time.monotonic()
             try:
                 showers = self._threads.wait(task)
-            except _BadFileError:
+            except _BadFileError as error:
                 if self._data.on_bad_file == "error":
                     raise
                 file = int(self._part.file_b[planned.piece.block])
+                self.reasons.setdefault(file, str(error))
                 self.lost[file] = self.lost.get(file, 0) + len(planned.piece)
                 ahead.held -= len(planned.rows)
                 continue
@@ -225,22 +232,23 @@ class ShowerLoader:
         return Showers(images_bxyz, energy_b)
 
 
-def read_part(part: Part, data: Data, *, limit: int | None = None) -> Showers:
+def read_part(
+    part: Part, data: Data, *, limit: int | None = None, bad: dict[Path, str] | None = None
+) -> Showers:
     """Return the showers of `part` in memory and in file order, in GeV on the model's grid.
 
     Of more than `limit`, that many are taken at nearly equal distances, so that files sorted by
-    energy give all energies. Raises DataError for a bad file, unless it is to be skipped, where
-    every shower of a file deposits more than its particle brought, and where no cell of any shower
-    is left.
+    energy give all energies. Raises DataError for a file that cannot be read or has its energies in
+    two units (with `bad` these are noted there instead), and where no cell of any shower is left.
     """
     if limit is not None and limit < 1:
         raise DataError(f"no showers to read: {len(part)} are there, the limit is {limit}")
     chosen = spread(part, len(part) if limit is None else limit)
-    return _images(part, list(read_chosen(part, chosen, BlockReader(data), data)), data)
+    return _images(part, list(read_chosen(part, chosen, data, bad)), data)
 
 
 def sample_sums(
-    part: Part, data: Data, limit: int
+    part: Part, data: Data, limit: int, bad: dict[Path, str] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the sums of cells and the incident energies (GeV) of `limit` showers of `part`.
 
@@ -249,18 +257,20 @@ def sample_sums(
     `read_part` does.
     """
     ecal, energy, lit = [np.empty(0)], [np.empty(0)], 0
-    for showers in _sample(part, data, limit):
+    for showers in _sample(part, data, limit, bad):
         ecal.append(showers.ecal_n)
         energy.append(showers.energy_n.astype(np.float64))
         lit += len(showers.cell_h)
     ecal_n, energy_n = np.concatenate(ecal), np.concatenate(energy)
-    if not lit:
+    if not lit and not bad:
         raise _all_empty(part, len(ecal_n), data)
     return ecal_n, energy_n
 
 
-def _sample(part: Part, data: Data, limit: int) -> Iterator[SparseShowers]:
-    for showers in read_chosen(part, spread(part, limit), BlockReader(data), data):
+def _sample(
+    part: Part, data: Data, limit: int, bad: dict[Path, str] | None
+) -> Iterator[SparseShowers]:
+    for showers in read_chosen(part, spread(part, limit), data, bad):
         yield to_power(showers, data.cell_power)
 
 

@@ -136,20 +136,14 @@ def _by_row(files: tuple[FileEntry, ...], split: Split) -> Division:
     everything = whole(files)
     train, validation = _sizes(len(everything), "shower", split)
     rows = _RowDivision(len(everything), train, validation, split.seed)
-    return Division(_drawn(everything, rows.train), _drawn(everything, rows.validation))
-
-
-def _drawn(part: Part, draw: Draw) -> Part:
-    """Return what `draw` leaves of a part with all rows."""
-    offset_b = part.offset_f[part.file_b]
-    count_b = np.fromiter(
-        (
-            len(draw(int(first), int(stop)))
-            for first, stop in zip(part.first_b + offset_b, part.stop_b + offset_b, strict=True)
-        ),
-        np.int64,
-        len(part.file_b),
+    return Division(
+        _drawn(everything, rows.train, rows.count(everything, held_out=False)),
+        _drawn(everything, rows.validation, rows.count(everything, held_out=True)),
     )
+
+
+def _drawn(part: Part, draw: Draw, count_b: NDArray[np.int64]) -> Part:
+    """Return what `draw` leaves of a part with all rows, `count_b` showers of each block."""
     kept = Part(part.files, part.file_b, part.first_b, part.stop_b, count_b, part.offset_f, draw)
     return kept.select(count_b > 0)
 
@@ -182,6 +176,19 @@ class _RowDivision:
     def validation(self, first: int, stop: int) -> NDArray[np.int64]:
         """A `Draw`."""
         return self._draw(first, stop, held_out=True)
+
+    def count(self, part: Part, *, held_out: bool) -> NDArray[np.int64]:
+        """How many showers of each block are on a side, shape (B,), for a `part` with all rows."""
+        # Blocks follow one another: the differences of how many come before each end.
+        stop_b = part.stop_b + part.offset_f[part.file_b]
+        before_b = np.empty(len(stop_b), np.int64)
+        counted = done = 0
+        for number in range(-(-self.total // _STRATUM_ROWS)):
+            rows = self._stratum(number, held_out=held_out)
+            end = int(np.searchsorted(stop_b, (number + 1) * _STRATUM_ROWS, side="right"))
+            before_b[done:end] = counted + np.searchsorted(rows, stop_b[done:end])
+            counted, done = counted + len(rows), end
+        return np.diff(before_b, prepend=0)
 
     def _draw(self, first: int, stop: int, *, held_out: bool) -> NDArray[np.int64]:
         strata = range(first // _STRATUM_ROWS, (stop - 1) // _STRATUM_ROWS + 1)

@@ -7,7 +7,7 @@ showers even where their views of a file system differ.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,29 @@ class Survey:
                 SkippedFile(Path(item["path"]), item["reason"]) for item in fields["skipped"]
             ),
         )
+
+
+def leave_out(found: Survey, bad: Mapping[Path, str]) -> Survey:
+    """Return `found` without the files `bad`, which are noted as skipped with what is wrong.
+
+    Raises DataError if no file to train on, or none of those to hold out, is left.
+    """
+    skipped = [SkippedFile(path, reason) for path, reason in bad.items()]
+
+    def kept(entries: tuple[FileEntry, ...], key: str) -> tuple[FileEntry, ...]:
+        left = tuple(entry for entry in entries if entry.path not in bad)
+        if not left:
+            raise DataError(
+                f"{key}: none of {len(entries)} files can be used; {bad[entries[0].path]}"
+            )
+        return left
+
+    validation = found.validation_files
+    return Survey(
+        kept(found.files, "data.files"),
+        None if validation is None else kept(validation, "data.validation_files"),
+        (*found.skipped, *skipped),
+    )
 
 
 def survey_files(data: Data) -> Survey:

@@ -9,6 +9,7 @@ from gan3d.runtime.distributed import (
     HorovodRanks,
     SingleProcess,
     connect,
+    gather_text,
     launched,
     share_text,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "apply_node",
     "connect",
     "describe_environment",
+    "gather_text",
     "launched",
     "share_text",
     "usable_cores",

@@ -140,9 +140,13 @@ class HorovodRanks:
 
 def share_text(communicator: Communicator, text: str) -> str:
     """Return rank 0's `text` on every rank; what the others give is not looked at."""
-    mine = np.frombuffer(text.encode() if communicator.rank == 0 else b"", np.uint8)
-    # Everyone but rank 0 adds nothing: a broadcast of plain numbers.
-    return communicator.gather(mine.astype(np.float64)).astype(np.uint8).tobytes().decode()
+    return gather_text(communicator, text if communicator.rank == 0 else "")
+
+
+def gather_text(communicator: Communicator, text: str) -> str:
+    """Return the `text` of all ranks, one after the other, on every rank."""
+    mine = np.frombuffer(text.encode(), np.uint8).astype(np.float64)
+    return communicator.gather(mine).astype(np.uint8).tobytes().decode()
 
 
 def launched() -> Launch:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,18 @@ class Response:
         )
 
 
-def measure_response(train: Part, experiment: Experiment) -> Response:
+def measure_response(
+    train: Part, experiment: Experiment, bad: dict[Path, str] | None = None
+) -> Response | None:
     """Fit the response to `data.statistics_showers` of the training showers.
 
-    Raises DataError as `fit_response` does, and where the showers cannot be read.
+    Raises DataError as `fit_response` does, and where the showers cannot be read; with `bad`, files
+    that cannot be used are noted there with what is wrong, and if there are any, None is returned.
     """
     data = experiment.data
-    ecal_n, energy_n = sample_sums(train, data, data.statistics_showers)
+    ecal_n, energy_n = sample_sums(train, data, data.statistics_showers, bad)
+    if bad:
+        return None
     return fit_response(
         ecal_n,
         energy_n,

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,7 +25,7 @@ from gan3d.errors import ConfigError, DataError, TrainingError
 from gan3d.models import get_architecture
 from gan3d.models.sampling import sample_images
 from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, read_json
-from gan3d.runtime import RANK_ENDED, share_text
+from gan3d.runtime import RANK_ENDED, gather_text, share_text
 from gan3d.training.checkpoint import (
     Position,
     random_states,
@@ -79,6 +79,20 @@ class Listener(Protocol):
 
     def epoch_done(self, record: Mapping[str, Any]) -> None:
         """An epoch is done; `record` is its line of history."""
+
+
+@dataclass(frozen=True)
+class _Skipped:
+    """What an epoch went on without."""
+
+    showers: int = 0
+    reasons: tuple[str, ...] = ()
+
+    def and_before(self, before: _Skipped | None) -> _Skipped:
+        """Add what had been skipped before the epoch began anew."""
+        if before is None:
+            return self
+        return _Skipped(before.showers + self.showers, before.reasons + self.reasons)
 
 
 class Trainer:
@@ -138,9 +152,7 @@ class Trainer:
             communicator,
             experiment.run.seed,
         )
-        self.schedule = LearningRateSchedule.of(
-            experiment.training, communicator.size, loader.steps_per_epoch
-        )
+        self.schedule = self._make_schedule()
 
     def start(self, environment: Mapping[str, Any]) -> None:
         """Give all ranks rank 0's first state and write what the run is into its folder."""
@@ -179,6 +191,7 @@ class Trainer:
             )
         self.position = replace(position, world_size=self.communicator.size)
         self.loader.exclude(position.skipped_files)
+        self.schedule = self._make_schedule()
 
     def train(self, listener: Listener, examine: Examine | None = None) -> None:
         """Train to the last epoch, with a checkpoint and a line of history after each.
@@ -220,7 +233,10 @@ class Trainer:
         self._write_tensorboard(record)
 
     def _epoch(
-        self, listener: Listener, signalled: Callable[[], bool], *, lost_before: int = 0
+        self,
+        listener: Listener,
+        signalled: Callable[[], bool],
+        skipped_before: _Skipped | None = None,
     ) -> dict[str, Any]:
         """The rest of the epoch under way; returns its line of history, averaged over ranks."""
         position, training = self.position, self.experiment.training
@@ -253,12 +269,12 @@ class Trainer:
             )
             listener.step_done(epoch=epoch, step=index - 1, losses=losses)
         seconds = time.monotonic() - began
-        lost = self._exclude_bad_files()
+        skipped = self._exclude_bad_files().and_before(skipped_before)
         if index == 0:
             # A rank could not read a single batch: the epoch begins anew without those files.
-            if not lost:
+            if not skipped.showers:
                 raise DataError(f"epoch {epoch + 1}: no rank got a whole batch of showers")
-            return self._epoch(listener, signalled, lost_before=lost + lost_before)
+            return self._epoch(listener, signalled, skipped)
         ranks = self.communicator.size
         means = self.communicator.sum(totals / index) / ranks
         waits = self.communicator.sum(np.array([self.loader.waited - waited])) / ranks
@@ -279,7 +295,7 @@ class Trainer:
             "data_wait_seconds": round(float(waits[0]), 4),
             "data_wait_share": round(float(waits[0]) / seconds, 6),
             "peak_memory_mb": round(self._peak_memory_mb(), 1),
-            **self._skipped_record(lost + lost_before),
+            **self._skipped_record(skipped),
             **dict(zip(self.step.loss_names, means.tolist(), strict=True)),
         }
 
@@ -304,34 +320,36 @@ class Trainer:
             self._save()
         self.communicator.barrier()
 
-    def _exclude_bad_files(self) -> int:
-        """Leave out, on all ranks alike, the files that any rank could not read in this epoch.
+    def _make_schedule(self) -> LearningRateSchedule:
+        return LearningRateSchedule.of(
+            self.experiment.training, self.communicator.size, self.loader.steps_per_epoch
+        )
 
-        Returns how many showers of the epoch were lost with them, on all ranks together.
-        """
+    def _exclude_bad_files(self) -> _Skipped:
+        """Leave out, on all ranks alike, the files that any rank could not read in this epoch."""
         if self.experiment.data.on_bad_file != "skip":
-            return 0
+            return _Skipped()
         lost_f = np.zeros(len(self.files.files))
         for file, showers in self.loader.lost.items():
             lost_f[file] = showers
         lost_f = self.communicator.sum(lost_f)
-        self.loader.exclude([int(file) for file in np.flatnonzero(lost_f)])
-        return int(lost_f.sum())
+        lines = "".join(f"{json.dumps([f, why])}\n" for f, why in self.loader.reasons.items())
+        # Several ranks may know of a file; one reason is enough.
+        reasons = dict(map(json.loads, gather_text(self.communicator, lines).splitlines()))
+        if lost_f.any():
+            self.loader.exclude([int(file) for file in np.flatnonzero(lost_f)])
+            self.schedule = self._make_schedule()
+        return _Skipped(int(lost_f.sum()), tuple(reasons.values()))
 
-    def _skipped_record(self, lost: int) -> dict[str, int]:
+    def _skipped_record(self, skipped: _Skipped) -> dict[str, Any]:
         """What history says of files that are left out: nothing unless they may be."""
         if self.experiment.data.on_bad_file != "skip":
             return {}
-        count = len(self.loader.skipped) + len(self.files.skipped)
-        return {"skipped_files": count, "lost_showers": lost}
-
-    def skipped_names(self) -> list[str]:
-        """Files that are left out by now, those that could not even be opened first."""
-        files = self.files.files
-        return [
-            *(str(each.path) for each in self.files.skipped),
-            *(str(files[number].path) for number in self.loader.skipped),
-        ]
+        return {
+            "skipped_files": len(self.loader.skipped) + len(self.files.skipped),
+            "lost_showers": skipped.showers,
+            "newly_skipped": list(skipped.reasons),
+        }
 
     def _run_step(
         self, showers: Showers, rate: float, decay: float, where: str
@@ -427,7 +445,7 @@ class Trainer:
             self._tensorboard = tf.summary.create_file_writer(str(self.folder / "tensorboard"))
         with self._tensorboard.as_default(step=record["epoch"]):
             for name, value in record.items():
-                if value is not None:
+                if isinstance(value, int | float):
                     tf.summary.scalar(name.replace(".", "/"), value)
         self._tensorboard.flush()
 

@@ -376,3 +376,16 @@ def test_no_patterns_are_an_error():
 def test_images_and_energies_must_fit_together():
     with pytest.raises(DataError, match=r"not \(3, 2, 2, 2\) and \(2,\)"):
         Showers(np.zeros((3, 2, 2, 2), np.float32), np.ones(2, np.float32))
+
+
+def test_a_link_that_leads_nowhere_is_a_missing_file(lcd_file, tmp_path):
+    lcd_file("a.h5")
+    (tmp_path / "b.h5").symlink_to("nowhere.h5")
+    with pytest.raises(DataError, match=r"b\.h5: cannot be read: No such file"):
+        read_showers([str(tmp_path / "*.h5")])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.h5")
+    with pytest.raises(DataError, match=r"pipe\.h5: is no regular file"):
+        read_showers([tmp_path / "pipe.h5"])

@@ -1,5 +1,6 @@
 import ctypes
 import os
+import re
 import threading
 import time
 
@@ -264,7 +265,7 @@ def test_cell_energies_in_mev_are_recognised(tmp_path):
         file["ECAL"] = np.full((3, *SHAPE), 50.0, np.float32)
         file["target"] = np.tile(np.float32([11, 20, 0, 0, 20]), (3, 1))
     files = survey_files(section([str(path)])).files
-    with pytest.raises(DataError, match=r"mev\.h5: every shower deposits more .*150 times.*MeV\?"):
+    with pytest.raises(DataError, match=r"mev\.h5: showers deposit more .*150 times.*MeV\?"):
         read_part(whole(files), section())
 
 
@@ -317,6 +318,28 @@ def test_an_impossible_value_is_named_with_its_shower(part, loaders, workers):
         list(loaders(whole(files), workers=workers).epoch(0))
 
 
+def test_calibrated_energies_that_scatter_around_one_are_taken(tmp_path):
+    path = tmp_path / "calibrated.h5"
+    cells = np.zeros((60, *SHAPE), np.float32)
+    cells[:, 1, 1, 1] = np.random.default_rng(0).normal(20.4, 0.6, 60)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("ECAL", data=cells, chunks=(1, *SHAPE))
+        file["target"] = np.tile(np.float32([11, 20, 0, 0, 20]), (60, 1))
+    showers = whole(survey_files(section([str(path)])).files)
+    for limit in (1, 2, 60):
+        read_part(showers, section(), limit=limit)
+
+
+def test_bad_files_are_noted_where_they_may_be(part):
+    showers = part([4, 4, 4])
+    make_shorter(showers.files[1].path)
+    bad = {}
+    energy_n = read_part(showers, section(), bad=bad).energy_n
+    assert list(energy_n) == [1, 2, 3, 4, 9, 10, 11, 12]
+    assert list(bad) == [showers.files[1].path]
+    assert "has changed since the run began" in bad[showers.files[1].path]
+
+
 @pytest.mark.parametrize("damage", ["longer", "shorter", "disappeared"])
 def test_a_file_that_is_open_is_still_looked_after(part, loaders, damage):
     showers = part([9, 9, 9])
@@ -337,7 +360,8 @@ def test_a_bad_file_is_skipped_and_counted_where_that_is_asked_for(part, loaders
     bad = set(range(10, 19))
     assert {1, 2, 3, 4, 5, 6, 7, 8, 9, 19, 20, 21, 22, 23, 24, 25, 26, 27} <= set(seen)
     assert len(seen) == len(set(seen)) == 27 - loader.lost[1]
-    assert loader.lost.keys() == {1}
+    assert loader.lost.keys() == loader.reasons.keys() == {1}
+    assert re.search(message, loader.reasons[1])
     assert loader.passed == 27
     loader.exclude(loader.lost)
     assert loader.skipped == [1]

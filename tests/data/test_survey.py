@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from gan3d.config import Data, Geometry
-from gan3d.data import Survey, check_unchanged, survey_files
+from gan3d.data import Survey, check_unchanged, leave_out, survey_files
 from gan3d.errors import DataError
 
 
@@ -91,3 +91,13 @@ def test_every_file_is_looked_at_before_anything_is_divided(lcd_file, section):
     os.truncate(bad, bad.stat().st_size // 2)
     with pytest.raises(DataError, match=r"z\.h5: .*truncated"):
         survey_files(section())
+
+
+def test_files_that_turn_out_bad_are_left_out(lcd_file, section):
+    paths = [lcd_file(f"{n}.h5") for n in range(2)]
+    found = survey_files(section())
+    left = leave_out(found, {paths[0]: "0.h5: worn out"})
+    assert [entry.path for entry in left.files] == paths[1:]
+    assert [(each.path, each.reason) for each in left.skipped] == [(paths[0], "0.h5: worn out")]
+    with pytest.raises(DataError, match=r"none of 2 files can be used; 0\.h5: worn out"):
+        leave_out(found, dict.fromkeys(paths, "0.h5: worn out"))

@@ -94,7 +94,7 @@ def test_more_ranks_than_showers_end_with_one_line(gan3d, tmp_path, write_lcd):
 
 @pytest.fixture
 def start_two_ranks(gan3d_program, tmp_path):
-    """Start training on two ranks and wait for the end of the first epoch of a thousand."""
+    """Start training on two ranks and wait for the end of the first epoch."""
     jobs = []
 
     def start(config):
@@ -113,7 +113,7 @@ def start_two_ranks(gan3d_program, tmp_path):
         assert job.stdout is not None
         for line in job.stdout:
             lines.append(line)
-            if re.search(r"epoch +1/1000 ", line):
+            if re.search(r"epoch +1/\d+ ", line):
                 break
         return job, lines
 
@@ -202,28 +202,56 @@ def test_a_damaged_file_ends_training_before_it_begins(gan3d, two_files_one_bad,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_bad_file_is_skipped_by_all_ranks_alike(gan3d, two_files_one_bad, tmp_path):
+def test_a_file_that_is_bad_from_the_start_is_left_out(gan3d, two_files_one_bad, tmp_path):
     done = gan3d(
-        "train", two_files_one_bad, "--run", "run",
-        "--set", "data.on_bad_file=skip", "--set", "data.statistics_showers=12", ranks=2,
-    )  # fmt: skip
+        "train", two_files_one_bad, "--run", "run", "--set", "data.on_bad_file=skip", ranks=2
+    )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
-    records = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").open()]
-    # Rank 1 has b.h5 alone, a single block, and loses it: both begin anew with a.h5, whose twelve
-    # showers are three batches of two for each rank.
+    history = tmp_path / "runs" / "experiment" / "history.jsonl"
+    records = [json.loads(line) for line in history.open()]
+    # The twelve showers of a.h5 are three batches of two for each rank.
     assert [record["step"] for record in records] == [3, 6, 9]
     assert [record["skipped_files"] for record in records] == [1, 1, 1]
-    assert [record["lost_showers"] for record in records] == [12, 0, 0]
-    assert output.count("skipped 1 bad file") == 3
-    assert "b.h5" in output
+    assert [record["lost_showers"] for record in records] == [0, 0, 0]
+    assert len(re.findall(r"skipped: \S*b\.h5: showers 6 to 11 .*damaged", output)) == 1
+    assert output.count("going on without 1 bad file;") == 3
+
+
+def test_a_file_that_disappears_is_skipped_by_all_ranks_alike(
+    start_two_ranks, gan3d, tmp_path, write_lcd
+):
+    write_lcd("a.h5", range(20))
+    write_lcd("b.h5", range(40, 60))
+    write_lcd("heldout.h5", [81])
+    config = tmp_path / "experiment.yaml"
+    config.write_text(
+        CONFIG.replace("ecal25, ", "ecal25-compact, ")
+        .replace("shuffle: false", "on_bad_file: skip")
+        .replace("[train.h5]", "['[ab].h5']")
+        .replace("epochs: 1", "epochs: 8")
+    )
+    job, lines = start_two_ranks(config)
+    (tmp_path / "b.h5").unlink()
+    lines.append(job.communicate(timeout=240)[0])
+    output = "".join(lines)
+    assert job.returncode == 0, output
+    records = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").open()]
+    assert [record["epoch"] for record in records] == list(range(1, 9))
+    steps = np.diff([0, *(record["step"] for record in records)])
+    # Ten batches of two for each rank, then five: those of a.h5 alone.
+    assert (steps[0], steps[-1]) == (10, 5)
+    assert [record["skipped_files"] for record in records][-1] == 1
+    assert sum(len(record["newly_skipped"]) for record in records) == 1
+    assert sum(record["lost_showers"] > 0 for record in records) == 1
+    assert len(re.findall(r"skipped: \S*b\.h5: .*disappeared", output)) == 1
     state = max((tmp_path / "run" / "checkpoints").glob("step-*")) / "state.json"
     assert json.loads(state.read_text())["skipped_files"] == [1]
     # The run goes on without it.
     again = gan3d(
-        "train", two_files_one_bad, "--run", "run", "--resume", "--set", "training.epochs=4",
-        "--set", "data.on_bad_file=skip", "--set", "data.statistics_showers=12", ranks=2,
-    )  # fmt: skip
+        "train", config, "--run", "run", "--resume", "--set", "training.epochs=9", ranks=2
+    )
     assert again.returncode == 0, again.stdout + again.stderr
     last = json.loads((tmp_path / "run" / "history.jsonl").read_text().splitlines()[-1])
-    assert (last["step"], last["skipped_files"], last["lost_showers"]) == (12, 1, 0)
+    assert last["step"] - records[-1]["step"] == 5
+    assert (last["skipped_files"], last["lost_showers"]) == (1, 0)

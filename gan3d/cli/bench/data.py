@@ -38,7 +38,7 @@ Examples:
 )
 @click.option(
     "--showers", type=click.IntRange(min=100), default=10_000, show_default=True,
-    help="Showers of each file to measure.",
+    help="Showers of each file to measure; fewer given ones are repeated.",
 )  # fmt: skip
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=5, show_default=True,
@@ -49,7 +49,7 @@ Examples:
     help="Showers of a batch.",
 )  # fmt: skip
 @click.option(
-    "--window", type=click.IntRange(min=1), default=4096, show_default=True,
+    "--window", type=click.IntRange(min=1), default=2048, show_default=True,
     help="Showers that are shuffled together.",
 )  # fmt: skip
 @shape_option()
