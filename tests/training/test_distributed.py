@@ -208,7 +208,7 @@ def test_a_file_that_is_bad_from_the_start_is_left_out(gan3d, two_files_one_bad,
     )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
-    history = tmp_path / "runs" / "experiment" / "history.jsonl"
+    history = tmp_path / "run" / "history.jsonl"
     records = [json.loads(line) for line in history.open()]
     # The twelve showers of a.h5 are three batches of two for each rank.
     assert [record["step"] for record in records] == [3, 6, 9]
