@@ -5,9 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
@@ -38,6 +42,10 @@ Examples:
 
 class _OutputClosedError(Exception):
     """The reader of our output (`| head`) has gone."""
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: the batch system's Ctrl-C."""
 
 
 class LazyGroup(click.Group):
@@ -95,17 +103,44 @@ def group(debug: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 done, 1 failed, 2 wrong call, 130 Ctrl-C."""
+    """Run the command and return its exit code.
+
+    0 done, 1 failed, 2 wrong call, 130 interrupted by Ctrl-C, 143 by SIGTERM.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
-        code = _run([argument for argument in given if argument != "--debug"], debug=debug)
+        with _sigterm_unwinds(given):
+            code = _run([argument for argument in given if argument != "--debug"], debug=debug)
         sys.stdout.flush()
     except (BrokenPipeError, _OutputClosedError):
         # Python flushes once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
+
+
+@contextmanager
+def _sigterm_unwinds(arguments: Sequence[str]) -> Iterator[None]:
+    """Let SIGTERM end the commands that write files as Ctrl-C does: nothing stays half-written.
+
+    Not so for training: it has its own way, and a rank that waits for another inside Horovod would
+    not end at all.
+    """
+    unwinds = bool(set(arguments[:1]) & {"data", "simulate", "generate", "bench"})
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not unwinds or not main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def unwind(_signal: int, _frame: FrameType | None) -> None:
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(arguments: list[str], *, debug: bool) -> int:
@@ -123,9 +158,10 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except click.ClickException as error:
         print_error(error.format_message())
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         click.echo("gan3d: interrupted", err=True)
-        return 130
+        terminated = isinstance(error.__cause__ or error, _Terminated)
+        return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
     except Gan3dError as error:
         _show_traceback(debug)
         print_error(str(error))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,13 +31,54 @@ def written_aside(path: Path) -> Iterator[Path]:
     aside = Path(name)
     try:
         os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
-        os.close(handle)
+        _lock(handle)
         yield aside
         with aside.open("rb") as file:
             os.fsync(file.fileno())
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def remove_leftovers(paths: Iterable[Path]) -> int:
+    """Remove what killed processes left of `written_aside` for `paths`; return how many files.
+
+    Files that a process still writes are locked and stay, and so do all where the file system knows
+    no locks.
+    """
+    removed = 0
+    hidden: dict[Path, list[Path]] = {}
+    for path in paths:
+        if path.parent not in hidden:
+            hidden[path.parent] = list(path.parent.glob(".*"))
+        for left in hidden[path.parent]:
+            if re.fullmatch(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}", left.name):
+                removed += _remove_unlocked(left)
+    return removed
+
+
+def _remove_unlocked(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except FileNotFoundError:  # its writer has finished
+        return False
+    try:
+        if not _lock(handle):
+            return False
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+    return True
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file as long as it is open; whether that could be done."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def check_folder(folder: Path) -> None:

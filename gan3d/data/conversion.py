@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from gan3d.config import Data, Geometry
-from gan3d.data.aside import check_folder, make_folder
+from gan3d.data.aside import check_folder, make_folder, remove_leftovers
 from gan3d.data.challenge import MEV
 from gan3d.data.formats import open_shower_file
 from gan3d.data.shower_file import ShowerFile
@@ -222,6 +222,7 @@ def write_shards(
     others = [path for path in _present(folder, names, form) if path not in kept]
     _check_others(others, sources, force)
     make_folder(folder)
+    remove_leftovers([shard.path for shard in shards])
     if missing:
         _check_space(folder, missing, others, sources, form)
     for path in others:
@@ -400,7 +401,7 @@ def _check_space(
         block.take(slice(0, _TRIAL_SHOWERS))
         for block in _read(few, 0, len(few), sources, form.layout)
     )
-    with tempfile.TemporaryDirectory(prefix=".trial.", dir=folder) as trial:
+    with tempfile.TemporaryDirectory(prefix="gan3d-trial-") as trial:
         path = Path(trial) / "trial"
         count = _write_file(path, showers, {}, sources, form)
         bytes_per_shower = path.stat().st_size / count
@@ -408,7 +409,7 @@ def _check_space(
     free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in others)
     if needed > free:
         raise DataError(
-            f"{folder}: about {needed / 1e9:.2g} GB are needed, {free / 1e9:.2g} GB are free"
+            f"{folder}: about {needed / 1e6:.3g} MB are needed, {free / 1e6:.3g} MB are free"
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from gan3d import __version__
 from gan3d.config import Simulation
 from gan3d.data import check_folder, make_folder, open_shower_file, write_showers
+from gan3d.data.aside import remove_leftovers
 from gan3d.data.sparse import SparseShowers
 from gan3d.errors import DataError, UsageError
 from gan3d.simulation.incident import PDG_CODES
@@ -64,17 +65,20 @@ class Dataset:
         """Return the files that are still to be written; nothing is written yet.
 
         A file that is there already is left out if it holds the right number of showers and its
-        first and last shower are those that it would get. Raises UsageError if one holds other
-        showers, unless it may be replaced, and if there is clearly too little space on the disk;
-        DataError if one is damaged, or the folder cannot be made or written to.
+        first and last shower are those that it would get; what a killed process left half-written
+        is removed. Raises UsageError if one holds other showers, or there are more files of this
+        name, unless they may be replaced; DataError if one is damaged, the folder cannot be made or
+        written to, or there is clearly too little space on the disk.
         """
         check_folder(self.folder)
+        remove_leftovers(file.path for file in self.files)
+        self._check_others(replace=replace)
         missing = [file for file in self.files if not self._is_whole(file, replace=replace)]
         needed, free = self.least_bytes(missing), shutil.disk_usage(_existing(self.folder)).free
         if needed > free:
-            raise UsageError(
+            raise DataError(
                 f"{self.folder}: {sum(file.stop - file.first for file in missing)} showers take "
-                f"more than {needed / 1e9:.3g} GB, there are {free / 1e9:.3g} GB on this disk"
+                f"more than {needed / 1e6:.3g} MB, there are {free / 1e6:.3g} MB on this disk"
             )
         return missing
 
@@ -111,6 +115,25 @@ class Dataset:
         pilot = min(self.count, _PILOT_SHOWERS)
         hits = len(ShowerSimulator(self.simulation, self.seed).simulate(0, pilot).cell_h) / pilot
         return _BYTES_PER_CELL * hits * sum(file.stop - file.first for file in files)
+
+    def _check_others(self, *, replace: bool) -> None:
+        """Find files of earlier calls that a pattern would take for some of these."""
+        first = self.files[0].path
+        stem, planned = first.stem.removesuffix("1"), {file.path for file in self.files}
+        others = sorted(
+            path
+            for path in self.folder.glob(f"{stem}*{first.suffix}")
+            if path not in planned and path.stem.removeprefix(stem).isdecimal()
+        )
+        if replace:
+            for path in others:
+                path.unlink()
+        elif others:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            raise UsageError(
+                f"{others[0]}{more}: of an earlier call that made more files; name another folder, "
+                "or remove them with --force"
+            )
 
     def _is_whole(self, planned: PlannedFile, *, replace: bool) -> bool:
         if not planned.path.exists():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gan3d.data import check_folder
+from gan3d.data import check_folder, written_aside
+from gan3d.data.aside import remove_leftovers
 from gan3d.errors import DataError
 
 
@@ -18,3 +19,17 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
     with pytest.raises(DataError, match="cannot be written to"):
         check_folder(tmp_path / "a")
+
+
+def test_only_what_nobody_writes_any_more_is_removed(tmp_path):
+    path = tmp_path / "a.h5"
+    for name in (".a.h5.abcd1234", ".b.h5.abcd1234", ".a.h5.note"):
+        (tmp_path / name).touch()
+    with written_aside(path) as aside:
+        assert remove_leftovers([path]) == 1
+        assert aside.exists()
+        aside.write_text("whole")
+    assert path.read_text() == "whole"
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        ".a.h5.note", ".b.h5.abcd1234", "a.h5",
+    ]  # fmt: skip

@@ -311,7 +311,7 @@ def test_too_little_space_is_said_before_anything_is_written(tmp_path, monkeypat
         free = 100_000
 
     monkeypatch.setattr(conversion.shutil, "disk_usage", lambda path: Usage)
-    with pytest.raises(DataError, match=r"about \S+ GB are needed, 0.0001 GB are free"):
+    with pytest.raises(DataError, match=r"about \S+ MB are needed, 0.1 MB are free"):
         convert([source], tmp_path / "out")
     assert names(tmp_path / "out") == []
     Usage.free = 2 * source.stat().st_size

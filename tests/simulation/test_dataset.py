@@ -160,9 +160,19 @@ def test_progress_counts_all_showers(dataset):
 def test_a_disk_that_is_too_small_is_refused_before_any_work(dataset, monkeypatch):
     usage = shutil.disk_usage(dataset.folder.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(UsageError, match=r"25 showers take more than .* GB, there are 1e-06 GB"):
+    with pytest.raises(DataError, match=r"25 showers take more than .* MB, there are 0.001 MB"):
         dataset.missing()
     assert not dataset.folder.exists()
+
+
+def test_files_of_an_earlier_larger_call_are_refused_or_removed(dataset):
+    write_all(dataset)
+    fewer = replace(dataset, count=10)
+    with pytest.raises(UsageError, match=r"EleEscan_1_2\.h5 and 1 more: of an earlier call"):
+        fewer.missing()
+    assert len(list(dataset.folder.iterdir())) == 3
+    assert not fewer.missing(replace=True)
+    assert [path.name for path in dataset.folder.iterdir()] == ["EleEscan_1_1.h5"]
 
 
 def test_the_estimate_of_the_space_is_below_what_is_taken(dataset):
