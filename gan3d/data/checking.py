@@ -348,30 +348,68 @@ def _compare_fractions(checks: list[FileCheck], criteria: Criteria) -> None:
 
 
 def _find_duplicates(checks: list[FileCheck], fingerprints: list[NDArray[np.uint64]]) -> None:
-    """Note, file by file, the showers that were there before, in the same file or in another."""
+    """Note, file by file, the showers that an earlier file has, and those it has twice itself.
+
+    A shower may be both.
+    """
     offset_f1 = np.cumsum([0, *(len(each) for each in fingerprints)])
     all_n = np.concatenate([*fingerprints, _NONE])
     known_k = np.flatnonzero(all_n)
     # Stable: equal showers stay in the order of the files.
     known_k = known_k[np.argsort(all_n[known_k], kind="stable")]
-    again_k = np.zeros(len(known_k), bool)
-    again_k[1:] = all_n[known_k[1:]] == all_n[known_k[:-1]]
-    original_k = known_k[np.maximum.accumulate(np.where(again_k, 0, np.arange(len(known_k))))]
-    copies, originals = known_k[again_k], original_k[again_k]
-    order = np.argsort(copies)
-    copies, originals = copies[order], originals[order]
+    file_k = np.searchsorted(offset_f1, known_k, side="right") - 1
+    again_k = _as_the_one_before(all_n[known_k])
+    original_k = _first_of_run(known_k, again_k)
+    original_here_k = _first_of_run(known_k, again_k & _as_the_one_before(file_k))
     for number, each in enumerate(checks):
-        begin, end = np.searchsorted(copies, offset_f1[number : number + 2])
-        if begin == end:
-            continue
-        first, original = int(copies[begin] - offset_f1[number]), int(originals[begin])
-        other = int(np.searchsorted(offset_f1, original, side="right")) - 1
-        row = original - int(offset_f1[other])
-        where = "" if other == number else f" of {checks[other].path}"
-        count = int(end - begin)
-        what = "is a copy" if count == 1 else f"and {count - 1} more are copies"
-        text = f"shower {first} {what}: of shower {row}{where}"
-        each.faults.append(Fault("duplicate", text, count, first))
+        mine_k = np.flatnonzero(file_k == number)
+        mine_k = mine_k[np.argsort(known_k[mine_k])]
+        begin = offset_f1[number]
+        elsewhere_k = mine_k[original_k[mine_k] < begin]
+        if len(elsewhere_k):
+            row_c, original_c = known_k[elsewhere_k] - begin, original_k[elsewhere_k]
+            other_c = np.searchsorted(offset_f1, original_c, side="right") - 1
+            text = _copies_elsewhere(
+                each.showers,
+                row_c,
+                original_c - offset_f1[other_c],
+                [checks[other].path for other in dict.fromkeys(other_c.tolist())],
+            )
+            each.faults.append(Fault("duplicate", text, len(row_c), int(row_c[0])))
+        twice_k = mine_k[original_here_k[mine_k] < known_k[mine_k]]
+        if len(twice_k):
+            row_c, original_c = known_k[twice_k] - begin, original_here_k[twice_k] - begin
+            first = f"shower {row_c[0]} is a copy of shower {original_c[0]}"
+            several = f"{len(row_c)} showers are copies of earlier ones in this file: {first}"
+            text = first if len(row_c) == 1 else several
+            each.faults.append(Fault("duplicate", text, len(row_c), int(row_c[0])))
+
+
+def _as_the_one_before(values_k: NDArray[Any]) -> NDArray[np.bool_]:
+    again_k = np.zeros(len(values_k), bool)
+    again_k[1:] = values_k[1:] == values_k[:-1]
+    return again_k
+
+
+def _first_of_run(values_k: NDArray[np.int64], goes_on_k: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return for each value the first of the run that it goes on."""
+    first_k = np.maximum.accumulate(np.where(goes_on_k, 0, np.arange(len(values_k))))
+    return values_k.take(first_k)
+
+
+def _copies_elsewhere(
+    showers: int, row_c: NDArray[np.int64], original_c: NDArray[np.int64], paths: Sequence[Path]
+) -> str:
+    """Say which of a file's `showers` are copies: `row_c` of `original_c` in files `paths`."""
+    where = f"{paths[0]}"
+    if len(paths) > 1:
+        where += f" and {_count(len(paths) - 1, 'other file')}"
+    if len(row_c) == showers > 1:
+        return f"all {showers} showers are also in {where}"
+    first = f"shower {row_c[0]} is a copy of shower {original_c[0]} of {paths[0]}"
+    if len(row_c) == 1:
+        return first
+    return f"{len(row_c)} showers are also in {where}: {first}"
 
 
 def _without_path(error: DataError, path: Path) -> str:

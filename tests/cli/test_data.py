@@ -1,5 +1,6 @@
 import json
 
+import click
 import h5py
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from gan3d.errors import DataError
 from gan3d.samples import sample_files
 
 
-def invoke(*arguments, columns=80):
-    result = CliRunner(env={"COLUMNS": str(columns)}).invoke(command, arguments)
+def invoke(*arguments, terminal=False):
+    # rich takes any output for a terminal then.
+    env = {"FORCE_COLOR": "1", "COLUMNS": "80"} if terminal else {}
+    result = CliRunner(env=env).invoke(command, arguments)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -35,14 +38,35 @@ def test_the_bundled_sample_is_shown_by_default():
     assert "2.08 ± 0.06" in output
 
 
+def lines_on_a_terminal(*arguments):
+    return click.unstyle(invoke(*arguments, terminal=True).output).splitlines()
+
+
 def test_the_tables_fit_80_columns(tmp_path, small_file):
     long_name = tmp_path / ("a_name_of_a_file_that_is_longer_than_its_column_" * 2 + ".h5")
     long_name.write_bytes(small_file.read_bytes())
-    for line in invoke("info", str(small_file), str(long_name)).output.splitlines():
+    for line in lines_on_a_terminal("info", str(small_file), str(long_name)):
         assert len(line) <= 80
-    for line in invoke("info").output.splitlines():
+    for line in lines_on_a_terminal("info"):
         assert len(line) <= 80
         assert "…" not in line
+
+
+def test_other_programs_get_whole_names_in_rows_of_one_line(tmp_path, small_file):
+    name = "a_name_of_a_file_that_is_longer_than_its_column_" * 2 + ".h5"
+    (tmp_path / name).write_bytes(small_file.read_bytes())
+    rows = [
+        line for line in invoke("info", str(tmp_path / "*.h5")).output.splitlines() if ".h5" in line
+    ]
+    assert [row.split()[0] for row in rows] == [small_file.name, name] * 2
+
+
+def test_files_are_listed_as_people_count(tmp_path, small_file):
+    for number in (10, 2):
+        (tmp_path / f"GammaEscan_1_{number}.h5").write_bytes(small_file.read_bytes())
+    output = invoke("info", str(tmp_path / "*.h5")).output
+    at = [output.index(f"GammaEscan_1_{number}.h5") for number in (1, 2, 10)]
+    assert at == sorted(at)
 
 
 def test_figures_as_json(small_file):
@@ -62,7 +86,7 @@ def test_files_of_the_same_name_are_told_apart(tmp_path, small_file):
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / small_file.name
     twin.write_bytes(small_file.read_bytes())
-    output = invoke("info", str(small_file), str(twin), columns=300).output
+    output = invoke("info", str(small_file), str(twin)).output
     assert str(small_file) in output
     assert str(twin) in output
 
@@ -77,9 +101,9 @@ def test_angles_are_shown_where_files_have_them(tmp_path, small_file):
         file["ECAL"] = np.full((2, 5, 5, 4), 1e-3, np.float32)
         file["energy"] = np.full((2, 1), 10, np.float32)
         file["theta"] = np.radians(np.float32([[60], [120]]))
-    output = invoke("info", str(small_file), str(tmp_path / "angles.h5")).output
-    assert "60–120" in output
-    assert max(map(len, output.splitlines())) <= 80
+    lines = lines_on_a_terminal("info", str(small_file), str(tmp_path / "angles.h5"))
+    assert "60–120" in "\n".join(lines)
+    assert max(map(len, lines)) <= 80
     assert "θ" not in invoke("info", str(small_file)).output
 
 

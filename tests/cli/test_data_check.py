@@ -1,5 +1,6 @@
 import json
 
+import click
 import h5py
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from gan3d.cli.data import command
 from gan3d.samples import sample_files
 
 
-def invoke(*arguments):
-    result = CliRunner(env={"COLUMNS": "80"}).invoke(command, ["check", *map(str, arguments)])
+def invoke(*arguments, env=None):
+    result = CliRunner(env=env).invoke(command, ["check", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         return result.output, str(result.exception)
     return result.output, ""
@@ -54,7 +55,9 @@ def test_every_file_has_a_row_and_every_fault_a_line(files):
 def test_the_table_fits_80_columns(files, tmp_path):
     long_name = tmp_path / ("a_name_of_a_file_that_is_longer_than_its_column_" * 2 + ".h5")
     long_name.write_bytes(files[0].read_bytes())
-    output, _ = invoke(files[0], long_name)
+    output, _ = invoke(files[0], long_name, env={"FORCE_COLOR": "1", "COLUMNS": "80"})
+    output = click.unstyle(output)
+    assert "ECAL/Ep (%)" in output
     table = output[: output.index("ECAL/Ep: sum")]
     assert max(map(len, table.splitlines())) <= 80
 

@@ -107,7 +107,7 @@ def copied(cells, target):
         (empty, "empty", 2, 8, r"2 showers without a cell above 1e-06 GeV: the first is 8"),
         (too_much, "fraction", 2, 12, r"2 showers .* 3 times off .* of 2 % \(7 % in the first\)"),
         (too_little, "fraction", 1, 2, r"1 shower .* \(0\.571 % in the first\): shower 2"),
-        (copied, "duplicate", 1, 15, r"shower 15 is a copy: of shower 3$"),
+        (copied, "duplicate", 1, 15, r"^shower 15 is a copy of shower 3$"),
     ],
 )
 @pytest.mark.parametrize("block_bytes", [1, 10**6])
@@ -218,7 +218,9 @@ def test_a_copy_in_another_file_is_laid_to_the_later_file(write, tmp_path):
     checks = check_files([first, save(tmp_path / "b.h5", cells, target)], Criteria())
     assert checks[0].faults == []
     (fault,) = checks[1].faults
-    assert fault.text == f"shower 2 and 1 more are copies: of shower 9 of {first}"
+    assert fault.text == (
+        f"2 showers are also in {first}: shower 2 is a copy of shower 9 of {first}"
+    )
 
 
 def test_copies_are_of_the_first_of_all(write):
@@ -227,14 +229,36 @@ def test_copies_are_of_the_first_of_all(write):
             cells[row], target[row] = cells[2], target[2]
 
     (fault,) = faults(write("b.h5", three_copies))
-    assert fault.text == "shower 5 and 2 more are copies: of shower 2"
+    assert fault.text == (
+        "3 showers are copies of earlier ones in this file: shower 5 is a copy of shower 2"
+    )
 
 
 def test_a_copy_of_a_copy_is_laid_to_the_first(write, tmp_path):
     cells, target = sound()
     paths = [save(tmp_path / f"{name}.h5", cells, target) for name in "abc"]
     checks = check_files(paths, Criteria())
-    assert checks[2].faults[0].text == f"shower 0 and 19 more are copies: of shower 0 of {paths[0]}"
+    assert checks[2].faults[0].text == f"all 20 showers are also in {paths[0]}"
+
+
+def test_copies_of_several_files_are_counted_together(write, tmp_path):
+    paths = [write(f"{name}.h5", seed=seed) for seed, name in enumerate("abc")]
+    parts = [sound(seed=seed) for seed in range(3)]
+    cells, target = (np.concatenate([part[which] for part in parts]) for which in (0, 1))
+    merged = save(tmp_path / "d.h5", cells, target)
+    checks = check_files([*paths, merged], Criteria())
+    (fault,) = checks[3].faults
+    assert fault.text == f"all 60 showers are also in {paths[0]} and 2 other files"
+
+
+def test_a_copy_inside_a_copied_file_is_told_too(write):
+    paths = [write("a.h5", copied), write("b.h5", copied)]
+    first, second = check_files(paths, Criteria())
+    assert [fault.text for fault in first.faults] == ["shower 15 is a copy of shower 3"]
+    assert [fault.text for fault in second.faults] == [
+        f"all 20 showers are also in {paths[0]}",
+        "shower 15 is a copy of shower 3",
+    ]
 
 
 @pytest.mark.parametrize("layout", ["lcd", "challenge", "parquet"])
@@ -299,10 +323,11 @@ def test_every_copy_and_nothing_else_is_found(files):
         checks = check_files(paths, Criteria())
     seen = set()
     for rows, check in zip(files, checks, strict=True):
-        copies = [at for at, row in enumerate(rows) if row in seen or row in rows[:at]]
+        elsewhere = [at for at, row in enumerate(rows) if row in seen]
+        twice = [at for at, row in enumerate(rows) if row in rows[:at]]
         seen.update(rows)
         found = [(fault.showers, fault.first) for fault in check.faults]
-        assert found == ([(len(copies), copies[0])] if copies else [])
+        assert found == [(len(copies), copies[0]) for copies in (elsewhere, twice) if copies]
 
 
 def test_progress_counts_the_showers_of_all_files(write):

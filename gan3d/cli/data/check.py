@@ -10,7 +10,14 @@ import click
 from rich.table import Table
 
 from gan3d.cli.console import make_console
-from gan3d.cli.data.options import DEFAULT_THRESHOLD_GEV, new_table, shape_option, short_names
+from gan3d.cli.data.options import (
+    DEFAULT_THRESHOLD_GEV,
+    in_natural_order,
+    new_table,
+    print_table,
+    shape_option,
+    short_names,
+)
 from gan3d.cli.progress import ProgressDisplay
 from gan3d.errors import DataError
 
@@ -72,7 +79,7 @@ def command(
     from gan3d.data.checking import Criteria, check_files
 
     criteria = Criteria(shape, threshold_gev, fraction_factor, largest_fraction)
-    paths = expand_patterns(files)
+    paths = in_natural_order(expand_patterns(files))
     console = make_console()
     with ProgressDisplay(console, shown=not as_json) as display:
         seen = 0
@@ -89,7 +96,7 @@ def command(
         click.echo(json.dumps({str(each.path): each.figures() for each in checks}, indent=2))
     else:
         names = short_names(paths)
-        console.print(_table(names, checks))
+        print_table(console, _table(names, checks))
         for name, check in zip(names, checks, strict=True):
             for fault in check.faults:
                 console.print(f"{name}: {fault.text}", soft_wrap=True, markup=False)

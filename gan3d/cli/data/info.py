@@ -11,7 +11,14 @@ import click
 from rich.table import Table
 
 from gan3d.cli.console import make_console
-from gan3d.cli.data.options import DEFAULT_THRESHOLD_GEV, new_table, shape_option, short_names
+from gan3d.cli.data.options import (
+    DEFAULT_THRESHOLD_GEV,
+    in_natural_order,
+    new_table,
+    print_table,
+    shape_option,
+    short_names,
+)
 from gan3d.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -49,7 +56,7 @@ def command(
     from gan3d.data import combine, expand_patterns, open_shower_file, summarise
     from gan3d.samples import sample_files
 
-    paths = expand_patterns(files or [str(path) for path in sample_files()])
+    paths = in_natural_order(expand_patterns(files or [str(path) for path in sample_files()]))
     console = make_console()
     with ProgressDisplay(console, shown=not as_json) as display:
         total_showers = 0
@@ -75,8 +82,8 @@ def command(
     rows = dict(zip(short_names(paths), summaries, strict=True))
     if len(rows) > 1:
         rows["total"] = total
-    console.print(_physics_table(rows, threshold_gev))
-    console.print(_storage_table(rows))
+    print_table(console, _physics_table(rows, threshold_gev))
+    print_table(console, _storage_table(rows))
 
 
 def _physics_table(rows: Mapping[str, Summary], threshold_gev: float) -> Table:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from gan3d.config.schema import Data
@@ -102,7 +104,7 @@ def shard_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def new_table(*columns: str, words: Sequence[str] = ()) -> Table:
     """Return a table whose rows fit 80 characters: a file's name and `columns`, right-aligned.
 
-    Columns in `words` are text.
+    Columns in `words` are text. To be printed with `print_table`.
     """
     # The padding and the box put two blanks between columns.
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, caption_justify="left")
@@ -112,7 +114,32 @@ def new_table(*columns: str, words: Sequence[str] = ()) -> Table:
     return table
 
 
+def print_table(console: Console, table: Table) -> None:
+    """Print `table`: folded to the width of a terminal, else as wide as it is, for other programs.
+
+    A name that is folded cannot be found with grep.
+    """
+    if not console.is_terminal:
+        console = Console(file=console.file, highlight=False, width=_WIDEST)
+    console.print(table)
+
+
+def in_natural_order(paths: Sequence[Path]) -> list[Path]:
+    """Sort files as people count: `_1_2` comes before `_1_10`."""
+
+    def key(path: Path) -> list[tuple[str, int]]:
+        return [(text, int(digits or -1)) for text, digits in _NUMBERED.findall(str(path))]
+
+    return sorted(paths, key=key)
+
+
 def short_names(paths: Sequence[Path]) -> list[str]:
     """Name files without their folders unless two would then look alike."""
     names = [path.name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+_WIDEST = 10_000
+"""Characters of a line of a table, where nothing limits them."""
+_NUMBERED = re.compile(r"([^0-9]*)([0-9]*)")
+"""Text and the number after it."""
