@@ -110,8 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
+        given = [argument for argument in given if argument != "--debug"]
         with _sigterm_unwinds(given):
-            code = _run([argument for argument in given if argument != "--debug"], debug=debug)
+            code = _run(given, debug=debug)
         sys.stdout.flush()
     except (BrokenPipeError, _OutputClosedError):
         # Python flushes once more on its way out.

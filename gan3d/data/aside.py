@@ -61,7 +61,7 @@ def remove_leftovers(paths: Iterable[Path]) -> int:
 def _remove_unlocked(path: Path) -> bool:
     try:
         handle = os.open(path, os.O_RDWR)
-    except FileNotFoundError:  # its writer has finished
+    except OSError:  # its writer has finished, or it is somebody else's
         return False
     try:
         if not _lock(handle):
@@ -91,6 +91,11 @@ def check_folder(folder: Path) -> None:
         raise DataError(f"{folder}: {existing} is not a folder; name another")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise DataError(f"{folder}: {existing} cannot be written to; name another folder")
+
+
+def format_bytes(count: float) -> str:
+    """Return a size for people, such as 3.21 MB; from 1 GB on in GB."""
+    return f"{count / 1e6:.3g} MB" if count < 0.9995e9 else f"{count / 1e9:.3g} GB"
 
 
 def make_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from gan3d import __version__
 from gan3d.config import Simulation
 from gan3d.data import check_folder, make_folder, open_shower_file, write_showers
-from gan3d.data.aside import remove_leftovers
+from gan3d.data.aside import format_bytes, remove_leftovers
 from gan3d.data.sparse import SparseShowers
 from gan3d.errors import DataError, UsageError
 from gan3d.simulation.incident import PDG_CODES
@@ -66,20 +66,23 @@ class Dataset:
 
         A file that is there already is left out if it holds the right number of showers and its
         first and last shower are those that it would get; what a killed process left half-written
-        is removed. Raises UsageError if one holds other showers, or there are more files of this
-        name, unless they may be replaced; DataError if one is damaged, the folder cannot be made or
-        written to, or there is clearly too little space on the disk.
+        is removed. With `replace`, so are files of this name beyond those planned. Raises
+        UsageError if one holds other showers, or there are more files of this name, unless they may
+        be replaced, or if one of the latter was not simulated; DataError if one is damaged, the
+        folder cannot be made or written to, or there is clearly too little space on the disk.
         """
         check_folder(self.folder)
         remove_leftovers(file.path for file in self.files)
-        self._check_others(replace=replace)
+        others = self._others(replace=replace)
         missing = [file for file in self.files if not self._is_whole(file, replace=replace)]
         needed, free = self.least_bytes(missing), shutil.disk_usage(_existing(self.folder)).free
         if needed > free:
             raise DataError(
                 f"{self.folder}: {sum(file.stop - file.first for file in missing)} showers take "
-                f"more than {needed / 1e6:.3g} MB, there are {free / 1e6:.3g} MB on this disk"
+                f"more than {format_bytes(needed)}, there are {format_bytes(free)} on this disk"
             )
+        for path in others:
+            path.unlink()
         return missing
 
     def write(self, file: PlannedFile, *, advance: Callable[[int], None] = lambda _: None) -> None:
@@ -116,7 +119,7 @@ class Dataset:
         hits = len(ShowerSimulator(self.simulation, self.seed).simulate(0, pilot).cell_h) / pilot
         return _BYTES_PER_CELL * hits * sum(file.stop - file.first for file in files)
 
-    def _check_others(self, *, replace: bool) -> None:
+    def _others(self, *, replace: bool) -> list[Path]:
         """Find files of earlier calls that a pattern would take for some of these."""
         first = self.files[0].path
         stem, planned = first.stem.removesuffix("1"), {file.path for file in self.files}
@@ -125,15 +128,20 @@ class Dataset:
             for path in self.folder.glob(f"{stem}*{first.suffix}")
             if path not in planned and path.stem.removeprefix(stem).isdecimal()
         )
-        if replace:
-            for path in others:
-                path.unlink()
-        elif others:
+        for path in others:
+            # The published Geant4 files have such names too.
+            if not _is_simulated(path):
+                raise UsageError(
+                    f"{path}: was not made by simulate, and would be taken for one of its files; "
+                    "name another folder"
+                )
+        if others and not replace:
             more = f" and {len(others) - 1} more" if len(others) > 1 else ""
             raise UsageError(
                 f"{others[0]}{more}: of an earlier call that made more files; name another folder, "
                 "or remove them with --force"
             )
+        return others
 
     def _is_whole(self, planned: PlannedFile, *, replace: bool) -> bool:
         if not planned.path.exists():
@@ -163,6 +171,14 @@ class Dataset:
                 if not _equal(file.read_sparse(row, row + 1), expected):
                     return False
         return True
+
+
+def _is_simulated(path: Path) -> bool:
+    try:
+        with open_shower_file(path, check=False) as file:
+            return {"simulation", "first_shower"} <= set(file.attributes)
+    except DataError:
+        return False
 
 
 def _equal(one: SparseShowers, other: SparseShowers) -> bool:

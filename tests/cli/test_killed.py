@@ -8,7 +8,7 @@ import pytest
 
 COMMANDS = {
     "simulate": (
-        "simulate", "-n", "6000", "-o", "out", "--showers-per-file", "3000", "--to", "lcd",
+        "--debug", "simulate", "-n", "6000", "-o", "out", "--showers-per-file", "3000",
     ),
     "convert": (
         "data", "convert", "source/*.h5", "--to", "lcd", "-o", "out", "--showers-per-file", "3000",

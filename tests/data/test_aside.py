@@ -3,7 +3,7 @@
 import pytest
 
 from gan3d.data import check_folder, written_aside
-from gan3d.data.aside import remove_leftovers
+from gan3d.data.aside import format_bytes, remove_leftovers
 from gan3d.errors import DataError
 
 
@@ -19,6 +19,13 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
     with pytest.raises(DataError, match="cannot be written to"):
         check_folder(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 MB"), (3.214e6, "3.21 MB"), (999.6e6, "1 GB"), (12.3e9, "12.3 GB")]
+)
+def test_sizes_are_in_mb_below_1_gb(count, said):
+    assert format_bytes(count) == said
 
 
 def test_only_what_nobody_writes_any_more_is_removed(tmp_path):

@@ -11,6 +11,7 @@ from gan3d.config.simulation import load_simulation
 from gan3d.data import open_shower_file
 from gan3d.data.sparse import join
 from gan3d.errors import DataError, UsageError
+from gan3d.samples import sample_files
 from gan3d.simulation import Dataset, ShowerSimulator
 
 SMALL = ["calorimeter.shape=[7, 7, 25]", "beam.energy_gev=[1, 5]"]
@@ -173,6 +174,25 @@ def test_files_of_an_earlier_larger_call_are_refused_or_removed(dataset):
     assert len(list(dataset.folder.iterdir())) == 3
     assert not fewer.missing(replace=True)
     assert [path.name for path in dataset.folder.iterdir()] == ["EleEscan_1_1.h5"]
+
+
+def test_files_that_were_not_simulated_are_never_removed(dataset):
+    write_all(dataset)
+    geant4 = dataset.files[2].path
+    geant4.write_bytes(sample_files()[0].read_bytes())
+    for force in (False, True):
+        with pytest.raises(UsageError, match=r"EleEscan_1_3\.h5: was not made by simulate"):
+            replace(dataset, count=10).missing(replace=force)
+    assert len(list(dataset.folder.iterdir())) == 3
+
+
+def test_nothing_is_removed_where_there_is_too_little_space(dataset, monkeypatch):
+    write_all(dataset)
+    usage = shutil.disk_usage(dataset.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    with pytest.raises(DataError, match="on this disk"):
+        replace(dataset, count=10, seed=5).missing(replace=True)
+    assert len(list(dataset.folder.iterdir())) == 3
 
 
 def test_the_estimate_of_the_space_is_below_what_is_taken(dataset):
