@@ -106,6 +106,25 @@ def make_folder(folder: Path) -> None:
         raise DataError(f"{folder}: cannot be made: {error.strerror or error}") from error
 
 
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make `folder` and those above it; leaving by an exception removes those that are empty again.
+
+    Folders that were there before stay. Raises DataError where one cannot be made.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    make_folder(folder)
+    try:
+        yield
+    except BaseException:
+        for each in made:
+            try:
+                each.rmdir()
+            except OSError:  # not empty: files that are whole, or another's
+                break
+        raise
+
+
 def _umask() -> int:
     """Which permissions new files do not get, asked without changing it for other threads."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():

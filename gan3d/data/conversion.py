@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from gan3d.config import Data, Geometry
-from gan3d.data.aside import check_folder, make_folder, remove_leftovers
+from gan3d.data.aside import check_folder, format_bytes, made_folder, remove_leftovers
 from gan3d.data.challenge import MEV
 from gan3d.data.formats import open_shower_file
 from gan3d.data.shower_file import ShowerFile
@@ -125,11 +125,15 @@ def open_sources(paths: Sequence[Path], shape: Shape | None = None) -> Sources:
     `shape` is for files that do not say their own. Raises DataError for a bad file, and for one
     that differs in geometry or columns from the first.
     """
-    with open_shower_file(paths[0], shape=shape, check=False) as file:
-        image_shape = file.image_shape
-    survey = survey_files(
-        Data(files=[str(path) for path in paths], geometry=Geometry(shape=image_shape))
-    )
+    try:
+        with open_shower_file(paths[0], shape=shape, check=False) as file:
+            image_shape = file.image_shape
+        survey = survey_files(
+            Data(files=[str(path) for path in paths], geometry=Geometry(shape=image_shape))
+        )
+    except DataError as error:
+        _explain_shapes(paths, shape, error)
+        raise
     layouts: set[str] = set()
     units: set[float] = set()
     left_out: dict[str, str] = {}
@@ -213,7 +217,8 @@ def write_shards(
 
     Raises DataError, before anything is written, if the folder cannot be written to, holds such
     others, or has too little space; and if a source changes or turns out to be bad, or a shard
-    cannot be written. Then, and if it is interrupted, whole shards stay.
+    cannot be written. Then, and if it is interrupted, whole shards stay, and folders that were made
+    for nothing are removed.
     """
     folder = shards[0].path.parent
     check_folder(folder)
@@ -221,14 +226,14 @@ def write_shards(
     missing = [shard for shard in shards if shard.path not in kept]
     others = [path for path in _present(folder, names, form) if path not in kept]
     _check_others(others, sources, force)
-    make_folder(folder)
-    remove_leftovers([shard.path for shard in shards])
-    if missing:
-        _check_space(folder, missing, others, sources, form)
-    for path in others:
-        path.unlink()
-    if missing:
-        _write_all(missing, sources, form, workers, progress)
+    with made_folder(folder):
+        remove_leftovers(shard.path for shard in shards)
+        if missing:
+            _check_space(folder, missing, others, sources, form)
+        for path in others:
+            path.unlink()
+        if missing:
+            _write_all(missing, sources, form, workers, progress)
     return Written(len(missing), len(kept))
 
 
@@ -403,14 +408,45 @@ def _check_space(
     )
     with tempfile.TemporaryDirectory(prefix="gan3d-trial-") as trial:
         path = Path(trial) / "trial"
-        count = _write_file(path, showers, {}, sources, form)
+        try:
+            count = _write_file(path, showers, {}, sources, form)
+        except DataError as error:
+            said = str(error).removeprefix(f"{path}: ")
+            if said == str(error):  # of a source
+                raise
+            raise DataError(
+                f"{folder}: a few showers, written to {path.parents[1]} to learn how much space "
+                f"is needed: {said}; the variable TMPDIR names another folder for that"
+            ) from error
         bytes_per_shower = path.stat().st_size / count
     needed = bytes_per_shower * sum(map(len, shards))
     free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in others)
     if needed > free:
         raise DataError(
-            f"{folder}: about {needed / 1e6:.3g} MB are needed, {free / 1e6:.3g} MB are free"
+            f"{folder}: about {format_bytes(needed)} are needed, {format_bytes(free)} are free"
         )
+
+
+def _explain_shapes(paths: Sequence[Path], shape: Shape | None, error: DataError) -> None:
+    """Raise a DataError that names the files of two shapes, if that is what `error` came from."""
+    wanted, wanted_by = shape, "expected"
+    for path in paths:
+        try:
+            with open_shower_file(path, check=False) as file:
+                mine = file.image_shape
+        except DataError:  # bad for another reason
+            return
+        if wanted is None:
+            wanted, wanted_by = mine, f"{path} has"
+        elif mine != wanted:
+            advice = "" if shape else "; convert them separately"
+            raise DataError(
+                f"{path}: images have {_cells(mine)} cells, {wanted_by} {_cells(wanted)}{advice}"
+            ) from error
+
+
+def _cells(shape: Shape) -> str:
+    return "×".join(map(str, shape))
 
 
 def _column_kinds(file: ShowerFile) -> tuple[str, ...]:

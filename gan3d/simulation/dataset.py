@@ -11,8 +11,8 @@ import numpy as np
 
 from gan3d import __version__
 from gan3d.config import Simulation
-from gan3d.data import check_folder, make_folder, open_shower_file, write_showers
-from gan3d.data.aside import format_bytes, remove_leftovers
+from gan3d.data import check_folder, open_shower_file, write_showers
+from gan3d.data.aside import format_bytes, made_folder, remove_leftovers
 from gan3d.data.sparse import SparseShowers
 from gan3d.errors import DataError, UsageError
 from gan3d.simulation.incident import PDG_CODES
@@ -96,22 +96,23 @@ class Dataset:
                 yield block
                 advance(len(block))
 
-        make_folder(self.folder)
-        write_showers(
-            file.path,
-            blocks(),
-            layout=self.layout,
-            pdg_id=PDG_CODES[self.simulation.beam.particle],
-            cell_size_mm=self.simulation.calorimeter.cell_size_mm,
-            attributes={
-                "generator": f"gan3d {__version__}",
-                "model": "parametric showers after hep-ex/0001020; no Monte Carlo",
-                "seed": self.seed,
-                "units": "GeV",
-                "first_shower": file.first,
-                "simulation": self.simulation.model_dump_json(),
-            },
-        )
+        attributes: dict[str, str | int | float] = {
+            "generator": f"gan3d {__version__}",
+            "model": "parametric showers after hep-ex/0001020; no Monte Carlo",
+            "seed": self.seed,
+            "units": "GeV",
+            "first_shower": file.first,
+            "simulation": self.simulation.model_dump_json(),
+        }
+        with made_folder(self.folder):
+            write_showers(
+                file.path,
+                blocks(),
+                layout=self.layout,
+                pdg_id=PDG_CODES[self.simulation.beam.particle],
+                cell_size_mm=self.simulation.calorimeter.cell_size_mm,
+                attributes=attributes,
+            )
 
     def least_bytes(self, files: list[PlannedFile]) -> float:
         """Return the least space that the showers of `files` can take."""

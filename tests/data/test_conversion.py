@@ -83,7 +83,7 @@ def assert_same(found, expected):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 @given(
@@ -325,6 +325,33 @@ def test_too_little_space_is_said_before_anything_is_written(tmp_path, monkeypat
     convert([source], tmp_path / "out", compression_level=9, force=True)
 
 
+def test_folders_that_were_made_for_nothing_are_removed(tmp_path, monkeypatch):
+    source = save(tmp_path / "a.h5", make_showers(3000))
+    (tmp_path / "mine").mkdir()
+
+    class Usage:
+        free = 0
+
+    monkeypatch.setattr(conversion.shutil, "disk_usage", lambda path: Usage)
+    with pytest.raises(DataError, match="are needed"):
+        convert([source], tmp_path / "mine" / "new" / "out")
+    with pytest.raises(DataError, match="are needed"):
+        convert([source], tmp_path / "mine")
+    assert list(tmp_path.rglob("*/")) == [tmp_path / "mine"]
+
+
+def test_no_room_for_the_trial_names_the_folder_that_was_asked_for(tmp_path, small_disk):
+    source = sample_files()[0]
+    with pytest.raises(DataError) as raised:
+        convert([source], tmp_path / "out", "lcd", compression_level=0)
+    message = str(raised.value)
+    assert message.startswith(
+        f"{tmp_path / 'out'}: a few showers, written to {tempfile.gettempdir()} "
+    )
+    assert "gan3d-trial" not in message
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     source = save(tmp_path / "a.h5", make_showers(3))
     with pytest.raises(DataError, match="is not a folder"):
@@ -352,8 +379,14 @@ def test_files_of_different_geometry_are_refused(tmp_path):
     one = save(tmp_path / "a.h5", make_showers(3))
     two = tmp_path / "b.h5"
     write_showers(two, [from_images(np.ones((2, 5, 4, 3), "f4"), np.ones(2, "f4"))], attributes={})
-    with pytest.raises(DataError, match=r"b\.h5: images have 5×4×3 cells, expected 3×4×5"):
+    with pytest.raises(DataError) as raised:
         open_sources([one, two])
+    assert str(raised.value) == (
+        f"{two}: images have 5×4×3 cells, {one} has 3×4×5; convert them separately"
+    )
+    with pytest.raises(DataError) as raised:
+        open_sources([one], (5, 4, 3))
+    assert str(raised.value) == f"{one}: images have 3×4×5 cells, expected 5×4×3"
 
 
 def test_files_of_different_columns_are_refused(tmp_path):

@@ -148,6 +148,10 @@ def test_an_interrupted_file_is_not_there(dataset):
     file = dataset.files[0]
     with pytest.raises(KeyboardInterrupt):
         dataset.write(file, advance=interrupt)
+    assert not dataset.folder.exists()
+    dataset.folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        dataset.write(file, advance=interrupt)
     assert list(dataset.folder.iterdir()) == []
 
 
