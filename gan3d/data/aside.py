@@ -18,8 +18,9 @@ def written_aside(path: Path) -> Iterator[Path]:
     """Give the name of a new file in the folder of `path`, which replaces `path` on leaving.
 
     Leaving by an exception removes the new file and leaves `path` as it was. The content is synced
-    to the disk before it takes the name. Raises DataError where the folder does not exist or cannot
-    be written to, or `path` is a folder.
+    to the disk before it takes the name. The new file is locked (flock) for `remove_leftovers`, so
+    HDF5, which locks files that it opens by name, must be given an open one. Raises DataError where
+    the folder does not exist or cannot be written to, or `path` is a folder.
     """
     if path.is_dir():
         raise DataError(f"{path}: is a folder, expected the name of a file to write")
