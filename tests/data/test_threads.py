@@ -90,9 +90,15 @@ def test_slow_reads_are_not_a_hang(threads):
 
 def test_closing_drops_what_waits(threads):
     pool = threads(1)
-    release, done = threading.Event(), []
-    first = pool.submit(release.wait, "first")
+    started, release, done = threading.Event(), threading.Event(), []
+
+    def hold():
+        started.set()
+        release.wait()
+
+    first = pool.submit(hold, "first")
     pool.submit(lambda: done.append(1), "second")
+    assert started.wait(20)
     threading.Timer(0.2, release.set).start()
     pool.close()
     assert first.wait(1)
