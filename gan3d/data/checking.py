@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gan3d.data.blocks import LARGEST_FRACTION
 from gan3d.data.formats import open_shower_file
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.sparse import Shape, SparseShowers
@@ -34,7 +35,7 @@ class Criteria:
     """A shower's sampling fraction may be this many times above or below the median of its file,
     and a file's median that of the files. In 17 000 Geant4 showers of electrons, photons and
     neutral pions (10 to 100 GeV, 20 radiation lengths) none was off by more than 1.6."""
-    largest_fraction: float = 1.5
+    largest_fraction: float = LARGEST_FRACTION
     """The median of ECAL sum / incident energy of a file may not be above this: then the two are
     not in the same unit. The showers of calibrated calorimeters scatter around 1."""
 
