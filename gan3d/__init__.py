@@ -9,6 +9,7 @@ In a notebook::
     showers.images_nxyz  # (1000, 25, 25, 25), GeV
 """
 
+import os
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["TrainedRun", "__version__", "load_run"]
 
 __version__ = version("gan3d")
+
+# Arrow's own memory pool keeps what was freed, 20 MB more on every rank that reads Parquet. Arrow
+# looks at this variable when it is imported, so it stands here, before any import of it.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 def __getattr__(name: str) -> Any:

@@ -25,8 +25,9 @@ LARGEST_FRACTION = 1.5
 """A file whose median of ECAL sum / incident energy is above this has its energies in two units;
 calibrated calorimeters scatter around 1."""
 
-# Files that a thread keeps open. Opening an HDF5 file costs a millisecond, an open one 0.7 MB.
-_OPEN_FILES = 8
+# Files that a thread keeps open. Blocks come in random order, so that with many files more of them
+# would hardly spare an opening (1 ms), but cost 2 MB each: a Parquet footer and its reader.
+_OPEN_FILES = 2
 
 
 class BlockReader:
