@@ -115,8 +115,11 @@ class Model(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """Dropout rate of the discriminator. 3DGAN: 0.2."""
     batch_norm: bool = True
-    """Batch normalisation where the architecture has it. Off makes a step independent of how a
-    batch is divided over ranks."""
+    """Batch normalisation where the architecture has it. Off, or synchronized, a step does not
+    depend on how a batch is divided over ranks."""
+    synchronized_batch_norm: bool = False
+    """Normalise with the statistics of all ranks' batches together; two small exchanges per layer
+    and pass. 3DGAN: off, each rank normalises with its own batch."""
     leaky_slope: NonNegativeFloat = 0.3
     """Slope of LeakyReLU below 0. 0.3 is the Keras default, which 3DGAN used."""
 
@@ -160,6 +163,37 @@ class WeightAverage(Section):
     """The average starts from the weights at the beginning of this epoch (counted from 0)."""
 
 
+class Decay(Section):
+    """What becomes of the learning rate after the warm-up."""
+
+    kind: Literal["constant", "step", "cosine", "plateau"] = "constant"
+    """`constant`: nothing (3DGAN). `step`: times `factor` at each of `epochs`. `cosine`: half a
+    cosine from the end of the warm-up to `final_share` at the last epoch (Loshchilov & Hutter
+    2017). `plateau`: times `factor` when `monitor` has not improved for `patience` epochs."""
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    """`step`, `plateau`: by what the rate is multiplied. Goyal et al. 2017: 0.1."""
+    epochs: list[NonNegativeFloat] = []
+    """`step`: epochs, from the beginning of training, at which the rate falls."""
+    final_share: Fraction = 0.0
+    """`cosine`: the rate at the end, as a share of that after the warm-up."""
+    monitor: str = "validation.optimisation_metric"
+    """`plateau`: the number in `history.jsonl` that should fall."""
+    patience: PositiveInt = 5
+    """`plateau`: epochs without improvement before the rate falls."""
+    improvement: Fraction = 0.01
+    """`plateau`: a smaller relative fall of `monitor` is no improvement."""
+    least_share: Fraction = 0.01
+    """`plateau`: the rate never falls below this share of that after the warm-up."""
+
+    @model_validator(mode="after")
+    def _epochs_ordered(self) -> Self:
+        if self.kind == "step" and not self.epochs:
+            raise ValueError("kind is step, but epochs names none at which the rate would fall")
+        if sorted(set(self.epochs)) != self.epochs:
+            raise ValueError("epochs must be ascending and different")
+        return self
+
+
 class Training(Section):
     """The training recipe."""
 
@@ -169,10 +203,15 @@ class Training(Section):
     """Showers per step on each rank. 3DGAN: 8."""
     optimizer: Optimizer = Optimizer()
     """Optimiser of both networks."""
+    learning_rate_scaling: Literal["linear", "sqrt", "none"] = "linear"
+    """What the learning rate is multiplied with after the warm-up, N being ranks x
+    horovod.backward_passes_per_step: N (3DGAN; Goyal et al. 2017), the square root of N (Krizhevsky
+    2014, for adaptive optimisers You et al. 2020), or 1."""
     warmup_epochs: NonNegativeFloat = 5.0
-    """Epochs over which the rate rises from lr to lr * world size. 3DGAN: 5 (Goyal et al. 2017)."""
-    scale_learning_rate: bool = True
-    """Multiply the learning rate by the world size after the warm-up (linear scaling rule)."""
+    """Epochs over which the rate rises, per step and linearly, from that of one worker to the
+    scaled one. 3DGAN: 5 (Goyal et al. 2017)."""
+    decay: Decay = Decay()
+    """The learning rate after the warm-up."""
     loss_weights: LossWeights = LossWeights()
     """Weights of the three losses."""
     label_flip: Fraction = 0.05
@@ -217,8 +256,54 @@ class Node(Section):
     """oneDNN (MKL-DNN) kernels; off uses Eigen."""
     deterministic: bool = False
     """Same bits from the same start on every run; slower on GPUs."""
-    fusion_threshold_bytes: Annotated[int, Field(ge=0)] | None = None
-    """HOROVOD_FUSION_THRESHOLD. Stampede2: 134217728. null: Horovod's default (128 MiB)."""
+
+
+class Horovod(Section):
+    """What Horovod does between ranks; without a launcher all but the first three are idle.
+
+    The names are those of `horovodrun`. null leaves a setting to Horovod, or to what the launcher
+    has put into the environment.
+    """
+
+    op: Literal["average", "adasum"] = "average"
+    """How gradients are reduced. Adasum (Maleki et al. 2021) needs Horovod with MPI and a power of
+    two of ranks; the learning rate is then best not scaled."""
+    compression: Literal["none", "fp16"] = "none"
+    """Gradients travel in half precision with fp16."""
+    backward_passes_per_step: PositiveInt = 1
+    """Batches of `training.batch_size` that a rank accumulates gradients over before they are
+    reduced and applied: fewer exchanges, and the effect of a larger batch in the memory of a small
+    one."""
+    fusion_threshold_mb: Annotated[int, Field(ge=0)] | None = None
+    """HOROVOD_FUSION_THRESHOLD (MiB): tensors are joined in buffers of this size. Horovod: 128;
+    Stampede2: 128."""
+    cycle_time_ms: PositiveFloat | None = None
+    """HOROVOD_CYCLE_TIME (ms): how often ranks tell each other what is ready. Horovod: 1."""
+    cache_capacity: Annotated[int, Field(ge=0)] | None = None
+    """HOROVOD_CACHE_CAPACITY: tensors whose negotiation is remembered. Horovod: 1024."""
+    hierarchical_allreduce: bool | None = None
+    """HOROVOD_HIERARCHICAL_ALLREDUCE: inside nodes first, then between them."""
+    hierarchical_allgather: bool | None = None
+    """HOROVOD_HIERARCHICAL_ALLGATHER."""
+    autotune: bool | None = None
+    """HOROVOD_AUTOTUNE: Horovod looks for the best of the above while it trains."""
+    autotune_log_file: Path | None = None
+    """HOROVOD_AUTOTUNE_LOG: what it tried (CSV), relative to the current folder."""
+    timeline_filename: Path | None = None
+    """HOROVOD_TIMELINE: a trace of all exchanges for chrome://tracing, relative to the current
+    folder."""
+    timeline_mark_cycles: bool | None = None
+    """HOROVOD_TIMELINE_MARK_CYCLES: with a mark for each cycle."""
+    stall_check_warning_time_seconds: PositiveInt | None = None
+    """HOROVOD_STALL_CHECK_TIME_SECONDS: ranks that wait for others this long (s) say for whom.
+    Horovod: 60."""
+    stall_check_shutdown_time_seconds: Annotated[int, Field(ge=0)] | None = None
+    """HOROVOD_STALL_SHUTDOWN_TIME_SECONDS: and end after this long. Horovod: never (0)."""
+    gloo_timeout_seconds: PositiveInt | None = None
+    """HOROVOD_GLOO_TIMEOUT_SECONDS: how long ranks wait for one another when they join. Horovod:
+    30."""
+    log_level: Literal["trace", "debug", "info", "warning", "error", "fatal"] | None = None
+    """HOROVOD_LOG_LEVEL. Horovod: warning."""
 
 
 class Validation(Section):
@@ -281,6 +366,20 @@ class Run(Section):
     """Seed of initial weights, noise, label flips, dropout and order of the showers."""
     keep_checkpoints: PositiveInt = 3
     """How many checkpoints stay on disk; the oldest is removed first."""
+    checkpoint_steps: PositiveInt | None = None
+    """A checkpoint on disk after so many steps within an epoch; null: after every epoch, and when
+    a signal or a fault ends training. For epochs that take hours."""
+    commit_steps: PositiveInt = 20
+    """A copy of the state in memory after so many steps of an epoch: what an elastic run goes on
+    from when a rank is lost, and what the watchdog saves. So at most this many steps are lost, and
+    commit_steps x batch_size x ranks showers of the epoch are seen again. A copy takes
+    milliseconds."""
+    watchdog_seconds: PositiveFloat | None = 1800.0
+    """When no step has ended for this long (s), the last copy of the state becomes a checkpoint and
+    the run ends with exit code 75: Horovod can wait for ever for ranks that are gone. Longer than a
+    step, the examination after an epoch and the first compilation together; null: no watchdog."""
+    straggler_factor: Annotated[float, Field(gt=1.0)] = 1.2
+    """A rank that computes this many times as long as the median rank is named after the epoch."""
     max_minutes: PositiveFloat | None = None
     """Training ends, with a checkpoint, at the first epoch that ends after this many minutes."""
 
@@ -296,6 +395,8 @@ class Experiment(Section):
     """Recipe."""
     node: Node = Node()
     """Machine."""
+    horovod: Horovod = Horovod()
+    """Exchange between ranks."""
     validation: Validation = Validation()
     """Judgement."""
     run: Run = Run()

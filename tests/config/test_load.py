@@ -98,8 +98,8 @@ def test_numbers_are_read_as_people_write_them(write, text, number):
 
 
 def test_a_count_may_be_written_in_scientific_notation(write):
-    path = write("e.yaml", MINIMAL + "node: {fusion_threshold_bytes: 1e8}\n")
-    assert load_experiment(path).node.fusion_threshold_bytes == 100_000_000
+    path = write("e.yaml", MINIMAL + "run: {keep_checkpoints: 1e8}\n")
+    assert load_experiment(path).run.keep_checkpoints == 100_000_000
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_count_may_be_written_in_scientific_notation(write):
         (
             "model: {zzz: 3}",
             "e.yaml:3: model.zzz: unknown key; "
-            "known here: architecture, dropout, batch_norm, leaky_slope",
+            "known here: architecture, dropout, batch_norm, synchronized_batch_norm, leaky_slope",
         ),
         (
             "training:\n  epochs: ten",

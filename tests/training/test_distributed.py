@@ -19,7 +19,7 @@ training:
   epochs: 1
   batch_size: 2
   warmup_epochs: 0
-  scale_learning_rate: false
+  learning_rate_scaling: none
   # Plain gradients, and not those of the untrained network's ECAL loss, which are a thousand times
   # the others: an optimiser that scales them turns the last bit of a sum into a step of its own.
   optimizer: {name: sgd, learning_rate: 3.0e-6}
