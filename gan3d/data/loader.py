@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Data
 from gan3d.data.blocks import BlockReader, read_chosen
-from gan3d.data.order import EpochOrder, Piece, count_steps, order_epoch, spread
+from gan3d.data.order import EpochOrder, Piece, count_steps, left_after, order_epoch, spread
 from gan3d.data.preprocessing import to_power
 from gan3d.data.showers import Showers
 from gan3d.data.sparse import SparseShowers, cell_dtype, join
@@ -64,8 +64,9 @@ class ShowerLoader:
         self.skipped: list[int] = []
         """Files that epochs are made without."""
         self._whole, self._part = part, part
+        self._left: _Left | None = None
         self._data = data
-        self._place = {"rank": rank, "size": size, "seed": seed, "batch_size": batch_size}
+        self._rank, self._size, self._seed = rank, size, seed
         self._last_epoch = last_epoch
         self._cell_type = cell_dtype(data.model_geometry.shape)
         self._reader = BlockReader(data)
@@ -83,12 +84,51 @@ class ShowerLoader:
         """
         self.skipped = sorted({*self.skipped, *files})
         self._part = self._whole.without(self.skipped) if self.skipped else self._whole
-        self.steps_per_epoch = count_steps(
-            self._part, batch_size=self.batch_size, size=self._place["size"]
-        )
+        self._left = None
+        self._count_steps()
         if files:
             self._orders.clear()
             self._ahead = None
+
+    def join(
+        self, rank: int, size: int, *, epoch: int = 0, divisions: Sequence[Sequence[int]] = ()
+    ) -> None:
+        """Go on as rank `rank` of `size`.
+
+        Of `epoch`, only what is left after `divisions` will be read: for each number of ranks that
+        shared it before, the `passed` of all of them, see `left_after`. All ranks must give the
+        same. Raises DataError if an epoch has no step.
+        """
+        self._rank, self._size = rank, size
+        self._orders.clear()
+        self._ahead = None
+        self._left = None
+        self._count_steps()
+        if divisions:
+            part = left_after(self._part, divisions, epoch=epoch, **self._settings())
+            self._left = _Left(epoch, part, len(divisions))
+
+    def steps(self, epoch: int) -> int:
+        """Batches of `epoch` on every rank: of what is left of it since the ranks last changed."""
+        part, _ = self._part_of(epoch)
+        return len(part) // (self._size * self.batch_size)
+
+    def _count_steps(self) -> None:
+        self.steps_per_epoch = count_steps(self._part, batch_size=self.batch_size, size=self._size)
+
+    def _part_of(self, epoch: int) -> tuple[Part, int]:
+        """The showers of `epoch`, and how often it was divided before."""
+        if self._left is not None and self._left.epoch == epoch:
+            return self._left.part, self._left.division
+        return self._part, 0
+
+    def _settings(self) -> _OrderSettings:
+        return {
+            "batch_size": self.batch_size,
+            "window": self._data.shuffle_window,
+            "seed": self._seed,
+            "shuffle": self._data.shuffle,
+        }
 
     def epoch(self, epoch: int, passed: int = 0) -> Iterator[Showers]:
         """Yield the batches of `epoch`, from the one after the first `passed` showers on.
@@ -138,12 +178,14 @@ class ShowerLoader:
         if epoch not in self._orders:
             # This one and the one before: the next epoch is read ahead while one is under way.
             self._orders = {n: order for n, order in self._orders.items() if n == epoch - 1}
+            part, division = self._part_of(epoch)
             self._orders[epoch] = order_epoch(
-                self._part,
+                part,
                 epoch=epoch,
-                window=self._data.shuffle_window,
-                shuffle=self._data.shuffle,
-                **self._place,
+                rank=self._rank,
+                size=self._size,
+                division=division,
+                **self._settings(),
             )
         return self._orders[epoch]
 
@@ -166,18 +208,19 @@ class ShowerLoader:
         """The pieces of `epoch` and the following ones, without what is True in `behind_n`."""
         while self._last_epoch is None or epoch <= self._last_epoch:
             offset = 0
+            part, _ = self._part_of(epoch)
             for index, piece in enumerate(self._order(epoch).pieces):
                 end = offset + len(piece)
                 rows = np.arange(len(piece))
                 if behind_n is not None:
                     rows = np.flatnonzero(~behind_n[offset:end])
                 if len(rows):
-                    yield _Planned((epoch, index), piece, offset, rows)
+                    yield _Planned((epoch, index), part, piece, offset, rows)
                 offset = end
             epoch, behind_n = epoch + 1, None
 
-    def _submit(self, piece: Piece) -> Task[SparseShowers]:
-        part, block = self._part, piece.block
+    def _submit(self, planned: _Planned) -> Task[SparseShowers]:
+        part, piece, block = planned.part, planned.piece, planned.piece.block
         entry = part.files[int(part.file_b[block])]
         what = f"{entry.path}: showers {part.first_b[block]} to {part.stop_b[block] - 1}"
         return self._threads.submit(partial(self._read, part, piece, entry), what)
@@ -199,7 +242,7 @@ class ShowerLoader:
             except _BadFileError as error:
                 if self._data.on_bad_file == "error":
                     raise
-                file = int(self._part.file_b[planned.piece.block])
+                file = int(planned.part.file_b[planned.piece.block])
                 self.reasons.setdefault(file, str(error))
                 self.lost[file] = self.lost.get(file, 0) + len(planned.piece)
                 ahead.held -= len(planned.rows)
@@ -274,6 +317,24 @@ def _sample(
         yield to_power(showers, data.cell_power)
 
 
+class _OrderSettings(TypedDict):
+    """What an order follows from, besides the epoch and the ranks."""
+
+    batch_size: int
+    window: int
+    seed: int
+    shuffle: bool
+
+
+class _Left(NamedTuple):
+    """What is left of an epoch that other ranks shared before."""
+
+    epoch: int
+    part: Part
+    division: int
+    """How often the epoch was divided before."""
+
+
 class _BadFileError(DataError):
     """A file could not be read; a thread that has died or hangs is another matter."""
 
@@ -293,6 +354,7 @@ class _Planned(NamedTuple):
 
     place: tuple[int, int]
     """(epoch, number of the piece in it)."""
+    part: Part
     piece: Piece
     offset: int
     """Showers of the epoch in the pieces before it."""
@@ -306,7 +368,7 @@ class _Ahead:
     def __init__(
         self,
         pieces: Iterator[_Planned],
-        submit: Callable[[Piece], Task[SparseShowers]],
+        submit: Callable[[_Planned], Task[SparseShowers]],
         room: int,
     ) -> None:
         """Have `pieces` read by `submit` while no more than `room` showers are held."""
@@ -345,7 +407,7 @@ class _Ahead:
 
     def _submit_one(self, planned: _Planned) -> None:
         self.held += len(planned.rows)
-        self._reading.append((planned, self._submit(planned.piece)))
+        self._reading.append((planned, self._submit(planned)))
         self._next = next(self._pieces, None)
 
 

@@ -8,7 +8,7 @@ while no more than a window is held.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,19 +106,21 @@ def order_epoch(
     window: int,
     seed: int = 0,
     shuffle: bool = True,
+    division: int = 0,
 ) -> EpochOrder:
     """Return what rank `rank` of `size` sees of `part` in `epoch`.
 
     Every rank gets the same number of whole batches, and no shower comes twice. What is left over,
     fewer than `size * batch_size` showers, sits out the epoch: with `shuffle` others every time,
-    without it the last of the files. The order follows from the arguments alone. Raises DataError
-    as `count_steps` does.
+    without it the last of the files. The order follows from the arguments alone; `division` counts
+    how often the epoch has been divided anew, see `left_after`.
     """
-    share = batch_size * count_steps(part, batch_size=batch_size, size=size)
+    share = len(part) // (size * batch_size) * batch_size
     blocks = np.arange(len(part.count_b))
+    key = (seed, epoch, 0, division, 0) if division else (seed, epoch)
     if shuffle:
         # The same on all ranks: they cut one order.
-        blocks = np.random.default_rng((seed, epoch)).permutation(blocks)
+        blocks = np.random.default_rng(key).permutation(blocks)
     stop_b = np.cumsum(part.count_b[blocks])
     first_b = stop_b - part.count_b[blocks]
     begin, end = rank * share, (rank + 1) * share
@@ -130,7 +132,46 @@ def order_epoch(
         offset = int(first_b[at])
         first, stop = max(begin, offset), min(end, int(stop_b[at]))
         pieces.append(Piece(int(blocks[at]), first - offset, stop - offset))
-    return EpochOrder(tuple(pieces), window, (seed, epoch, rank) if shuffle else None)
+    drawn = (seed, epoch, rank, division) if division else (seed, epoch, rank)
+    return EpochOrder(tuple(pieces), window, drawn if shuffle else None)
+
+
+def left_after(
+    part: Part,
+    divisions: Sequence[Sequence[int]],
+    *,
+    epoch: int,
+    batch_size: int,
+    window: int,
+    seed: int = 0,
+    shuffle: bool = True,
+) -> Part:
+    """Return what is left of `part` in `epoch` for ranks that have changed in number.
+
+    Each of `divisions`, the oldest first, holds how many showers of its share each of its ranks had
+    behind it when the ranks changed. What these shares had left, and what had sat out, is left.
+    """
+    for number, passed_r in enumerate(divisions):
+        gone_n = np.zeros(int(part.offset_f[-1]) + part.files[-1].showers, bool)
+        for rank, passed in enumerate(passed_r):
+            order = order_epoch(
+                part,
+                epoch=epoch,
+                rank=rank,
+                size=len(passed_r),
+                batch_size=batch_size,
+                window=window,
+                seed=seed,
+                shuffle=shuffle,
+                division=number,
+            )
+            among_n, begin = order.first(passed), 0
+            for piece in order.pieces:
+                among = among_n[begin : begin + len(piece)]
+                gone_n[_positions(part, piece)[among]] = True
+                begin += len(piece)
+        part = part.minus(gone_n)
+    return part
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,29 @@ class Part:
         """Return the part without the blocks of these files (by number)."""
         return self.select(~np.isin(self.file_b, np.asarray(files, np.int64)))
 
+    def minus(self, gone_n: NDArray[np.bool_]) -> Part:
+        """Return the part without some showers: `gone_n` says which, counted over all files."""
+
+        def left(start: int, stop: int) -> NDArray[np.int64]:
+            rows = np.arange(start, stop) if self.draw is None else self.draw(start, stop)
+            kept: NDArray[np.int64] = rows[~gone_n[rows]]
+            return kept
+
+        offset_b = self.offset_f[self.file_b]
+        count_b = np.array(
+            [
+                len(left(first, stop))
+                for first, stop in zip(
+                    (offset_b + self.first_b).tolist(),
+                    (offset_b + self.stop_b).tolist(),
+                    strict=True,
+                )
+            ],
+            np.int64,
+        )
+        blocks = (self.files, self.file_b, self.first_b, self.stop_b)
+        return Part(*blocks, count_b, self.offset_f, left).select(count_b > 0)
+
 
 @dataclass(frozen=True)
 class Division:

@@ -1,4 +1,5 @@
 import ctypes
+import itertools
 import os
 import re
 import threading
@@ -139,6 +140,61 @@ def test_a_resumed_epoch_gives_the_batches_that_were_left(
         loader.close()
 
 
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
+)
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=2, max_size=4),
+    taken=st.lists(st.integers(0, 4), min_size=3, max_size=3),
+    epoch=st.integers(0, 50),
+    window=st.integers(1, 30),
+    shuffle=st.booleans(),
+)
+def test_ranks_that_change_in_number_share_what_is_left_of_the_epoch(
+    part, loaders, sizes, taken, epoch, window, shuffle
+):
+    showers = part([13, 20, 11])
+    place = {"shuffle_window": window, "shuffle": shuffle, "workers": 0}
+    seen, divisions = [], []
+    for size, steps in zip(sizes, [*taken[: len(sizes) - 1], None], strict=True):
+        ranks = [loaders(showers, rank=0, size=1, **place) for _ in range(size)]
+        passed = []
+        for rank, loader in enumerate(ranks):
+            loader.join(rank, size, epoch=epoch, divisions=divisions)
+            batches = loader.epoch(epoch)
+            given_out = list(itertools.islice(batches, steps))
+            if steps is None:
+                assert len(given_out) == loader.steps(epoch)
+            seen += energies(given_out)
+            passed.append(loader.passed)
+        assert len(set(passed)) == 1, "a rank has had more batches than another"
+        divisions.append(passed)
+    flat = [energy for batch in seen for energy in batch]
+    assert len(set(flat)) == len(flat), "a shower came twice"
+    assert 44 - len(flat) < sizes[-1] * 2, "showers were left out"
+    # The next epoch is whole again.
+    following = [energies(loader.epoch(epoch + 1)) for loader in ranks]
+    expected = [
+        energies(loaders(showers, rank=r, size=len(ranks), **place).epoch(epoch + 1))
+        for r in range(len(ranks))
+    ]
+    assert following == expected
+
+
+def test_going_on_among_the_ranks_that_are_left_reads_ahead_into_the_next_epoch(part, loaders):
+    loader = loaders(part([20, 20]), workers=1, shuffle_window=100)
+    batches = loader.epoch(0)
+    before = energies(next(batches) for _ in range(3))
+    loader.join(0, 1, epoch=0, divisions=[[loader.passed]])
+    after = energies(loader.epoch(0))
+    assert sorted(itertools.chain(*before, *after)) == sorted(
+        itertools.chain(*energies(loaders(part([20, 20])).epoch(0)))
+    )
+    assert energies(loader.epoch(1)) == energies(
+        loaders(part([20, 20]), shuffle_window=100).epoch(1)
+    )
+
+
 def test_epochs_follow_one_another_whatever_was_read_ahead(part, loaders):
     showers = part([20, 20])
     one = loaders(showers)
@@ -159,7 +215,7 @@ def test_no_more_than_the_next_epoch_is_read_ahead(part, loaders, monkeypatch):
     asked = []
     submit = ShowerLoader._submit
     monkeypatch.setattr(
-        ShowerLoader, "_submit", lambda self, piece: (asked.append(piece), submit(self, piece))[1]
+        ShowerLoader, "_submit", lambda self, it: (asked.append(it.piece), submit(self, it))[1]
     )
     loader = loaders(part([20]), shuffle_window=1000)
     for epoch in range(3):
@@ -172,9 +228,9 @@ def test_no_more_is_held_than_the_window_and_what_is_read_ahead(part, loaders, m
     asked = []
     submit = ShowerLoader._submit
 
-    def count(self, piece):
-        asked.append(len(piece))
-        return submit(self, piece)
+    def count(self, planned):
+        asked.append(len(planned.piece))
+        return submit(self, planned)
 
     monkeypatch.setattr(ShowerLoader, "_submit", count)
     loader = loaders(part([60]), batch_size=1, shuffle_window=window)
@@ -188,7 +244,7 @@ def test_nothing_is_read_beyond_the_last_epoch(part, loaders, monkeypatch):
     asked = []
     submit = ShowerLoader._submit
     monkeypatch.setattr(
-        ShowerLoader, "_submit", lambda self, piece: (asked.append(piece), submit(self, piece))[1]
+        ShowerLoader, "_submit", lambda self, it: (asked.append(it.piece), submit(self, it))[1]
     )
     loader = loaders(part([20]), last_epoch=1)
     for epoch in range(2):
