@@ -33,5 +33,20 @@ class TrainingError(Gan3dError):
     """Training cannot go on: the losses are not finite, or the showers have become empty."""
 
 
+class RankLostError(TrainingError):
+    """Another rank has ended; its own message says why."""
+
+
 class RunError(Gan3dError):
     """A run's folder does not hold what is needed (no checkpoint, damaged files)."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended training, between two steps, with a checkpoint written."""
+
+
+class Preempted(KeyboardInterrupt):
+    """A batch system's signal ended training, between two steps, with a checkpoint written."""
+
+    exit_code: ClassVar[int] = 75
+    """EX_TEMPFAIL of sysexits.h, "try again later": start the run again with --resume."""

@@ -30,13 +30,13 @@ def tiny_architecture():
     from keras import layers
 
     from gan3d.models import Architecture
-    from gan3d.models.layers import EcalSum
+    from gan3d.models.layers import BatchNormalization, EcalSum
 
     def build_generator(settings):
         latent, energy = keras.Input((LATENT,), name="latent"), keras.Input((1,), name="energy")
         x = layers.Concatenate()([latent, energy])
         x = layers.Dense(int(np.prod(SHAPE)), bias_initializer="ones", name="cells")(x)
-        x = layers.BatchNormalization()(x) if settings.batch_norm else x
+        x = BatchNormalization()(x) if settings.batch_norm else x
         images = layers.Reshape((*SHAPE, 1))(layers.ReLU()(x))
         return keras.Model([latent, energy], images, name="generator")
 
@@ -113,6 +113,23 @@ def make_trainer(
     yield make
     for loader in loaders:
         loader.close()
+
+
+def begin(trainer, environment=None):
+    """Let `trainer` begin a run, alone."""
+    from gan3d.runtime import SingleProcess
+
+    trainer.join(SingleProcess())
+    trainer.describe(environment or {}, resumed=False)
+
+
+def resume(trainer, environment=None):
+    """Let `trainer` go on with the run in its folder, alone."""
+    from gan3d.runtime import SingleProcess
+
+    trainer.load()
+    trainer.join(SingleProcess())
+    trainer.describe(environment or {}, resumed=True)
 
 
 class Listener:

@@ -18,7 +18,7 @@ import click
 
 from gan3d import __version__
 from gan3d.cli.console import print_error
-from gan3d.errors import Gan3dError
+from gan3d.errors import Gan3dError, Preempted
 
 COMMANDS = {
     "quickstart": "Train, generate, validate on the bundled Geant4 sample.",
@@ -105,7 +105,8 @@ def group(debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    0 done, 1 failed, 2 wrong call, 130 interrupted by Ctrl-C, 143 by SIGTERM.
+    0 done, 1 failed, 2 wrong call, 75 training was told to make room (it can be resumed), 130
+    interrupted by Ctrl-C, 143 by SIGTERM.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
@@ -161,6 +162,8 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         click.echo("gan3d: interrupted", err=True)
+        if isinstance(error.__cause__ or error, Preempted):
+            return Preempted.exit_code
         terminated = isinstance(error.__cause__ or error, _Terminated)
         return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
     except Gan3dError as error:

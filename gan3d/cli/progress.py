@@ -27,7 +27,7 @@ class ProgressDisplay:
     def __init__(self, console: Console, *, shown: bool = True) -> None:
         """Show on `console`; nothing at all unless `shown` (ranks other than 0)."""
         self.console = console
-        self._shown = shown
+        self.shown = shown
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._total = 0
@@ -73,12 +73,12 @@ class ProgressDisplay:
         self._done += count
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, advance=count, note=note or self._unit)
-        elif self._shown and time.monotonic() - self._last_line >= _LINE_EVERY:
+        elif self.shown and time.monotonic() - self._last_line >= _LINE_EVERY:
             self.say(f"{self._what}: {self._done}/{self._total} {self._unit}  {note}".rstrip())
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
-        if self._shown:
+        if self.shown:
             self._last_line = time.monotonic()
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from gan3d.config.load import dump_experiment, load_experiment
 from gan3d.config.schema import (
     Data,
+    Decay,
     Experiment,
     Geometry,
+    Horovod,
     LossWeights,
     Model,
     Node,
@@ -24,8 +26,10 @@ __all__ = [
     "Beam",
     "Calorimeter",
     "Data",
+    "Decay",
     "Experiment",
     "Geometry",
+    "Horovod",
     "LossWeights",
     "Model",
     "Node",

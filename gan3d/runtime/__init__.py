@@ -9,27 +9,41 @@ from gan3d.runtime.distributed import (
     HorovodRanks,
     SingleProcess,
     connect,
+    ended_ranks_named,
     gather_text,
+    is_elastic,
     launched,
     share_text,
 )
+from gan3d.runtime.elastic import ElasticWork, run_ranks
 from gan3d.runtime.environment import describe_environment
+from gan3d.runtime.horovod_settings import HOROVOD_VARIABLES
 from gan3d.runtime.launch import Launch
 from gan3d.runtime.node import AppliedNode, apply_node
+from gan3d.runtime.signals import Signals, noted_signals
+from gan3d.runtime.watchdog import Watchdog
 
 __all__ = [
+    "HOROVOD_VARIABLES",
     "RANK_ENDED",
     "AppliedNode",
     "Communicator",
     "Cores",
+    "ElasticWork",
     "HorovodRanks",
     "Launch",
+    "Signals",
     "SingleProcess",
+    "Watchdog",
     "apply_node",
     "connect",
     "describe_environment",
+    "ended_ranks_named",
     "gather_text",
+    "is_elastic",
     "launched",
+    "noted_signals",
+    "run_ranks",
     "share_text",
     "usable_cores",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config import Node
-from gan3d.errors import NodeError, TrainingError
+from gan3d.config import Horovod
+from gan3d.errors import NodeError, RankLostError
+from gan3d.runtime.horovod_settings import horovod_environment
 from gan3d.runtime.launch import Launch, read_launch
 from gan3d.runtime.quiet import import_tensorflow
 
@@ -43,17 +44,26 @@ class Communicator(Protocol):
     def local_size(self) -> int:
         """Number of ranks on this node."""
 
-    def average(self, tensors: Sequence[Any]) -> list[Any]:
+    def average(self, tensors: Sequence[Any], name: str) -> tuple[list[Any], Any]:
         """Mean over ranks of each dense TensorFlow tensor, as one ring all-reduce.
 
-        Works inside tf.function. Shapes and dtypes are the same on all ranks.
+        Returns the means and the seconds, a scalar tensor (float64), from when this rank had all
+        tensors to when it had all means. Works inside tf.function. Shapes, dtypes and `name` are
+        the same on all ranks, and no other exchange has this name. With `horovod.op: adasum` the
+        sum is Adasum's.
         """
+
+    def mean(self, tensor: Any, name: str) -> Any:
+        """Mean over ranks of a TensorFlow tensor; gradients flow through it, to all ranks."""
 
     def broadcast(self, variables: Sequence[Any]) -> None:
         """Give every tf.Variable (of a Keras variable: its `value`) the value it has on rank 0."""
 
     def sum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum over ranks of a host array, which has the same shape on all of them."""
+
+    def minimum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Smallest over ranks of each number of a host array, of the same shape on all of them."""
 
     def gather(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """All ranks' host arrays one after the other along axis 0, in the order of ranks.
@@ -63,6 +73,12 @@ class Communicator(Protocol):
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""
+
+    def check_hosts(self) -> None:
+        """Let ranks join or leave here, where that may happen (elastic runs).
+
+        What it raises then is for `run_ranks`, and must pass.
+        """
 
     def shutdown(self) -> None:
         """Leave; nothing may be exchanged afterwards."""
@@ -76,14 +92,22 @@ class SingleProcess:
     local_rank = 0
     local_size = 1
 
-    def average(self, tensors: Sequence[Any]) -> list[Any]:
-        """Return the tensors themselves."""
-        return list(tensors)
+    def average(self, tensors: Sequence[Any], name: str) -> tuple[list[Any], Any]:
+        """Return the tensors themselves, after no time."""
+        return list(tensors), 0.0
+
+    def mean(self, tensor: Any, name: str) -> Any:
+        """Return the tensor itself."""
+        return tensor
 
     def broadcast(self, variables: Sequence[Any]) -> None:
         """Leave the variables as they are."""
 
     def sum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a copy."""
+        return np.array(array, np.float64)
+
+    def minimum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a copy."""
         return np.array(array, np.float64)
 
@@ -94,44 +118,87 @@ class SingleProcess:
     def barrier(self) -> None:
         """Go on."""
 
+    def check_hosts(self) -> None:
+        """Do nothing."""
+
     def shutdown(self) -> None:
         """Do nothing."""
 
 
 class HorovodRanks:
-    """Ranks under a launcher, joined by Horovod."""
+    """Ranks under a launcher, joined by Horovod.
 
-    def __init__(self, horovod: Any) -> None:
+    All exchanges have names of our own: in an elastic run, those that Horovod makes up would differ
+    between a rank that has been there for long and one that has just come.
+    """
+
+    def __init__(
+        self, horovod: Any, settings: Horovod, check_hosts: Callable[[], None] = lambda: None
+    ) -> None:
         """Wrap the initialised module horovod.tensorflow."""
         self._hvd = horovod
+        self._op = {"average": horovod.Average, "adasum": horovod.Adasum}[settings.op]
+        self._compression = getattr(horovod.Compression, settings.compression)
+        self._check_hosts = check_hosts
         self.rank: int = horovod.rank()
         self.size: int = horovod.size()
         self.local_rank: int = horovod.local_rank()
         self.local_size: int = horovod.local_size()
 
-    def average(self, tensors: Sequence[Any]) -> list[Any]:
+    def average(self, tensors: Sequence[Any], name: str) -> tuple[list[Any], Any]:
         """See `Communicator.average`."""
+        import tensorflow as tf
+
+        with tf.control_dependencies(list(tensors)):
+            began = tf.timestamp()
+        with tf.control_dependencies([began]):
+            mine = [self._compression.compress(tf.identity(tensor)) for tensor in tensors]
         # One group: the gradients travel together, in the same order on all ranks.
-        return list(self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Average))
+        reduced = self._hvd.grouped_allreduce([sent for sent, _ in mine], op=self._op, name=name)
+        with tf.control_dependencies(reduced):
+            seconds = tf.timestamp() - began
+        received = [
+            self._compression.decompress(tensor, context)
+            for tensor, (_, context) in zip(reduced, mine, strict=True)
+        ]
+        return received, seconds
+
+    def mean(self, tensor: Any, name: str) -> Any:
+        """See `Communicator.mean`."""
+        return self._hvd.allreduce(tensor, op=self._hvd.Average, name=name)
 
     def broadcast(self, variables: Sequence[Any]) -> None:
         """See `Communicator.broadcast`."""
-        self._hvd.broadcast_variables(list(variables), root_rank=0)
+        with ended_ranks_named():
+            for number, variable in enumerate(variables):
+                value = self._hvd.broadcast(variable, root_rank=0, name=f"gan3d.state.{number}")
+                variable.assign(value)
 
     def sum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `Communicator.sum`."""
         host = np.ascontiguousarray(array, np.float64)
-        with _ended_ranks_named():
-            return np.array(self._hvd.allreduce(host, op=self._hvd.Sum))
+        with ended_ranks_named():
+            return np.array(self._hvd.allreduce(host, op=self._hvd.Sum, name="gan3d.sum"))
+
+    def minimum(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See `Communicator.minimum`."""
+        host = np.ascontiguousarray(array, np.float64)
+        with ended_ranks_named():
+            return np.array(self._hvd.allreduce(host, op=self._hvd.Min, name="gan3d.minimum"))
 
     def gather(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `Communicator.gather`."""
-        with _ended_ranks_named():
-            return np.array(self._hvd.allgather(np.ascontiguousarray(array, np.float64)))
+        host = np.ascontiguousarray(array, np.float64)
+        with ended_ranks_named():
+            return np.array(self._hvd.allgather(host, name="gan3d.gather"))
 
     def barrier(self) -> None:
         """See `Communicator.barrier`."""
         self.sum(np.zeros(1))
+
+    def check_hosts(self) -> None:
+        """See `Communicator.check_hosts`."""
+        self._check_hosts()
 
     def shutdown(self) -> None:
         """See `Communicator.shutdown`."""
@@ -164,7 +231,12 @@ def launched() -> Launch:
     return launch
 
 
-def connect(node: Node | None = None) -> Communicator:
+def is_elastic() -> bool:
+    """Whether the launcher lets ranks come and go (horovodrun --min-np)."""
+    return os.environ.get("HOROVOD_ELASTIC") == "1"
+
+
+def connect(settings: Horovod | None = None) -> Communicator:
     """Join the ranks that a launcher started, or be alone where none did.
 
     Raises:
@@ -173,21 +245,32 @@ def connect(node: Node | None = None) -> Communicator:
 
     """
     launch = launched()
-    if launch.size == 1:
+    if launch.size == 1 and not is_elastic():
         return SingleProcess()
-    if node is not None and node.fusion_threshold_bytes is not None:
-        os.environ["HOROVOD_FUSION_THRESHOLD"] = str(node.fusion_threshold_bytes)
+    settings = settings or Horovod()
+    hvd = start_horovod(launch, settings)
+    if hvd.size() != launch.size and not is_elastic():
+        raise _cannot_join(
+            launch, f"Horovod sees {hvd.size()} rank(s): its MPI is not the launcher's"
+        )
+    return HorovodRanks(hvd, settings)
+
+
+def start_horovod(launch: Launch, settings: Horovod) -> Any:
+    """Set what `settings` sets, initialise Horovod and return horovod.tensorflow.
+
+    Raises NodeError where it lacks what is needed.
+    """
+    os.environ.update(horovod_environment(settings))
     try:
         hvd = load_horovod()
     except ImportError as error:
         raise _cannot_join(launch, str(error)) from error
     _check_controller(launch, hvd)
+    if settings.op == "adasum":
+        _check_adasum(launch, hvd)
     hvd.init()
-    if hvd.size() != launch.size:
-        raise _cannot_join(
-            launch, f"Horovod sees {hvd.size()} rank(s): its MPI is not the launcher's"
-        )
-    return HorovodRanks(hvd)
+    return hvd
 
 
 def horovod_lacks() -> str | None:
@@ -218,16 +301,38 @@ def load_horovod() -> Any:
     return hvd
 
 
+# What errors of TensorFlow operations say that fail because another rank has gone: Horovod itself,
+# and the libraries under it where the connection breaks first.
+_GONE = ("Horovod", "gloo", "nccl", "NCCL", "MPI_")
+
+
 @contextmanager
-def _ended_ranks_named() -> Iterator[None]:
-    """Say in a line that another rank has ended, where Horovod says it in a paragraph."""
-    tf = import_tensorflow()
+def ended_ranks_named() -> Iterator[None]:
+    """Say in a line that another rank has ended, where Horovod says it in a paragraph.
+
+    Raises RankLostError then.
+    """
+    import tensorflow as tf
+
     try:
         yield
     except tf.errors.UnknownError as error:
-        if "Horovod has been shut down" not in str(error):
+        if not any(word in str(error) for word in _GONE):
             raise
-        raise TrainingError(RANK_ENDED) from error
+        raise RankLostError(RANK_ENDED) from error
+
+
+def _check_adasum(launch: Launch, hvd: Any) -> None:
+    if not hvd.mpi_built() or "HOROVOD_GLOO_RENDEZVOUS_ADDR" in os.environ:
+        raise NodeError(
+            "horovod.op: adasum needs Horovod built with MPI (HOROVOD_WITH_MPI=1) and ranks that "
+            "mpirun or srun started; use horovod.op: average"
+        )
+    if launch.size & (launch.size - 1):
+        raise NodeError(
+            f"horovod.op: adasum needs a power of two of ranks, there are {launch.size}; use "
+            "horovod.op: average"
+        )
 
 
 def _check_controller(launch: Launch, hvd: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gan3d.runtime.cores import memory_bytes, usable_cores
 from gan3d.runtime.distributed import Communicator
+from gan3d.runtime.horovod_settings import horovod_settings
 from gan3d.runtime.launch import read_launch
 from gan3d.runtime.node import applied_node
 
@@ -36,6 +37,7 @@ def describe_environment(communicator: Communicator | None = None) -> dict[str, 
         "world_size": communicator.size if communicator else launch.size,
         "ranks_on_node": communicator.local_size if communicator else launch.local_size,
         "node": applied.as_dict() if applied else None,
+        "horovod": horovod_settings(),
     }
 
 

@@ -29,7 +29,7 @@ from gan3d.models.weights import (
 )
 from gan3d.training.step import AdversarialStep
 
-FORMAT = 1
+FORMAT = 2
 DISCRIMINATOR_WEIGHTS = "discriminator.weights.h5"
 VARIABLES = "variables.h5"
 STATE = "state.json"
@@ -42,17 +42,53 @@ class Position:
     epoch: int = 0
     """Epochs done."""
     step_in_epoch: int = 0
-    """Steps done of the epoch under way; the position in the data."""
+    """Steps done of the epoch under way."""
     global_step: int = 0
     """Steps done in all."""
-    world_size: int = 1
-    """Ranks that shared the data."""
     totals: dict[str, float] = field(default_factory=dict)
-    """Sums of the losses over the steps done of the epoch under way."""
-    passed: list[int] = field(default_factory=list)
-    """Showers of the epoch under way that each rank has behind it; empty where no epoch is."""
+    """Sums of the losses over the steps done of the epoch under way; the mean over ranks."""
+    divisions: list[list[int]] = field(default_factory=list)
+    """Showers of the epoch under way that each rank has behind it, for each number of ranks that
+    has shared the epoch; the last is under way. Empty where no epoch is."""
+    division_start: int = 0
+    """Steps of the epoch that were done when it was last divided."""
+    division_share: float = 0.0
+    """Share of the epoch that was done then: the learning rate goes on from there."""
     skipped_files: list[int] = field(default_factory=list)
     """Files, by their number in the run's list, that the epoch is made without."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy in memory of all that a checkpoint holds."""
+
+    position: Position
+    values: list[np.ndarray[Any, Any]]
+    """The values of `state_variables`."""
+
+    @classmethod
+    def of(cls, step: AdversarialStep, position: Position) -> Snapshot:
+        """Copy the state of `step`."""
+        return cls(position, [np.array(variable.numpy()) for variable in state_variables(step)])
+
+    def put_into(self, step: AdversarialStep) -> None:
+        """Give `step`, made alike, this state."""
+        for variable, value in zip(state_variables(step), self.values, strict=True):
+            variable.assign(value)
+
+
+def state_variables(step: AdversarialStep) -> list[Any]:
+    """All that changes in training: weights, optimisers, averages and random states (tf.Variable).
+
+    In an order that is the same in all processes.
+    """
+    return [
+        *(v.value for v in step.generator.variables),
+        *(v.value for v in step.discriminator.variables),
+        *(v.value for v in step.generator_optimizer.variables),
+        *(v.value for v in step.discriminator_optimizer.variables),
+        *step.average_weights,
+    ]
 
 
 def save_checkpoint(

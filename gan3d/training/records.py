@@ -11,6 +11,7 @@ from gan3d.config import Experiment, load_experiment
 from gan3d.data import Survey, check_folder, written_aside
 from gan3d.errors import ConfigError, RunError
 from gan3d.models.weights import CHECKPOINTS, read_json
+from gan3d.runtime import HOROVOD_VARIABLES
 from gan3d.training.response import Response
 
 CONFIG = "config.yaml"
@@ -19,6 +20,7 @@ RESPONSE = "response.json"
 DATA = "data.json"
 HISTORY = "history.jsonl"
 BEST = "best.json"
+STATUS = "status.json"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,13 +59,27 @@ def write_history(folder: Path, records: list[dict[str, Any]]) -> None:
     write_text(folder / HISTORY, "".join(json.dumps(record) + "\n" for record in records))
 
 
+def write_status(folder: Path, status: str, message: str = "") -> None:
+    """Say in status.json how a run stands, for the script that started it.
+
+    `status` is training, finished, requeue (told to make room: start it again with --resume) or
+    failed, `message` why. A run that was killed is left at training.
+    """
+    write_json(folder / STATUS, {"status": status, "message": message})
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether `folder` holds a run, to be resumed."""
+    return (folder / CONFIG).is_file()
+
+
 def check_run_folder(folder: Path, *, resume: bool) -> None:
     """Check, without writing, that the run's folder can be made, or holds a run to resume.
 
     Raises RunError where it holds a run already, or none to resume; DataError where it cannot be
     written to.
     """
-    if resume and not (folder / CONFIG).is_file():
+    if resume and not holds_run(folder):
         raise RunError(f"{folder}: no run to resume here; start one without --resume")
     left = [name for name in (CONFIG, HISTORY, BEST, CHECKPOINTS) if (folder / name).exists()]
     if not resume and left:
@@ -100,10 +116,15 @@ _FREE = (
     ("training", "epochs"),
     ("training", "optimizer", "learning_rate"),
     ("node",),
+    *(("horovod", key) for key in HOROVOD_VARIABLES),
     ("validation",),
     ("run", "folder"),
     ("run", "keep_checkpoints"),
     ("run", "max_minutes"),
+    ("run", "checkpoint_steps"),
+    ("run", "commit_steps"),
+    ("run", "watchdog_seconds"),
+    ("run", "straggler_factor"),
 )
 
 

@@ -7,6 +7,7 @@ discriminator with the labels of Monte Carlo.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,17 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from gan3d.config import Training
+from gan3d.config import Horovod, Training
 from gan3d.models import Architecture
+from gan3d.models.layers import BatchNormalization
 from gan3d.training.losses import NAMES, discriminator_losses
 from gan3d.training.noise import NoiseStream
 from gan3d.training.optimizers import build_optimizer
 from gan3d.training.response import Response
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gan3d.runtime import Communicator
 
 # Random streams of a step: the label flips of both discriminator updates, then a latent and an
@@ -48,8 +52,10 @@ class AdversarialStep:
         response: Response,
         communicator: Communicator,
         seed: int,
+        horovod: Horovod | None = None,
     ) -> None:
         """Make the optimisers' slots and, where it is asked for, the average of the generator."""
+        horovod = horovod or Horovod()
         self.generator = generator
         self.discriminator = discriminator
         self.generator_optimizer = build_optimizer(
@@ -67,16 +73,38 @@ class AdversarialStep:
         self._sees_energy = architecture.discriminator_sees_energy
         self._latent_dim = architecture.latent_dim
         self._training = training
-        self._communicator = communicator
+        self._passes = horovod.backward_passes_per_step
         low, high = training.incident_energy_gev or response.energy_range_gev
         self._energy_range = (low / response.energy_scale_gev, high / response.energy_scale_gev)
         self._response = response
+        self._seed = seed
+        self.exchanges = 2 + training.generator_updates
+        """All-reduces in a step, one for each update."""
+        self.gradient_mb = (
+            2 * _megabytes(discriminator) + training.generator_updates * _megabytes(generator)
+        ) * (0.5 if horovod.compression == "fp16" else 1.0)
+        """Gradients (MB) that a rank reduces in a step."""
+        self.exchange_seconds = 0.0
+        """How long the all-reduces of the last step took, waiting for other ranks included."""
+        self.join(communicator)
+
+    def join(self, communicator: Communicator, *, synchronized: bool = False) -> None:
+        """Go on as a rank of `communicator`; `synchronized` batch normalisation is over its ranks.
+
+        The step is compiled anew when it is next called.
+        """
+        self._communicator = communicator
+        rows = self._training.batch_size * self._passes
         self._noise = NoiseStream(
-            seed,
-            first_row=communicator.rank * training.batch_size,
-            rows=training.batch_size,
-            streams=_FLIP_STREAMS + 2 * (1 + training.generator_updates),
+            self._seed,
+            first_row=communicator.rank * rows,
+            rows=rows,
+            streams=_FLIP_STREAMS + 2 * (1 + self._training.generator_updates),
         )
+        self._names = _Names()
+        for layer in (*self.generator.layers, *self.discriminator.layers):
+            if isinstance(layer, BatchNormalization):
+                layer.mean_over_ranks = self._mean_over_ranks if synchronized else None
         self._compiled = tf.function(self._step, reduce_retracing=True)
 
     def __call__(
@@ -101,43 +129,55 @@ class AdversarialStep:
             tf.constant(learning_rate, tf.float32),
             tf.constant(average_decay, tf.float32),
         )
-        losses = self._compiled(*arguments)
-        return dict(zip(self.loss_names, losses.numpy().tolist(), strict=True))
+        *losses, self.exchange_seconds = self._compiled(*arguments).numpy().tolist()
+        return dict(zip(self.loss_names, losses, strict=True))
 
     def _step(
         self, images_bxyz: Any, energy_b1: Any, step: Any, learning_rate: Any, average_decay: Any
     ) -> Any:
         self.generator_optimizer.learning_rate.assign(learning_rate)
         self.discriminator_optimizer.learning_rate.assign(learning_rate)
+        self._names.begin()
 
         latent_bz, fake_energy_b1 = self._generator_input(step, draw=0)
-        # With the statistics of the batch, as in the generator's own updates: the moving averages
-        # of batch normalisation are so far off in the first hundreds of steps that the showers
-        # would be empty, and the discriminator would learn to look for that.
-        fake_bxyzc = self.generator([latent_bz, fake_energy_b1], training=True)
-        real_ecal_b1 = tf.reduce_sum(images_bxyz, axis=(1, 2, 3))[:, None]
-
-        real = self._update_discriminator(
-            images_bxyz[..., None],
-            self._flip(tf.ones_like(energy_b1), step, stream=0),
-            energy_b1,
-            real_ecal_b1,
-        )
-        fake = self._update_discriminator(
-            fake_bxyzc,
-            self._flip(tf.zeros_like(energy_b1), step, stream=1),
-            fake_energy_b1,
-            self._mean_ecal(fake_energy_b1),
-        )
         updates = [
+            self._update_discriminator(
+                self._judge_real,
+                images_bxyz,
+                energy_b1,
+                self._flip(tf.ones_like(energy_b1), step, stream=0),
+            ),
+            self._update_discriminator(
+                self._judge_fake,
+                latent_bz,
+                fake_energy_b1,
+                self._flip(tf.zeros_like(energy_b1), step, stream=1),
+            ),
+        ]
+        generated = [
             self._update_generator(*self._generator_input(step, draw=1 + update))
             for update in range(self._training.generator_updates)
         ]
-        generated = {name: tf.add_n([u[name] for u in updates]) / len(updates) for name in NAMES}
-
         for average, weight in zip(self.average_weights, self._averaged(), strict=True):
             average.assign(average_decay * average + (1.0 - average_decay) * weight)
-        return tf.stack([losses[name] for losses in (real, fake, generated) for name in NAMES])
+
+        seconds = tf.add_n([tf.cast(s, tf.float64) for _, s in (*updates, *generated)])
+        mean_generated = tf.add_n([losses for losses, _ in generated]) / len(generated)
+        losses = [losses for losses, _ in updates]
+        return tf.concat([*losses, mean_generated, [tf.cast(seconds, tf.float32)]], axis=0)
+
+    def begin_average(self) -> None:
+        """Let the average, where there is one, begin at the generator's weights."""
+        for average, weight in zip(self.average_weights, self._averaged(), strict=True):
+            average.assign(weight)
+
+    def local_statistics(self) -> list[Any]:
+        """What each rank measures on its own batches (tf.Variable): moving statistics."""
+        networks = self.generator, self.discriminator
+        own = [w.value for network in networks for w in network.non_trainable_weights]
+        fixed = {id(weight) for weight in self.generator.trainable_weights}
+        averages = zip(self.generator.weights, self.average_weights, strict=False)
+        return own + [average for weight, average in averages if id(weight) not in fixed]
 
     @contextmanager
     def average_in_generator(self) -> Iterator[None]:
@@ -154,41 +194,94 @@ class AdversarialStep:
     def _averaged(self) -> list[Any]:
         return [w.value for w in self.generator.weights] if self.average_weights else []
 
-    def _update_discriminator(
-        self, images_bxyzc: Any, labels_b1: Any, energy_b1: Any, ecal_b1: Any
-    ) -> dict[str, Any]:
-        """Update the discriminator on a batch and return its losses."""
-        with tf.GradientTape() as tape:
-            losses = self._judge(images_bxyzc, labels_b1, energy_b1, ecal_b1)
-        self._descend(tape, losses["loss"], self.discriminator, self.discriminator_optimizer)
-        return losses
+    def _judge_real(self, images_bxyz: Any, energy_b1: Any, labels_b1: Any) -> Any:
+        """Losses of the discriminator on Monte Carlo."""
+        ecal_b1 = tf.reduce_sum(images_bxyz, axis=(1, 2, 3))[:, None]
+        return self._judge(images_bxyz[..., None], labels_b1, energy_b1, ecal_b1)
 
-    def _update_generator(self, latent_bz: Any, energy_b1: Any) -> dict[str, Any]:
-        """Update the generator through the discriminator, with the labels of Monte Carlo."""
-        with tf.GradientTape() as tape:
-            images_bxyzc = self.generator([latent_bz, energy_b1], training=True)
-            losses = self._judge(
-                images_bxyzc, tf.ones_like(energy_b1), energy_b1, self._mean_ecal(energy_b1)
-            )
-        self._descend(tape, losses["loss"], self.generator, self.generator_optimizer)
-        return losses
+    def _judge_fake(self, latent_bz: Any, energy_b1: Any, labels_b1: Any) -> Any:
+        """Losses of the discriminator on generated showers; only it is in the tape."""
+        # With the statistics of the batch, as in the generator's own updates: the moving averages
+        # of batch normalisation are so far off in the first hundreds of steps that the showers
+        # would be empty, and the discriminator would learn to look for that.
+        images_bxyzc = self.generator([latent_bz, energy_b1], training=True)
+        ecal_b1 = self._mean_ecal(energy_b1)
+        return self._judge(tf.stop_gradient(images_bxyzc), labels_b1, energy_b1, ecal_b1)
 
-    def _judge(
-        self, images_bxyzc: Any, labels_b1: Any, energy_b1: Any, ecal_b1: Any
-    ) -> dict[str, Any]:
+    def _judge_generator(self, latent_bz: Any, energy_b1: Any) -> Any:
+        """Losses of the generator: what the discriminator says, with the labels of Monte Carlo."""
+        images_bxyzc = self.generator([latent_bz, energy_b1], training=True)
+        ecal_b1 = self._mean_ecal(energy_b1)
+        return self._judge(images_bxyzc, tf.ones_like(energy_b1), energy_b1, ecal_b1)
+
+    def _judge(self, images_bxyzc: Any, labels_b1: Any, energy_b1: Any, ecal_b1: Any) -> Any:
         inputs = [images_bxyzc, energy_b1] if self._sees_energy else images_bxyzc
         outputs = self.discriminator(inputs, training=True)
         weights = self._training.loss_weights
         return discriminator_losses(outputs, labels_b1, energy_b1, ecal_b1, weights)
 
-    def _descend(
-        self, tape: Any, loss: Any, network: keras.Model, optimizer: keras.Optimizer
-    ) -> None:
-        """Move `network` down the gradient of `loss`, averaged over ranks."""
+    def _update_discriminator(self, judge: Callable[..., Any], *batch: Any) -> tuple[Any, Any]:
+        return self._update(self.discriminator, self.discriminator_optimizer, judge, *batch)
+
+    def _update_generator(self, *batch: Any) -> tuple[Any, Any]:
+        return self._update(self.generator, self.generator_optimizer, self._judge_generator, *batch)
+
+    def _update(
+        self,
+        network: keras.Model,
+        optimizer: keras.Optimizer,
+        judge: Callable[..., Any],
+        *batch: Any,
+    ) -> tuple[Any, Any]:
+        """Move `network` down the gradient of what `judge` says of `batch`, averaged over ranks.
+
+        Returns the losses, in the order of `NAMES`, and the seconds that the exchange took.
+        """
         variables = network.trainable_variables
         # Under Keras 3 the tape and Horovod want the TensorFlow variable inside.
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
-        optimizer.apply(self._communicator.average(gradients), variables)
+        inner = [variable.value for variable in variables]
+
+        def backward(*part: Any) -> tuple[Any, list[Any]]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(inner)
+                losses = judge(*part)
+            return tf.stack([losses[name] for name in NAMES]), tape.gradient(losses["loss"], inner)
+
+        losses, gradients = self._accumulate(backward, inner, batch)
+        averaged, seconds = self._communicator.average(gradients, self._names.next("gradients"))
+        optimizer.apply(averaged, variables)
+        return losses, seconds
+
+    def _accumulate(
+        self, backward: Callable[..., Any], variables: list[Any], batch: tuple[Any, ...]
+    ) -> tuple[Any, list[Any]]:
+        """Mean losses and gradients of `batch`, in as many parts as there are backward passes."""
+        if self._passes == 1:
+            return backward(*batch)  # type: ignore[no-any-return]
+        parts = [
+            tf.reshape(each, (self._passes, self._training.batch_size, *each.shape[1:]))
+            for each in batch
+        ]
+
+        def add(number: Any, losses: Any, gradients: list[Any]) -> tuple[Any, Any, list[Any]]:
+            more, further = backward(*(part[number] for part in parts))
+            return (
+                number + 1,
+                losses + more,
+                [a + tf.convert_to_tensor(b) for a, b in zip(gradients, further, strict=True)],
+            )
+
+        # A loop of the graph, one part at a time: the memory of a part is all that is needed.
+        _, losses, gradients = tf.while_loop(
+            lambda number, *_: number < self._passes,
+            add,
+            (tf.constant(0), tf.zeros(len(NAMES)), [tf.zeros_like(v) for v in variables]),
+            parallel_iterations=1,
+        )
+        return losses / self._passes, [gradient / self._passes for gradient in gradients]
+
+    def _mean_over_ranks(self, tensor: Any) -> Any:
+        return self._communicator.mean(tensor, self._names.next("statistics"))
 
     def _flip(self, labels_b1: Any, step: Any, stream: int) -> Any:
         """Labels of which a fraction `label_flip`, at random, are the opposite."""
@@ -206,6 +299,25 @@ class AdversarialStep:
         """Target ECAL sums (GeV) for scaled energies: e * polyval(coefficients, e)."""
         coefficients = [tf.constant(c, tf.float32) for c in self._response.coefficients]
         return energy_b1 * tf.math.polyval(coefficients, energy_b1)
+
+
+class _Names:
+    """Names for the exchanges of a step, in the order in which it is traced."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def begin(self) -> None:
+        """Begin anew, as every rank does when it traces the step."""
+        self._count = 0
+
+    def next(self, what: str) -> str:
+        self._count += 1
+        return f"gan3d.{what}.{self._count}"
+
+
+def _megabytes(network: keras.Model) -> float:
+    return float(sum(4 * math.prod(v.shape) for v in network.trainable_variables) / 1e6)
 
 
 @contextmanager

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import math
 import resource
-import signal
+import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import keras
@@ -20,17 +18,19 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from gan3d.config import Experiment, dump_experiment
-from gan3d.data import ShowerLoader, Showers, Survey, make_folder
-from gan3d.errors import ConfigError, DataError, TrainingError
+from gan3d.data import ShowerLoader, Showers, Survey, divide, make_folder, read_part
+from gan3d.errors import ConfigError, DataError, Interrupted, Preempted, TrainingError
 from gan3d.models import get_architecture
 from gan3d.models.sampling import sample_images
 from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, read_json
-from gan3d.runtime import RANK_ENDED, gather_text, share_text
+from gan3d.runtime import Signals, ended_ranks_named, gather_text, share_text
 from gan3d.training.checkpoint import (
     Position,
+    Snapshot,
     random_states,
     restore_checkpoint,
     save_checkpoint,
+    state_variables,
 )
 from gan3d.training.records import (
     BEST,
@@ -44,8 +44,9 @@ from gan3d.training.records import (
     write_text,
 )
 from gan3d.training.response import Response
-from gan3d.training.schedule import LearningRateSchedule
+from gan3d.training.schedule import LearningRateSchedule, count_reductions
 from gan3d.training.step import AdversarialStep, without_remapper
+from gan3d.training.timing import StepTimes
 
 if TYPE_CHECKING:
     from gan3d.runtime import Communicator
@@ -60,10 +61,6 @@ Examine = Callable[[Showers, Showers], Mapping[str, float]]
 
 
 _EMPTY = "the generated showers have become empty (the ECAL loss is 100 %)"
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal ended training, between two steps, with a checkpoint written."""
 
 
 class Listener(Protocol):
@@ -108,11 +105,11 @@ class Trainer:
         communicator: Communicator,
         response: Response,
     ) -> None:
-        """Build the networks from the seed.
+        """Build the networks from the seed; nothing is exchanged before `join`.
 
         `folder` is the run's, `files` what `loader` has this rank's showers from, `heldout` those
-        that rank 0 compares the generator with after every epoch, `response` that of the training
-        showers, the same on all ranks.
+        that rank 0 compares the generator with after every epoch (None: it reads them when it needs
+        them), `response` that of the training showers, the same on all ranks.
         """
         self.experiment = experiment
         self.folder = folder
@@ -120,8 +117,13 @@ class Trainer:
         self.loader = loader
         self.heldout = heldout
         self.communicator = communicator
-        self.position = Position(world_size=communicator.size)
+        self.position = Position()
         self.history: list[dict[str, Any]] = []
+        self.committed: Snapshot | None = None
+        """What all ranks had together last."""
+        self.progress: Callable[[], None] = lambda: None
+        """Called whenever something has been done."""
+        self._hosts: list[str] = []
         self._tensorboard: Any = None
 
         architecture = get_architecture(experiment.model.architecture)
@@ -133,101 +135,136 @@ class Trainer:
                 "(data.geometry.shape, or data.grid where files are cropped or padded)"
             )
         self.architecture = architecture
+        self.response = response
+        self._check_energies()
         keras.utils.set_random_seed(experiment.run.seed)
-        generator = architecture.build_generator(experiment.model)
-        discriminator = architecture.build_discriminator(experiment.model)
+        self.step = self._build_step()
         if architecture.adapt is not None and communicator.rank == 0:  # the others get its weights
             showers = loader.sample(experiment.data.statistics_showers)
             scaled_n1 = showers.energy_n[:, None] / np.float32(experiment.data.energy_scale_gev)
-            architecture.adapt(generator, discriminator, showers.images_nxyz, scaled_n1)
-            del showers
-        self.response = response
-        self._check_energies()
-        self.step = AdversarialStep(
+            networks = self.step.generator, self.step.discriminator
+            architecture.adapt(*networks, showers.images_nxyz, scaled_n1)
+            self.step.begin_average()
+
+    def _build_step(self) -> AdversarialStep:
+        """Both networks and their optimisers, in their first state."""
+        experiment, architecture = self.experiment, self.architecture
+        return AdversarialStep(
             architecture,
-            generator,
-            discriminator,
+            architecture.build_generator(experiment.model),
+            architecture.build_discriminator(experiment.model),
             experiment.training,
             self.response,
-            communicator,
+            self.communicator,
             experiment.run.seed,
+            experiment.horovod,
         )
-        self.schedule = self._make_schedule()
 
-    def start(self, environment: Mapping[str, Any]) -> None:
-        """Give all ranks rank 0's first state and write what the run is into its folder."""
+    def load(self) -> None:
+        """Go back to the newest checkpoint of the run's folder, if there is one. Rank 0 calls it.
+
+        Raises RunError where the folder's files are damaged.
+        """
+        checkpoints = checkpoint_folders(self.folder / CHECKPOINTS)
+        if checkpoints:
+            self.position = restore_checkpoint(checkpoints[-1], self.step)
+
+    def join(self, communicator: Communicator) -> None:
+        """Take on rank 0's state as a rank of `communicator`. All ranks call it.
+
+        Where other ranks shared the epoch under way, what is left of it is divided anew.
+        """
+        self.communicator = communicator
+        self.position = self._share_position()
         self._broadcast()
-        if self.communicator.rank == 0:
+        self._hosts = gather_text(communicator, f"{socket.gethostname()}\n").split()
+        self.loader.exclude(self.position.skipped_files)
+        self._divide()
+        self.schedule = LearningRateSchedule.of(self.experiment, communicator.size)
+        self.step.join(
+            communicator,
+            synchronized=self.experiment.model.synchronized_batch_norm and communicator.size > 1,
+        )
+        if communicator.rank == 0:
+            self.history = [
+                record
+                for record in read_history(self.folder)
+                if record["epoch"] <= self.position.epoch
+            ]
+        self._commit()
+
+    def restore(self) -> None:
+        """Go back to what all ranks had together last."""
+        if self.committed is not None:
+            self.committed.put_into(self.step)
+            self.position = self.committed.position
+
+    def describe(self, environment: Mapping[str, Any], *, resumed: bool) -> None:
+        """Write what the run is into its folder. Rank 0 calls it."""
+        if resumed:
+            earlier = read_json(self.folder / ENVIRONMENT)
+            environment = {**environment, "earlier": [*earlier.pop("earlier", []), earlier]}
+        else:
             make_folder(self.folder)
             write_json(self.folder / RESPONSE, self.response.as_dict())
             write_json(self.folder / DATA, self.files.as_dict())
-            # The config comes last: a folder with a config is a run.
-            self._describe(environment)
+        write_json(self.folder / ENVIRONMENT, environment)
+        # The config comes last: a folder with a config is a run.
+        write_text(self.folder / CONFIG, dump_experiment(self.experiment))
 
-    def resume(self, environment: Mapping[str, Any]) -> None:
-        """Go on from the newest checkpoint of the run's folder, or start if there is none yet.
-
-        Only rank 0 reads; the others get its state. Raises RunError where the folder's files are
-        damaged, TrainingError where other ranks shared the epoch under way.
-        """
-        position = self.position
-        if self.communicator.rank == 0:
-            checkpoints = checkpoint_folders(self.folder / CHECKPOINTS)
-            if checkpoints:
-                position = restore_checkpoint(checkpoints[-1], self.step)
-            self.history = [
-                record for record in read_history(self.folder) if record["epoch"] <= position.epoch
-            ]
-            earlier = read_json(self.folder / ENVIRONMENT)
-            self._describe({**environment, "earlier": [*earlier.pop("earlier", []), earlier]})
-        self._broadcast()
-        shared = json.loads(share_text(self.communicator, json.dumps(asdict(position))))
-        position = Position(**shared)
-        if position.step_in_epoch and position.world_size != self.communicator.size:
-            raise TrainingError(
-                f"{self.folder}: the checkpoint lies in the middle of an epoch that "
-                f"{position.world_size} ranks shared, now there are {self.communicator.size}; "
-                f"resume with {position.world_size}"
-            )
-        self.position = replace(position, world_size=self.communicator.size)
-        self.loader.exclude(position.skipped_files)
-        self.schedule = self._make_schedule()
-
-    def train(self, listener: Listener, examine: Examine | None = None) -> None:
+    def train(
+        self, listener: Listener, examine: Examine | None = None, signals: Signals | None = None
+    ) -> None:
         """Train to the last epoch, with a checkpoint and a line of history after each.
 
         `examine` turns (generated, held-out) showers into numbers for the history; with
-        `optimisation_metric` among them, the best epoch is noted in best.json.
-        Raises TrainingError where losses are not finite or the generated showers are empty;
-        Interrupted, with a checkpoint written, after SIGINT (Ctrl-C) or SIGTERM to any rank.
+        `optimisation_metric` among them, the best epoch is noted in best.json. `signals` are looked
+        at before every step. Raises TrainingError where losses are not finite or the generated
+        showers are empty; Interrupted or Preempted, with a checkpoint written, after a signal to
+        any rank.
         """
-        training, began = self.experiment.training, time.monotonic()
+        training, began, signals = self.experiment.training, time.monotonic(), signals or Signals()
         listener.started(
             first_epoch=self.position.epoch,
             first_step=self.position.step_in_epoch,
             epochs=training.epochs,
-            steps_per_epoch=self.loader.steps_per_epoch,
+            steps_per_epoch=self.position.division_start + self.loader.steps(self.position.epoch),
             ranks=self.communicator.size,
         )
-        with without_remapper(), _signals_noted() as signalled:
+        with without_remapper():
             while self.position.epoch < training.epochs:
-                record = self._epoch(listener, signalled)
+                record = self._epoch(listener, signals)
+                self._average_statistics()
                 if self.communicator.rank == 0:
                     self._keep(record, examine)
                 listener.epoch_done(record)
-                if self._any_rank(signalled())[0]:
-                    raise Interrupted
+                interrupted, preempted = self._any_rank(signals.interrupted, signals.preempted)
+                self._commit()
+                self._raise_if(interrupted, preempted)
                 if self._out_of_time(began):
                     break
+                self.communicator.check_hosts()
+
+    def save_commit(self) -> Path | None:
+        """Write what all ranks had together last as a checkpoint, whatever the state is now.
+
+        For a thread of its own, while the main one hangs in a step. Returns the checkpoint's
+        folder; None: the run had not begun.
+        """
+        if self.committed is None:
+            return None
+        step = self._build_step()
+        self.committed.put_into(step)
+        return self._save(step, self.committed.position)
 
     def _keep(self, record: dict[str, Any], examine: Examine | None) -> None:
         """Write the epoch's checkpoint and its line of history, to which `examine` adds."""
-        self._save()
+        self._save(self.step, self.position)
         self.history.append(record)
         write_history(self.folder, self.history)
-        if examine is not None and self.heldout is not None:
+        if examine is not None and self._has_heldout():
             # After the checkpoint: an examination that fails must not cost the epoch.
-            record |= self._examine(examine, self.heldout)
+            record |= self._examine(examine, self._heldout())
             write_history(self.folder, self.history)
             self._note_best()
         self._write_tensorboard(record)
@@ -235,38 +272,54 @@ class Trainer:
     def _epoch(
         self,
         listener: Listener,
-        signalled: Callable[[], bool],
+        signals: Signals,
         skipped_before: _Skipped | None = None,
     ) -> dict[str, Any]:
         """The rest of the epoch under way; returns its line of history, averaged over ranks."""
-        position, training = self.position, self.experiment.training
+        position, run = self.position, self.experiment.run
         epoch, first_step, began = position.epoch, position.step_in_epoch, time.monotonic()
-        average = training.weight_average
+        average = self.experiment.training.weight_average
         decay = average.decay if average is not None and epoch >= average.start_epoch else 0.0
         totals = np.array([position.totals.get(name, 0.0) for name in self.step.loss_names])
-        passed = position.passed[self.communicator.rank] if position.passed else 0
-        waited = self.loader.waited
+        passed = position.divisions[-1][self.communicator.rank] if position.divisions else 0
+        reductions = self._reductions()
+        waited, times = self.loader.waited, StepTimes()
         batches = self.loader.epoch(epoch, passed)
         rate, index = 0.0, first_step
         while True:
             passed = self.loader.passed
             showers = next(batches, None)
+            asked = time.monotonic()
             # All ranks stop before the same step, whichever of them was told to or, where files
             # had to be skipped, has no batch left.
-            ended, stop = self._any_rank(showers is None, signalled())
+            ended, interrupted, preempted = self._any_rank(
+                showers is None, signals.interrupted, signals.preempted
+            )
+            agreed = time.monotonic() - asked
             if ended or showers is None:
                 break
-            if stop and index > first_step:  # before that, the last checkpoint says it all
-                self._save_within_epoch(totals, passed)
-                raise Interrupted
-            rate = self.schedule(epoch, index)
+            if index > first_step:  # before that, the last checkpoint says it all
+                saves = run.checkpoint_steps is not None and index % run.checkpoint_steps == 0
+                if interrupted or preempted or saves:
+                    self._save_within_epoch(totals, passed)
+                    self._raise_if(interrupted, preempted)
+                elif (index - first_step) % run.commit_steps == 0:
+                    self._commit(totals, passed)
+                    self.communicator.check_hosts()
+            stepped = time.monotonic()
+            rate = self.schedule(self._in_epochs(index), reductions)
             losses = self._run_step(showers, rate, decay, f"epoch {epoch + 1}, step {index + 1}")
             self._check(losses, epoch, index)
+            exchange = self.step.exchange_seconds
+            if index > first_step:  # the first one compiles
+                compute = time.monotonic() - stepped - exchange
+                times.add(compute=compute, exchange=agreed + exchange)
             totals += list(losses.values())
             index += 1
             self.position = replace(
                 self.position, step_in_epoch=index, global_step=self.position.global_step + 1
             )
+            self.progress()
             listener.step_done(epoch=epoch, step=index - 1, losses=losses)
         seconds = time.monotonic() - began
         skipped = self._exclude_bad_files().and_before(skipped_before)
@@ -274,30 +327,127 @@ class Trainer:
             # A rank could not read a single batch: the epoch begins anew without those files.
             if not skipped.showers:
                 raise DataError(f"epoch {epoch + 1}: no rank got a whole batch of showers")
-            return self._epoch(listener, signalled, skipped)
+            return self._epoch(listener, signals, skipped)
         ranks = self.communicator.size
         means = self.communicator.sum(totals / index) / ranks
         waits = self.communicator.sum(np.array([self.loader.waited - waited])) / ranks
         self.position = Position(
             epoch=epoch + 1,
             global_step=self.position.global_step,
-            world_size=ranks,
             skipped_files=list(self.loader.skipped),
         )
-        done = (index - first_step) * training.batch_size * ranks
+        done = (index - first_step) * self.loader.batch_size * ranks
         return {
             "epoch": epoch + 1,
             "step": self.position.global_step,
+            "steps": index,
             "ranks": ranks,
             "learning_rate": rate,
             "seconds": round(seconds, 3),
             "showers_per_second": round(done / seconds, 3),
             "data_wait_seconds": round(float(waits[0]), 4),
             "data_wait_share": round(float(waits[0]) / seconds, 6),
+            **times.summary(self.communicator, self._hosts, straggler_factor=run.straggler_factor),
+            "gradient_mb": round(self.step.gradient_mb, 3) if ranks > 1 else 0.0,
+            "exchanges": self.step.exchanges if ranks > 1 else 0,
             "peak_memory_mb": round(self._peak_memory_mb(), 1),
             **self._skipped_record(skipped),
             **dict(zip(self.step.loss_names, means.tolist(), strict=True)),
         }
+
+    def _in_epochs(self, index: int) -> float:
+        """Epochs done before step `index` of the one under way; divided anew, it goes on evenly."""
+        position = self.position
+        steps = max(self.loader.steps(position.epoch), 1)
+        share = min((index - position.division_start) / steps, 1.0)
+        return position.epoch + position.division_share + (1.0 - position.division_share) * share
+
+    def _divide(self) -> None:
+        """Share out the epoch under way, anew if it was shared by another number of ranks."""
+        position, ranks = self.position, self.communicator
+        divisions = position.divisions
+        goes_on = bool(divisions) and len(divisions[-1]) == ranks.size
+        behind = divisions[:-1] if goes_on else divisions
+        self.loader.join(ranks.rank, ranks.size, epoch=position.epoch, divisions=behind)
+        if divisions and not goes_on:
+            share = self._share_done(divisions)
+            self.position = replace(
+                position,
+                divisions=[*divisions, [0] * ranks.size],
+                division_start=position.step_in_epoch,
+                division_share=share,
+            )
+
+    def _share_done(self, divisions: list[list[int]]) -> float:
+        """Share of the epoch's showers that all ranks have behind them."""
+        whole = self.loader.steps_per_epoch * self.loader.batch_size * self.communicator.size
+        return min(sum(map(sum, divisions)) / whole, 1.0)
+
+    def _share_position(self) -> Position:
+        return Position(
+            **json.loads(share_text(self.communicator, json.dumps(asdict(self.position))))
+        )
+
+    def _reductions(self) -> int:
+        """How often a plateau has lowered the rate; rank 0 has the history."""
+        mine = 0
+        if self.communicator.rank == 0:
+            mine = count_reductions(self.history, self.experiment.training.decay)
+        return int(self.communicator.sum(np.array([mine], np.float64))[0])
+
+    def _commit(self, totals: NDArray[np.float64] | None = None, passed: int = 0) -> None:
+        """Copy the state, the same on all ranks. All ranks call it; `totals` within an epoch."""
+        self._average_statistics()
+        if totals is not None:
+            self._note_position(totals, passed)
+        self.committed = Snapshot.of(self.step, self.position)
+        self.progress()
+
+    def _note_position(self, totals: NDArray[np.float64], passed: int) -> None:
+        """Put into the position where all ranks are in the data. All ranks call it."""
+        rows = self.communicator.gather(np.array([[passed, *totals]], np.float64))
+        # The mean over ranks, so that what every rank resumes from adds up to the sum.
+        shared = rows[:, 1:].mean(axis=0).tolist()
+        self.position = replace(
+            self.position,
+            totals=dict(zip(self.step.loss_names, shared, strict=True)),
+            divisions=[*self.position.divisions[:-1], [int(each) for each in rows[:, 0]]],
+            skipped_files=list(self.loader.skipped),
+        )
+
+    def _average_statistics(self) -> None:
+        """Give all ranks the mean of their moving statistics (batch normalisation).
+
+        So a checkpoint does not depend on which rank wrote it, and all ranks count.
+        """
+        if self.communicator.size == 1:
+            return
+        variables = self.step.local_statistics()
+        if not variables:
+            return
+        values = [np.asarray(variable.numpy(), np.float64) for variable in variables]
+        flat = np.concatenate([value.ravel() for value in values])
+        mean = self.communicator.sum(flat) / self.communicator.size
+        ends = np.cumsum([value.size for value in values])[:-1]
+        for variable, value, part in zip(variables, values, np.split(mean, ends), strict=True):
+            variable.assign(part.reshape(value.shape).astype(variable.dtype.as_numpy_dtype))
+
+    def _raise_if(self, interrupted: bool, preempted: bool) -> None:
+        if preempted:
+            raise Preempted
+        if interrupted:
+            raise Interrupted
+
+    def _has_heldout(self) -> bool:
+        return self.heldout is not None or self.experiment.validation.epoch_showers > 0
+
+    def _heldout(self) -> Showers:
+        """The showers to compare with; read now on a rank that has become rank 0."""
+        if self.heldout is None:
+            data = self.experiment.data
+            part = divide(self.files, data.split).validation
+            self.heldout = read_part(part, data, limit=self.experiment.validation.epoch_showers)
+        return self.heldout
 
     def _peak_memory_mb(self) -> float:
         """The largest resident memory (MB) that any rank has had."""
@@ -307,23 +457,11 @@ class Trainer:
 
     def _save_within_epoch(self, totals: NDArray[np.float64], passed: int) -> None:
         """Write a checkpoint in the middle of an epoch. All ranks call it."""
-        # The mean over ranks, so that what every rank resumes from adds up to the sum.
-        shared = self.communicator.sum(totals) / self.communicator.size
-        everyone = self.communicator.gather(np.array([passed], np.float64))
-        self.position = replace(
-            self.position,
-            totals=dict(zip(self.step.loss_names, shared.tolist(), strict=True)),
-            passed=[int(each) for each in everyone],
-            skipped_files=list(self.loader.skipped),
-        )
+        self._commit(totals, passed)
         if self.communicator.rank == 0:
-            self._save()
+            self._save(self.step, self.position)
         self.communicator.barrier()
-
-    def _make_schedule(self) -> LearningRateSchedule:
-        return LearningRateSchedule.of(
-            self.experiment.training, self.communicator.size, self.loader.steps_per_epoch
-        )
+        self.progress()
 
     def _exclude_bad_files(self) -> _Skipped:
         """Leave out, on all ranks alike, the files that any rank could not read in this epoch."""
@@ -338,7 +476,6 @@ class Trainer:
         reasons = dict(map(json.loads, gather_text(self.communicator, lines).splitlines()))
         if lost_f.any():
             self.loader.exclude([int(file) for file in np.flatnonzero(lost_f)])
-            self.schedule = self._make_schedule()
         return _Skipped(int(lost_f.sum()), tuple(reasons.values()))
 
     def _skipped_record(self, skipped: _Skipped) -> dict[str, Any]:
@@ -355,17 +492,14 @@ class Trainer:
         self, showers: Showers, rate: float, decay: float, where: str
     ) -> Mapping[str, float]:
         try:
-            return self.step(
-                showers.images_nxyz,
-                showers.energy_n[:, None] / np.float32(self.experiment.data.energy_scale_gev),
-                step=self.position.global_step,
-                learning_rate=rate,
-                average_decay=decay,
-            )
-        except tf.errors.UnknownError as error:
-            if "Horovod has been shut down" not in str(error.message):
-                raise
-            raise TrainingError(f"{where}: {RANK_ENDED}") from error
+            with ended_ranks_named():
+                return self.step(
+                    showers.images_nxyz,
+                    showers.energy_n[:, None] / np.float32(self.experiment.data.energy_scale_gev),
+                    step=self.position.global_step,
+                    learning_rate=rate,
+                    average_decay=decay,
+                )
         except tf.errors.InvalidArgumentError as error:
             # An index computed from a number that is not finite, for example.
             first = str(error.message).splitlines()[0]
@@ -426,16 +560,16 @@ class Trainer:
             keys = ("epoch", "step", name)
             write_json(self.folder / BEST, {key: best[key] for key in keys})
 
-    def _save(self) -> None:
-        weights = [*self.step.generator.weights, *self.step.discriminator.weights]
+    def _save(self, step: AdversarialStep, position: Position) -> Path:
+        weights = [*step.generator.weights, *step.discriminator.weights]
         if not all(np.isfinite(weight.numpy()).all() for weight in weights):
             raise TrainingError(
-                f"step {self.position.global_step}: a weight is not finite; {self._advice()}"
+                f"step {position.global_step}: a weight is not finite; {self._advice()}"
             )
-        save_checkpoint(
+        return save_checkpoint(
             self.folder / CHECKPOINTS,
-            self.step,
-            self.position,
+            step,
+            position,
             keep=self.experiment.run.keep_checkpoints,
             protected=_best_step(self.folder),
         )
@@ -458,10 +592,6 @@ class Trainer:
             self.communicator.rank == 0 and time.monotonic() - began >= 60.0 * limit
         )[0]
 
-    def _describe(self, environment: Mapping[str, Any]) -> None:
-        write_json(self.folder / ENVIRONMENT, environment)
-        write_text(self.folder / CONFIG, dump_experiment(self.experiment))
-
     def _check_energies(self) -> None:
         """Refuse incident energies at which the response is not known."""
         asked = self.experiment.training.incident_energy_gev
@@ -477,15 +607,7 @@ class Trainer:
     def _broadcast(self) -> None:
         """Give all ranks rank 0's weights, optimisers, averages and random states."""
         step = self.step
-        self.communicator.broadcast(
-            [
-                *(v.value for v in step.generator.variables),
-                *(v.value for v in step.discriminator.variables),
-                *(v.value for v in step.generator_optimizer.variables),
-                *(v.value for v in step.discriminator_optimizer.variables),
-                *step.average_weights,
-            ]
-        )
+        self.communicator.broadcast(state_variables(step))
         # All ranks now hold rank 0's random states, but their dropout masks must differ.
         for state in random_states(step.generator, step.discriminator):
             value = np.asarray(state.numpy())
@@ -496,30 +618,3 @@ class Trainer:
 def _best_step(folder: Path) -> int | None:
     path = folder / BEST
     return int(read_json(path)["step"]) if path.is_file() else None
-
-
-@contextmanager
-def _signals_noted() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a flag, so that it falls between two steps.
-
-    The second does what it always does. Yields a function that says whether one came. horovodrun
-    passes a Ctrl-C on to its ranks as SIGTERM.
-    """
-    came = False
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-    def note(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal came
-        came = True
-        restore()
-
-    for number in usual:
-        signal.signal(number, note)
-    try:
-        yield lambda: came
-    finally:
-        restore()

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gan3d.config import Node
+from gan3d.config import Horovod, Node
 from gan3d.runtime import apply_node, connect
 
-apply_node(Node(intra_op_threads=1, fusion_threshold_bytes=1_000_000))
-communicator = connect(Node())
+apply_node(Node(intra_op_threads=1))
+communicator = connect(Horovod(fusion_threshold_mb=1, cycle_time_ms=2.5))
 import tensorflow as tf  # noqa: E402 - after apply_node, as in the package
 
 rank, size = communicator.rank, communicator.size
@@ -20,15 +20,17 @@ assert communicator.local_rank == rank
 
 @tf.function
 def averaged(scale):
-    first = communicator.average(
-        [scale * (rank + 1.0) * tf.ones([3]), tf.fill([2, 2], 10.0 * rank)]
+    first, seconds = communicator.average(
+        [scale * (rank + 1.0) * tf.ones([3]), tf.fill([2, 2], 10.0 * rank)], "first"
     )
     # A second group in the same function must not be mixed up with the first.
-    return [*first, *communicator.average([tf.constant([float(rank)])])]
+    second, more = communicator.average([tf.constant([float(rank)])], "second")
+    return [*first, *second, seconds, more]
 
 
 for scale in (1.0, 2.0):
-    ones, tens, ranks = averaged(tf.constant(scale))
+    ones, tens, ranks, *seconds = averaged(tf.constant(scale))
+    assert all(0.0 < float(each) < 60.0 for each in seconds)
     np.testing.assert_array_equal(ones, scale * np.full(3, 1.5, np.float32))
     np.testing.assert_array_equal(tens, np.full((2, 2), 5.0))
     np.testing.assert_array_equal(ranks, [0.5])
@@ -46,6 +48,22 @@ np.testing.assert_array_equal(communicator.sum(np.array([1.0, 1e-15 * rank])), [
 np.testing.assert_array_equal(
     communicator.gather(np.full((1 + rank, 2), float(rank))), [[0, 0], [1, 1], [1, 1]]
 )
+np.testing.assert_array_equal(communicator.minimum(np.array([rank, 1.0 - rank])), [0.0, 0.0])
+
+# The mean over ranks of x is y; every rank's loss rank * y then gives x the gradient mean(rank).
+x = tf.Variable([1.0 + rank])
+
+
+@tf.function
+def through_the_mean():
+    with tf.GradientTape() as tape:
+        y = communicator.mean(x, "mean")
+        loss = rank * y
+    return y, tape.gradient(loss, x)
+
+
+y, gradient = through_the_mean()
+np.testing.assert_array_equal([y[0], gradient[0]], [1.5, 0.5])
 communicator.barrier()
 communicator.shutdown()
 Path(sys.argv[1], f"{rank}").touch()

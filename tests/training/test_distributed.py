@@ -141,11 +141,15 @@ def test_ctrl_c_under_horovodrun_leaves_a_checkpoint_between_two_steps(
     state = json.loads((newest / "state.json").read_text())
     assert state["step_in_epoch"] > 0
     assert state["global_step"] == 20 * state["epoch"] + state["step_in_epoch"]
-    assert state["world_size"] == 2
-    # The same two ranks go on from there; another number of ranks has no such position.
-    alone = gan3d("train", config, "--run", "run", "--resume")
-    assert alone.returncode == 1
-    assert "resume with 2" in alone.stderr
+    batch = 2
+    assert state["divisions"] == [[batch * state["step_in_epoch"]] * 2]
+    # One rank goes on from there, with what the two have left of the epoch.
+    epochs = f"training.epochs={state['epoch'] + 1}"
+    alone = gan3d("train", config, "--run", "run", "--resume", "--set", epochs)
+    assert alone.returncode == 0, alone.stderr
+    last = json.loads((tmp_path / "run" / "history.jsonl").read_text().splitlines()[-1])
+    left = 80 - 2 * batch * state["step_in_epoch"]
+    assert last["steps"] == state["step_in_epoch"] + left // batch
 
 
 @pytest.fixture

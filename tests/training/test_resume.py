@@ -29,6 +29,11 @@ MEASURED = (
     "data_wait_seconds",
     "data_wait_share",
     "peak_memory_mb",
+    "compute_seconds",
+    "all_reduce_seconds",
+    "rank_wait_seconds",
+    "compute_spread",
+    "stragglers",
 )
 
 

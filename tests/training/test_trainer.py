@@ -6,11 +6,19 @@ import signal
 
 import numpy as np
 import pytest
-from tiny import write_tiny
+from tiny import begin, resume, write_tiny
 
 from gan3d.config import load_experiment
 from gan3d.data import check_unchanged
-from gan3d.errors import ConfigError, DataError, RunError, TrainingError
+from gan3d.errors import (
+    ConfigError,
+    DataError,
+    Interrupted,
+    Preempted,
+    RunError,
+    TrainingError,
+)
+from gan3d.runtime import noted_signals
 from gan3d.training.records import check_run_folder, read_survey
 
 pytestmark = pytest.mark.tensorflow
@@ -22,7 +30,7 @@ def checkpoints(trainer):
 
 def test_a_run_is_a_folder_that_says_all_of_itself(make_trainer, listen):
     trainer = make_trainer()
-    trainer.start({"world_size": 1})
+    begin(trainer, {"world_size": 1})
     listener = listen()
     trainer.train(listener)
     folder = trainer.folder
@@ -45,7 +53,7 @@ def test_a_run_is_a_folder_that_says_all_of_itself(make_trainer, listen):
 
 def test_old_checkpoints_go_but_the_best_stays(make_trainer, listen):
     trainer = make_trainer(**{"training.epochs": 5, "run.keep_checkpoints": 2})
-    trainer.start({})
+    begin(trainer)
     metrics = iter([0.9, 0.2, 0.5, 0.4, 0.3])
     trainer.train(listen(), lambda *_: {"optimisation_metric": next(metrics)})
     assert checkpoints(trainer) == ["step-00000010", "step-00000020", "step-00000025"]
@@ -55,7 +63,7 @@ def test_old_checkpoints_go_but_the_best_stays(make_trainer, listen):
 
 def test_what_is_examined_are_showers_of_the_held_out_energies(make_trainer, listen):
     trainer = make_trainer(**{"training.epochs": 1})
-    trainer.start({})
+    begin(trainer)
     seen = []
     trainer.train(listen(), lambda ours, theirs: seen.append((ours, theirs)) or {})
     ((ours, theirs),) = seen
@@ -68,7 +76,7 @@ def test_losses_that_are_not_finite_end_the_run_and_keep_the_last_good_checkpoin
     make_trainer, listen
 ):
     trainer = make_trainer()
-    trainer.start({})
+    begin(trainer)
 
     def poison(step):
         if step == 7:
@@ -79,14 +87,14 @@ def test_losses_that_are_not_finite_end_the_run_and_keep_the_last_good_checkpoin
         trainer.train(listen(poison))
     assert checkpoints(trainer) == ["step-00000005"]
     again = make_trainer()
-    again.resume({})
+    resume(again)
     again.train(listen())
     assert checkpoints(again) == ["step-00000005", "step-00000010"]
 
 
 def test_weights_that_are_not_finite_are_never_saved(make_trainer, listen):
     trainer = make_trainer(**{"training.epochs": 1})
-    trainer.start({})
+    begin(trainer)
 
     def poison(step):
         if step == 5:
@@ -100,7 +108,7 @@ def test_weights_that_are_not_finite_are_never_saved(make_trainer, listen):
 
 def test_empty_showers_end_the_run(make_trainer, listen):
     trainer = make_trainer(**{"model.batch_norm": "false"})
-    trainer.start({})
+    begin(trainer)
 
     def silence(step):
         if step == 6:
@@ -114,15 +122,15 @@ def test_empty_showers_end_the_run(make_trainer, listen):
 
 def test_ctrl_c_leaves_a_checkpoint_between_two_steps(make_trainer, listen):
     trainer = make_trainer()
-    trainer.start({})
+    begin(trainer)
     stop = listen(lambda step: os.kill(os.getpid(), signal.SIGINT) if step == 7 else None)
-    with pytest.raises(KeyboardInterrupt):
-        trainer.train(stop)
+    with noted_signals() as signals, pytest.raises(Interrupted):
+        trainer.train(stop, signals=signals)
     assert stop.steps == 7
     state = json.loads((trainer.folder / "checkpoints/step-00000007/state.json").read_text())
     assert (state["epoch"], state["step_in_epoch"]) == (1, 2)
     again = make_trainer()
-    again.resume({})
+    resume(again)
     rest = listen()
     again.train(rest)
     assert rest.steps == 3
@@ -131,7 +139,7 @@ def test_ctrl_c_leaves_a_checkpoint_between_two_steps(make_trainer, listen):
 
 def test_the_time_limit_ends_the_run_at_the_end_of_an_epoch(make_trainer, listen):
     trainer = make_trainer(**{"training.epochs": 50, "run.max_minutes": 1e-9})
-    trainer.start({})
+    begin(trainer)
     listener = listen()
     trainer.train(listener)
     assert len(listener.records) == 1
@@ -140,7 +148,7 @@ def test_the_time_limit_ends_the_run_at_the_end_of_an_epoch(make_trainer, listen
 
 def test_what_a_killed_writer_left_does_not_disturb(make_trainer, listen):
     trainer = make_trainer(**{"training.epochs": 1})
-    trainer.start({})
+    begin(trainer)
     left = trainer.folder / "checkpoints" / ".step-00000003.4711.partial"
     left.mkdir(parents=True)
     (left / "generator.weights.h5").write_bytes(b"half")
@@ -150,12 +158,12 @@ def test_what_a_killed_writer_left_does_not_disturb(make_trainer, listen):
 
 def test_a_damaged_checkpoint_is_named(make_trainer, listen):
     trainer = make_trainer(**{"training.epochs": 1})
-    trainer.start({})
+    begin(trainer)
     trainer.train(listen())
     path = trainer.folder / "checkpoints" / "step-00000005" / "variables.h5"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunError, match="step-00000005: the checkpoint cannot be read"):
-        make_trainer().resume({})
+        resume(make_trainer())
 
 
 def test_an_architecture_for_another_grid_is_refused(make_trainer, monkeypatch, tiny_architecture):
@@ -169,7 +177,7 @@ def test_an_architecture_for_another_grid_is_refused(make_trainer, monkeypatch, 
 
 def test_the_advice_after_a_failure_names_a_checkpoint_only_if_there_is_one(make_trainer, listen):
     trainer = make_trainer()
-    trainer.start({})
+    begin(trainer)
     weight = trainer.step.generator.trainable_variables[0]
     weight.assign(weight.numpy() * np.nan)
     with pytest.raises(TrainingError, match=r"epoch 1, step 1: .* is nan; start anew"):
@@ -178,7 +186,7 @@ def test_the_advice_after_a_failure_names_a_checkpoint_only_if_there_is_one(make
 
 def test_an_examination_that_fails_does_not_cost_the_epoch(make_trainer, listen):
     trainer = make_trainer()
-    trainer.start({})
+    begin(trainer)
 
     def fail(*_):
         raise MemoryError
@@ -189,21 +197,22 @@ def test_an_examination_that_fails_does_not_cost_the_epoch(make_trainer, listen)
     assert len((trainer.folder / "history.jsonl").read_text().splitlines()) == 1
 
 
-def test_sigterm_stops_like_ctrl_c(make_trainer, listen):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_what_a_batch_system_sends_leaves_a_checkpoint_too(make_trainer, listen, number):
     trainer = make_trainer()
-    trainer.start({})
-    stop = listen(lambda step: os.kill(os.getpid(), signal.SIGTERM) if step == 2 else None)
-    with pytest.raises(KeyboardInterrupt):
-        trainer.train(stop)
+    begin(trainer)
+    stop = listen(lambda step: os.kill(os.getpid(), number) if step == 2 else None)
+    with noted_signals() as signals, pytest.raises(Preempted):
+        trainer.train(stop, signals=signals)
     assert checkpoints(trainer) == ["step-00000002"]
 
 
 def test_resume_records_what_changed_and_notices_other_showers(make_trainer, listen, tiny_files):
     trainer = make_trainer(**{"training.epochs": 1})
-    trainer.start({"host": "a"})
+    begin(trainer, {"host": "a"})
     trainer.train(listen())
     again = make_trainer(**{"training.epochs": 2})
-    again.resume({"host": "b"})
+    resume(again, {"host": "b"})
     assert load_experiment(again.folder / "config.yaml").training.epochs == 2
     environment = json.loads((again.folder / "environment.json").read_text())
     assert environment == {"host": "b", "earlier": [{"host": "a"}]}
@@ -228,12 +237,12 @@ def test_a_folder_with_remains_of_a_run_is_not_taken_for_a_new_one(tmp_path, lef
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])
 def test_a_damaged_state_is_named(make_trainer, listen, content):
     trainer = make_trainer(**{"training.epochs": 1})
-    trainer.start({})
+    begin(trainer)
     trainer.train(listen())
     state = trainer.folder / "checkpoints" / "step-00000005" / "state.json"
     state.write_text(content)
     with pytest.raises(RunError, match="step-00000005"):
-        make_trainer().resume({})
+        resume(make_trainer())
 
 
 def test_an_epoch_ends_with_the_batches_there_are_where_a_file_is_skipped(
@@ -249,7 +258,7 @@ def test_an_epoch_ends_with_the_batches_there_are_where_a_file_is_skipped(
             "training.epochs": 3,
         }
     )
-    trainer.start({})
+    begin(trainer)
     (tmp_path / "more.h5").unlink()
     listener = listen()
     trainer.train(listener)

@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from gan3d.config import Model
-from gan3d.models.layers import EcalSum
+from gan3d.models.layers import BatchNormalization, EcalSum
 from gan3d.models.registry import Architecture
 
 LATENT_DIM = 200
@@ -38,7 +38,7 @@ def build_generator(
         return layers.LeakyReLU(settings.leaky_slope, name=f"{name}_activation")(x)
 
     def norm(x: Any, name: str) -> Any:
-        return layers.BatchNormalization(name=name)(x) if settings.batch_norm else x
+        return BatchNormalization(name=name)(x) if settings.batch_norm else x
 
     latent_bz = keras.Input((LATENT_DIM,), name="latent")
     energy_b1 = keras.Input((1,), name="energy")
@@ -77,7 +77,7 @@ def build_discriminator(
         )(x)
         x = layers.LeakyReLU(settings.leaky_slope, name=f"conv_{index}_activation")(x)
         if settings.batch_norm and index > 1:
-            x = layers.BatchNormalization(name=f"norm_{index}")(x)
+            x = BatchNormalization(name=f"norm_{index}")(x)
         if settings.dropout > 0:
             x = layers.Dropout(settings.dropout, name=f"dropout_{index}")(x)
     x = layers.AveragePooling3D(2, name="pool")(x)
