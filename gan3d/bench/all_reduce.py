@@ -11,11 +11,14 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gan3d.config import Horovod, Node
+
+if TYPE_CHECKING:
+    from gan3d.runtime import Communicator
 
 SIZES = (2**10, 2**16, 2**18, 2**20, 2**22)
 """Bytes of the buffers that are reduced: from a small layer's to the whole generator's."""
@@ -37,13 +40,7 @@ def measure_all_reduce(settings: Horovod) -> dict[str, Any] | None:
 
     seconds_by_size = []
     for size in SIZES:
-        tensor = tf.zeros(size // 4)
-
-        @tf.function
-        def exchange(tensor: Any = tensor, name: str = f"gan3d.bench.{size}") -> Any:
-            return communicator.average([tensor], name)[1]
-
-        timed = []
+        exchange, timed = _exchange(communicator, tf.zeros(size // 4), f"gan3d.bench.{size}"), []
         for _ in range(_WARM_UP + _REPETITIONS):
             communicator.barrier()  # so that no rank waits for another inside
             timed.append(float(exchange().numpy()))
@@ -56,6 +53,13 @@ def measure_all_reduce(settings: Horovod) -> dict[str, Any] | None:
     rank = communicator.rank
     communicator.shutdown()
     return found if rank == 0 else None
+
+
+def _exchange(communicator: Communicator, tensor: Any, name: str) -> Any:
+    """A compiled function that averages `tensor` and returns the seconds it took."""
+    import tensorflow as tf
+
+    return tf.function(lambda: communicator.average([tensor], name)[1])
 
 
 def fit_line(size_i: Sequence[float], seconds_i: Sequence[float]) -> tuple[float, float]:

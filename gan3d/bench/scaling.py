@@ -356,7 +356,7 @@ def _processes(
             for rank, worker in enumerate(workers)
         ]
     changes = [argument for override in overrides for argument in ("--set", override)]
-    command = [_program("gan3d"), "train", str(config), "--run", str(folder / "run"), *changes]
+    command = [_program("gan3d"), "train", str(config), "--run", str(folder), *changes]
     return [Process(_launched(command, case.ranks, settings), _QUIET)]
 
 

@@ -6,13 +6,17 @@ import click
 
 from gan3d.cli import LazyGroup
 
-COMMANDS = {"data": "Measure how fast showers come from files."}
+COMMANDS = {
+    "data": "Measure how fast showers come from files.",
+    "scaling": "Measure 1, 2, ... ranks, and project to large machines.",
+}
 """Subcommands and their one-line help."""
 
 EXAMPLE = """\b
 Examples:
   gan3d bench data
   gan3d bench data 'shards/*.parquet' --as-is --workers 1
+  gan3d bench scaling configs/ecal25.yaml --ranks 1,2 --also mwms
 """
 
 
