@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -139,32 +140,36 @@ class AdversarialStep:
         self.discriminator_optimizer.learning_rate.assign(learning_rate)
         self._names.begin()
 
-        latent_bz, fake_energy_b1 = self._generator_input(step, draw=0)
-        updates = [
-            self._update_discriminator(
-                self._judge_real,
-                images_bxyz,
-                energy_b1,
-                self._flip(tf.ones_like(energy_b1), step, stream=0),
+        def update_real() -> tuple[Any, Any]:
+            labels_b1 = self._flip(tf.ones_like(energy_b1), step, stream=0)
+            return self._update_discriminator(self._judge_real, images_bxyz, energy_b1, labels_b1)
+
+        def update_fake() -> tuple[Any, Any]:
+            latent_bz, fake_b1 = self._generator_input(step, draw=0)
+            labels_b1 = self._flip(tf.zeros_like(fake_b1), step, stream=1)
+            return self._update_discriminator(self._judge_fake, latent_bz, fake_b1, labels_b1)
+
+        results: list[tuple[Any, Any]] = []
+        for update in (
+            update_real,
+            update_fake,
+            *(
+                partial(self._update_generator, *self._generator_input(step, draw=1 + number))
+                for number in range(self._training.generator_updates)
             ),
-            self._update_discriminator(
-                self._judge_fake,
-                latent_bz,
-                fake_energy_b1,
-                self._flip(tf.zeros_like(energy_b1), step, stream=1),
-            ),
-        ]
-        generated = [
-            self._update_generator(*self._generator_input(step, draw=1 + update))
-            for update in range(self._training.generator_updates)
-        ]
+        ):
+            # One after the other: were the next one's first layers computed during an exchange,
+            # their time would count as the exchange's.
+            with tf.control_dependencies([seconds for _, seconds in results[-1:]]):
+                results.append(update())
+        (real, _), (fake, _), *generated = results
+
         for average, weight in zip(self.average_weights, self._averaged(), strict=True):
             average.assign(average_decay * average + (1.0 - average_decay) * weight)
 
-        seconds = tf.add_n([tf.cast(s, tf.float64) for _, s in (*updates, *generated)])
-        mean_generated = tf.add_n([losses for losses, _ in generated]) / len(generated)
-        losses = [losses for losses, _ in updates]
-        return tf.concat([*losses, mean_generated, [tf.cast(seconds, tf.float32)]], axis=0)
+        seconds = tf.add_n([seconds for _, seconds in results])
+        mean = tf.add_n([losses for losses, _ in generated]) / len(generated)
+        return tf.concat([real, fake, mean, [tf.cast(seconds, tf.float32)]], axis=0)
 
     def begin_average(self) -> None:
         """Let the average, where there is one, begin at the generator's weights."""
@@ -250,7 +255,7 @@ class AdversarialStep:
         losses, gradients = self._accumulate(backward, inner, batch)
         averaged, seconds = self._communicator.average(gradients, self._names.next("gradients"))
         optimizer.apply(averaged, variables)
-        return losses, seconds
+        return losses, tf.cast(seconds, tf.float64)
 
     def _accumulate(
         self, backward: Callable[..., Any], variables: list[Any], batch: tuple[Any, ...]
