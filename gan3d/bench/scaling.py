@@ -199,7 +199,7 @@ def run_overrides(
 def read_run(folder: Path, trainer: Trainer) -> dict[str, Any]:
     """Return what a run's history says of the epochs after the first, all together.
 
-    Times are in seconds for each step; those of the parts are None for other trainers than gan3d.
+    Seconds of a step are means. Only `gan3d train` tells where the time goes.
     Raises RunError where the history lacks something.
     """
     records = read_history(folder)[1:]
@@ -222,10 +222,10 @@ def read_run(folder: Path, trainer: Trainer) -> dict[str, Any]:
     }
     if trainer != "gan3d":
         return figures
-    parts = {part: sum(each(name)) / steps for part, name in _SPLIT.items()}
-    rest = figures["step_seconds"] - sum(parts.values())
+    parts = {part: sum(each(name)) for part, name in _SPLIT.items()}
     return figures | {
-        "seconds": {**parts, "other": max(0.0, rest)},
+        # Of all that is accounted for: a history may leave out steps that compile.
+        "share_of_time": {part: time / sum(parts.values()) for part, time in parts.items()},
         # Of independent samples, the mean variance.
         "compute_spread": math.sqrt(statistics.fmean(s**2 for s in each("compute_spread"))),
         "gradient_mb": each("gradient_mb")[-1],
@@ -253,11 +253,8 @@ def summarise(runs: dict[Case, list[dict[str, Any]]]) -> list[dict[str, Any]]:
         }
         if case.trainer == "gan3d":
             line["share_of_time"] = {
-                part: _median([run["seconds"][part] / run["step_seconds"] for run in rounds])
-                for part in (*_SPLIT, "other")
+                part: _median([run["share_of_time"][part] for run in rounds]) for part in _SPLIT
             }
-            line["compute_seconds"] = _median([run["seconds"]["compute"] for run in rounds])
-            line["all_reduce_seconds"] = _median([run["seconds"]["all-reduce"] for run in rounds])
             line["compute_spread"] = _median([run["compute_spread"] for run in rounds])
             line["gradient_mb"] = rounds[0]["gradient_mb"]
             line["exchanges"] = rounds[0]["exchanges"]

@@ -20,7 +20,6 @@ _PARTS = {
     "all-reduce": _ORANGE,
     "rank wait": "#e69f00",
     "data wait": _GREEN,
-    "other": "#c9ccd1",
 }
 _KINDS = {
     ("gan3d", "weak"): ("gan3d, weak", _BLUE, "o"),

@@ -162,7 +162,7 @@ def _table(title: str, *columns: str, words: int = 1) -> Table:
 
 
 def _measured_table(figures: Mapping[str, Any]) -> Table:
-    parts = ("compute", "all-reduce", "rank wait", "data wait", "other")
+    parts = ("compute", "all-reduce", "rank wait", "data wait")
     experiment = figures["experiment"]
     kept = "kept on its own cores" if experiment["pin"] else "not kept on cores"
     table = _table(
@@ -180,7 +180,7 @@ def _measured_table(figures: Mapping[str, Any]) -> Table:
             f"{100 * line['efficiency']:.1f}",
             *(f"{100 * shares[part]:.1f}" if part in shares else "-" for part in parts),
         )
-    table.caption = "compute ... other: shares of the time (%), mean over ranks"
+    table.caption = "compute to data wait: shares of the time (%), mean over ranks"
     table.caption_justify = "left"
     return table
 
