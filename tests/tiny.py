@@ -24,8 +24,8 @@ def write_tiny(path: Path, count: int, seed: int) -> None:
         file["target"] = target
 
 
-@pytest.fixture(scope="session")
-def tiny_architecture():
+def make_tiny_architecture():
+    """Networks for images of 4 x 4 x 3 cells."""
     import keras
     from keras import layers
 
@@ -58,6 +58,11 @@ def tiny_architecture():
         build_generator=build_generator,
         build_discriminator=build_discriminator,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_architecture():
+    return make_tiny_architecture()
 
 
 @pytest.fixture

@@ -1,0 +1,112 @@
+"""Run by every rank under horovodrun: N ranks compute what one process computes on all showers."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from tiny import make_tiny_architecture
+
+from gan3d.config import Data, Geometry, Horovod, Model, Node, Optimizer, Training
+from gan3d.data import ShowerLoader, survey_files, whole
+from gan3d.runtime import SingleProcess, apply_node, connect
+
+apply_node(Node(intra_op_threads=1, inter_op_threads=1))
+communicator = connect(Horovod())
+
+import keras  # noqa: E402 - after apply_node, as in the package
+
+from gan3d.training.checkpoint import state_variables  # noqa: E402
+from gan3d.training.response import Response  # noqa: E402
+from gan3d.training.step import AdversarialStep  # noqa: E402
+
+folder = Path(sys.argv[1])
+rank, size = communicator.rank, communicator.size
+assert size == int(sys.argv[2])
+data = Data(files=[str(folder / "train.h5")], geometry=Geometry(shape=(4, 4, 3)))
+part = whole(survey_files(data).files)
+response = Response(
+    coefficients=(0.0, 2.0), energy_scale_gev=100.0, energy_range_gev=(10.0, 100.0), showers=48
+)
+architecture = make_tiny_architecture()
+
+
+def make_step(model, batch_size, horovod, communicator):
+    keras.utils.set_random_seed(5)
+    step = AdversarialStep(
+        architecture,
+        architecture.build_generator(model),
+        architecture.build_discriminator(model),
+        # Plain gradients: an optimiser that scales them makes a step of the last bit of a sum.
+        Training(batch_size=batch_size, optimizer=Optimizer(name="sgd", learning_rate=1e-4)),
+        response,
+        communicator,
+        1,
+        horovod,
+    )
+    step.join(communicator, synchronized=model.synchronized_batch_norm)
+    return step
+
+
+def batches(rank, batch_size, epoch):
+    loader = ShowerLoader(part, data, batch_size=batch_size, rank=rank, size=size, seed=3)
+    yield from loader.epoch(epoch)
+    loader.close()
+
+
+def weights(step):
+    return [np.asarray(v.numpy(), np.float64) for v in state_variables(step) if v.dtype.is_floating]
+
+
+rng = np.random.default_rng(11)
+for case in range(int(sys.argv[3])):
+    batch_size, passes = int(rng.integers(1, 4)), int(rng.integers(1, 3))
+    batch_norm = bool(rng.integers(2)) and passes == 1
+    model = Model(dropout=0.0, batch_norm=batch_norm, synchronized_batch_norm=batch_norm)
+    compression = str(rng.choice(["none", "fp16"]))
+    said = f"case {case}: batch {batch_size} x {passes}, batch norm {batch_norm}, {compression}"
+    horovod = Horovod(backward_passes_per_step=passes, compression=compression)
+    ours = make_step(model, batch_size, horovod, connect(horovod))
+    alone = make_step(model, batch_size * passes * size, Horovod(), SingleProcess())
+    before = weights(alone)
+    shares = [batches(r, batch_size * passes, case) for r in range(size)]
+    seen = []
+    for number, together in enumerate(zip(*shares, strict=True)):
+        seen += [energy for showers in together for energy in showers.energy_n.tolist()]
+        settings = {"step": number, "learning_rate": 1e-4, "average_decay": 0.0}
+        mine = together[rank]
+        losses = ours(mine.images_nxyz, mine.energy_n[:, None] / np.float32(100), **settings)
+        images_nxyz = np.concatenate([showers.images_nxyz for showers in together])
+        energy_n = np.concatenate([showers.energy_n for showers in together])
+        expected = alone(images_nxyz, energy_n[:, None] / np.float32(100), **settings)
+        mean = communicator.sum(np.array(list(losses.values()))) / size
+        # GPU-free float32 sums in another order; half precision has three digits.
+        tolerance = 3e-3 if compression == "fp16" else 1e-5
+        np.testing.assert_allclose(mean, list(expected.values()), rtol=tolerance, err_msg=said)
+    assert len(seen) == len(set(seen)), f"{said}: a shower came twice"
+    assert len(seen) == 48 - 48 % (batch_size * passes * size), said
+    for found, wanted, start in zip(weights(ours), weights(alone), before, strict=True):
+        moved = np.abs(wanted - start).max()
+        allowed = (2e-2 if compression == "fp16" else 1e-4) * moved + 1e-7
+        assert np.abs(found - wanted).max() <= allowed, f"{said}: {np.abs(found - wanted).max()}"
+    assert sum(np.abs(w - s).max() > 1e-6 for w, s in zip(weights(alone), before, strict=True)) > 4
+    # Ranks stay identical to the last bit.
+    flat = np.concatenate([values.ravel() for values in weights(ours)])
+    everyone = communicator.gather(flat[None])
+    assert (everyone == everyone[0]).all(), f"{said}: ranks have drifted apart"
+
+# With statistics of its own batches, each rank's moving averages differ, until they are averaged.
+ours = make_step(Model(dropout=0.0), 4, Horovod(), communicator)
+for number, showers in enumerate(batches(rank, 4, 0)):
+    ours(
+        showers.images_nxyz,
+        showers.energy_n[:, None] / np.float32(100),
+        step=number,
+        learning_rate=1e-4,
+        average_decay=0.0,
+    )
+statistics = np.concatenate([variable.numpy().ravel() for variable in ours.local_statistics()])
+everyone = communicator.gather(statistics[None].astype(np.float64))
+if size > 1:
+    assert (everyone != everyone[0]).any(), "the ranks' statistics do not differ"
+communicator.shutdown()
+(folder / f"done-{rank}").touch()
