@@ -130,7 +130,8 @@ class TrainingProgress:
             count = record["skipped_files"]
             self._display.say(
                 f"going on without {count} bad file{'s' if count > 1 else ''}; "
-                f"{record['lost_showers']} showers of this epoch were lost"
+                f"{record['lost_showers']} showers of this epoch were lost, "
+                f"{record['untrained_showers']} in all not trained on"
             )
         if epoch < self._epochs:
             self._begin(epoch)

@@ -125,9 +125,8 @@ def _say_last(session: Session, status: str, message: str) -> None:
 
 def _say_first(display: ProgressDisplay, session: Session, examine: Examine) -> None:
     trainer = session.trainer
-    if trainer.position.global_step == 0:
-        for skipped in trainer.files.skipped:
-            display.say(f"skipped: {skipped.reason}")
+    for skipped in trainer.files.skipped:
+        display.say(f"skipped: {skipped.reason}")
     heldout = trainer.heldout
     if heldout is not None and not examine(heldout, heldout):
         display.say(

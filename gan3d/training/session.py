@@ -77,7 +77,10 @@ def find(experiment: Experiment, folder: Path, ranks: int, *, resume: bool) -> F
         if showers:
             heldout = read_part(division.validation, data, limit=showers, bad=bad if skip else None)
         if response is not None and (resume or not bad):
-            # A run that goes on keeps its list of files, by which its position counts.
+            # A run that goes on keeps its list of files, by which its position counts; held-out
+            # files are not counted by it.
+            if bad and files.validation_files is not None:
+                files = leave_out(files, bad)
             return Found(files, response, heldout)
         files = leave_out(files, bad)
 

@@ -7,7 +7,7 @@ import math
 import resource
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -83,13 +83,21 @@ class _Skipped:
     """What an epoch went on without."""
 
     showers: int = 0
+    """Showers that could not be read."""
+    files: tuple[int, ...] = ()
+    """Files that have become bad, by their number in the run's list."""
     reasons: tuple[str, ...] = ()
+    """What is wrong with them."""
 
     def and_before(self, before: _Skipped | None) -> _Skipped:
         """Add what had been skipped before the epoch began anew."""
         if before is None:
             return self
-        return _Skipped(before.showers + self.showers, before.reasons + self.reasons)
+        return _Skipped(
+            before.showers + self.showers,
+            before.files + self.files,
+            before.reasons + self.reasons,
+        )
 
 
 class Trainer:
@@ -241,8 +249,9 @@ class Trainer:
                 interrupted, preempted = self._any_rank(signals.interrupted, signals.preempted)
                 self._commit()
                 self._raise_if(interrupted, preempted)
-                if self._out_of_time(began):
+                if self._out_of_time(began) or self.position.epoch == training.epochs:
                     break
+                self._leave_out(self.position.skipped_files, record.get("newly_skipped", ()))
                 self.communicator.check_hosts()
 
     def save_commit(self) -> Path | None:
@@ -283,6 +292,7 @@ class Trainer:
         totals = np.array([position.totals.get(name, 0.0) for name in self.step.loss_names])
         passed = position.divisions[-1][self.communicator.rank] if position.divisions else 0
         reductions = self._reductions()
+        planned = position.division_start + self.loader.steps(epoch)
         waited, times = self.loader.waited, StepTimes()
         batches = self.loader.epoch(epoch, passed)
         rate, index = 0.0, first_step
@@ -322,11 +332,12 @@ class Trainer:
             self.progress()
             listener.step_done(epoch=epoch, step=index - 1, losses=losses)
         seconds = time.monotonic() - began
-        skipped = self._exclude_bad_files().and_before(skipped_before)
+        skipped = self._bad_files().and_before(skipped_before)
         if index == 0:
             # A rank could not read a single batch: the epoch begins anew without those files.
             if not skipped.showers:
                 raise DataError(f"epoch {epoch + 1}: no rank got a whole batch of showers")
+            self._leave_out(skipped.files, skipped.reasons)
             return self._epoch(listener, signals, skipped)
         ranks = self.communicator.size
         means = self.communicator.sum(totals / index) / ranks
@@ -334,8 +345,9 @@ class Trainer:
         self.position = Position(
             epoch=epoch + 1,
             global_step=self.position.global_step,
-            skipped_files=list(self.loader.skipped),
+            skipped_files=sorted({*self.loader.skipped, *skipped.files}),
         )
+        untrained = (planned - index) * self.loader.batch_size * ranks
         done = (index - first_step) * self.loader.batch_size * ranks
         return {
             "epoch": epoch + 1,
@@ -351,7 +363,7 @@ class Trainer:
             "gradient_mb": round(self.step.gradient_mb, 3) if ranks > 1 else 0.0,
             "exchanges": self.step.exchanges if ranks > 1 else 0,
             "peak_memory_mb": round(self._peak_memory_mb(), 1),
-            **self._skipped_record(skipped),
+            **self._skipped_record(skipped, untrained),
             **dict(zip(self.step.loss_names, means.tolist(), strict=True)),
         }
 
@@ -463,8 +475,8 @@ class Trainer:
         self.communicator.barrier()
         self.progress()
 
-    def _exclude_bad_files(self) -> _Skipped:
-        """Leave out, on all ranks alike, the files that any rank could not read in this epoch."""
+    def _bad_files(self) -> _Skipped:
+        """The files that any rank could not read in this epoch; the same on all ranks."""
         if self.experiment.data.on_bad_file != "skip":
             return _Skipped()
         lost_f = np.zeros(len(self.files.files))
@@ -474,17 +486,27 @@ class Trainer:
         lines = "".join(f"{json.dumps([f, why])}\n" for f, why in self.loader.reasons.items())
         # Several ranks may know of a file; one reason is enough.
         reasons = dict(map(json.loads, gather_text(self.communicator, lines).splitlines()))
-        if lost_f.any():
-            self.loader.exclude([int(file) for file in np.flatnonzero(lost_f)])
-        return _Skipped(int(lost_f.sum()), tuple(reasons.values()))
+        files = tuple(int(file) for file in np.flatnonzero(lost_f))
+        return _Skipped(int(lost_f.sum()), files, tuple(reasons.values()))
 
-    def _skipped_record(self, skipped: _Skipped) -> dict[str, Any]:
+    def _leave_out(self, files: Sequence[int], reasons: Sequence[str]) -> None:
+        """Make the following epochs without `files`. Raises DataError if too little is left."""
+        if set(files) <= set(self.loader.skipped):
+            return
+        try:
+            self.loader.exclude(files)
+        except DataError as error:
+            more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+            raise DataError(f"{reasons[0]}{more}; without bad files, {error}") from error
+
+    def _skipped_record(self, skipped: _Skipped, untrained: int) -> dict[str, Any]:
         """What history says of files that are left out: nothing unless they may be."""
         if self.experiment.data.on_bad_file != "skip":
             return {}
         return {
-            "skipped_files": len(self.loader.skipped) + len(self.files.skipped),
+            "skipped_files": len(self.position.skipped_files) + len(self.files.skipped),
             "lost_showers": skipped.showers,
+            "untrained_showers": untrained,
             "newly_skipped": list(skipped.reasons),
         }
 

@@ -271,3 +271,40 @@ def test_an_epoch_ends_with_the_batches_there_are_where_a_file_is_skipped(
     record = listener.records[0]
     assert 0 <= record["data_wait_share"] <= 1
     assert record["peak_memory_mb"] > 10
+
+
+@pytest.fixture
+def damage_in_second_epoch(tmp_path, listen):
+    """A listener that cuts the end off the one training file after two steps of five."""
+    path = tmp_path / "train.h5"
+    return listen(lambda step: step == 7 and path.write_bytes(path.read_bytes()[:-64]))
+
+
+SMALL_WINDOW = {"data.on_bad_file": "skip", "data.shuffle_window": 1, "data.workers": 0}
+
+
+def test_an_epoch_without_a_usable_file_names_what_is_wrong(
+    make_trainer, monkeypatch, damage_in_second_epoch
+):
+    monkeypatch.setattr("gan3d.data.shower_file._BLOCK_BYTES", 4 * 4 * 4 * 3 * 4)  # 4 showers
+    trainer = make_trainer(**SMALL_WINDOW, **{"training.epochs": 3})
+    begin(trainer)
+    with pytest.raises(
+        DataError, match=r"train\.h5: .*has changed.*; without bad files, .*0 showers"
+    ):
+        trainer.train(damage_in_second_epoch)
+    # What was trained before that is kept, with its line of history.
+    kept = [json.loads(line) for line in (trainer.folder / "history.jsonl").open()]
+    assert [record["epoch"] for record in kept] == [1, 2]
+    assert kept[1]["untrained_showers"] >= kept[1]["lost_showers"] > 0
+    assert kept[1]["steps"] * 4 + kept[1]["untrained_showers"] == 20
+    assert checkpoints(trainer)[-1] == f"step-{kept[1]['step']:08d}"
+
+
+def test_the_last_epoch_needs_no_files_after_it(make_trainer, monkeypatch, damage_in_second_epoch):
+    monkeypatch.setattr("gan3d.data.shower_file._BLOCK_BYTES", 4 * 4 * 4 * 3 * 4)  # 4 showers
+    trainer = make_trainer(**SMALL_WINDOW, **{"training.epochs": 2})
+    begin(trainer)
+    trainer.train(damage_in_second_epoch)
+    assert [record["epoch"] for record in damage_in_second_epoch.records] == [1, 2]
+    assert damage_in_second_epoch.records[1]["skipped_files"] == 1
