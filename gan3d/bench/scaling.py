@@ -67,7 +67,7 @@ class Settings:
     """Ways of scaling."""
     mwms: bool = False
     """Whether MultiWorkerMirroredStrategy is measured beside Horovod (weak scaling)."""
-    steps: int = 5
+    steps: int = 4
     """Steps of an epoch."""
     epochs: int = 3
     """Epochs of a run; the first is not counted."""

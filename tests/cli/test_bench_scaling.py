@@ -66,7 +66,10 @@ def test_tables_say_what_is_measured_what_is_projected_and_what_is_published(mea
     out = capsys.readouterr()
     assert "round 1 of 1" in out.err
     assert max(len(line) for line in out.out.splitlines() if "Published" not in line) <= 80
+    assert "…" not in out.out
     words = " ".join(out.out.split())
+    assert "mwms weak 2 8 4.5 90.0 - - - -" in words
+    assert "gan3d weak 2 8 4.85 97.0 96.0 2.0 1.5 0.5" in words
     assert "Measured: ecal25, 1 thread(s) a rank" in words
     assert "Projected: Stampede2 SKX (Omni-Path, 100 Gb/s), 4 rank(s) a node" in words
     assert "Projected: Piz Daint GPU" in words

@@ -41,7 +41,7 @@ _PLOTS = (".png", ".pdf", ".svg")
     help="Measure tf.distribute.MultiWorkerMirroredStrategy with the same step beside it.",
 )  # fmt: skip
 @click.option(
-    "--steps", type=click.IntRange(min=2), default=5, show_default=True, help="Steps of an epoch.",
+    "--steps", type=click.IntRange(min=2), default=4, show_default=True, help="Steps of an epoch.",
 )  # fmt: skip
 @click.option(
     "--epochs", type=click.IntRange(min=2), default=3, show_default=True,
@@ -167,13 +167,13 @@ def _measured_table(figures: Mapping[str, Any]) -> Table:
     kept = "kept on its own cores" if experiment["pin"] else "not kept on cores"
     table = _table(
         f"Measured: {experiment['architecture']}, {experiment['threads']} thread(s) a rank, {kept}",
-        "trainer", "mode", "ranks", "batch", "showers/s", "eff. (%)", *parts, words=2,
+        "run", "ranks", "batch", "showers/s", "eff. (%)",
+        "compute", "all reduce", "rank wait", "data wait",
     )  # fmt: skip
     for line in figures["measured"]:
         shares = line.get("share_of_time", {})
         table.add_row(
-            line["trainer"],
-            line["mode"] if line["ranks"] > 1 else "",
+            f"{line['trainer']} {line['mode'] if line['ranks'] > 1 else ''}",
             str(line["ranks"]),
             str(line["batch_size"]),
             f"{line['showers_per_second']:.4g}",
