@@ -155,7 +155,9 @@ def _print(console: Console, figures: Mapping[str, Any]) -> None:
 
 
 def _table(title: str, *columns: str, words: int = 1) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left"
+    )
     for number, name in enumerate(columns):
         table.add_column(name, justify="left" if number < words else "right")
     return table
@@ -167,8 +169,8 @@ def _measured_table(figures: Mapping[str, Any]) -> Table:
     kept = "kept on its own cores" if experiment["pin"] else "not kept on cores"
     table = _table(
         f"Measured: {experiment['architecture']}, {experiment['threads']} thread(s) a rank, {kept}",
-        "run", "ranks", "batch", "showers/s", "eff. (%)",
-        "compute", "all reduce", "rank wait", "data wait",
+        "run", "ranks", "batch", "showers/s", "eff.\n(%)",
+        "compute", "all-\nreduce", "rank\nwait", "data\nwait",
     )  # fmt: skip
     for line in figures["measured"]:
         shares = line.get("share_of_time", {})
@@ -191,7 +193,7 @@ def _projection_table(projection: Mapping[str, Any]) -> Table:
     table = _table(
         f"Projected: {projection['system']} ({projection['network']}), "
         f"{projection['ranks_per_node']} rank(s) a node",
-        "nodes", "ranks", "showers/s", *(f"spread {spread:.2%}" for spread in spreads), words=0,
+        "nodes", "ranks", "showers/s", *(f"spread\n{spread:.2%}" for spread in spreads), words=0,
     )  # fmt: skip
     for number, point in enumerate(projection["projected"]):
         table.add_row(
