@@ -188,7 +188,7 @@ def _train(
                 # The compiled function itself: a strategy cannot enter one from outside, as
                 # `step(...)` would have it do, where the optimiser in it updates variables.
                 losses = strategy.run(
-                    step._compiled,
+                    step.function,
                     args=(
                         tf.constant(showers.images_nxyz[first : first + rows]),
                         tf.constant(scaled_n1[first : first + rows]),

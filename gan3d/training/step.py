@@ -106,7 +106,7 @@ class AdversarialStep:
         for layer in (*self.generator.layers, *self.discriminator.layers):
             if isinstance(layer, BatchNormalization):
                 layer.mean_over_ranks = self._mean_over_ranks if synchronized else None
-        self._compiled = tf.function(self._step, reduce_retracing=True)
+        self.function = tf.function(self._step, reduce_retracing=True)
 
     def __call__(
         self,
@@ -130,7 +130,7 @@ class AdversarialStep:
             tf.constant(learning_rate, tf.float32),
             tf.constant(average_decay, tf.float32),
         )
-        *losses, self.exchange_seconds = self._compiled(*arguments).numpy().tolist()
+        *losses, self.exchange_seconds = self.function(*arguments).numpy().tolist()
         return dict(zip(self.loss_names, losses, strict=True))
 
     def _step(

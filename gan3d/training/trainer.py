@@ -132,6 +132,7 @@ class Trainer:
         self.progress: Callable[[], None] = lambda: None
         """Called whenever something has been done."""
         self._hosts: list[str] = []
+        self._compiled = False
         self._tensorboard: Any = None
 
         architecture = get_architecture(experiment.model.architecture)
@@ -199,6 +200,7 @@ class Trainer:
                 for record in read_history(self.folder)
                 if record["epoch"] <= self.position.epoch
             ]
+        self._compiled = False
         self._commit()
 
     def restore(self) -> None:
@@ -321,9 +323,10 @@ class Trainer:
             losses = self._run_step(showers, rate, decay, f"epoch {epoch + 1}, step {index + 1}")
             self._check(losses, epoch, index)
             exchange = self.step.exchange_seconds
-            if index > first_step:  # the first one compiles
+            if self._compiled:
                 compute = time.monotonic() - stepped - exchange
                 times.add(compute=compute, exchange=agreed + exchange)
+            self._compiled = True
             totals += list(losses.values())
             index += 1
             self.position = replace(

@@ -1,0 +1,18 @@
+"""Processes of ranks that a test has to do with."""
+
+from pathlib import Path
+
+
+def find_rank(folder: Path, rank: int) -> int:
+    """The process that a launcher started as `rank` of a `gan3d` command in `folder`."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_text().split("\0")
+            environment = (entry / "environ").read_text().split("\0")
+            here = (entry / "cwd").readlink()
+        except OSError:  # gone meanwhile, or not ours
+            continue
+        is_gan3d = any(word.endswith("/gan3d") for word in command[:2])
+        if is_gan3d and here == folder and f"HOROVOD_RANK={rank}" in environment:
+            return int(entry.name)
+    raise AssertionError(f"no process of rank {rank}")

@@ -1,0 +1,39 @@
+"""Run by every rank under horovodrun: `gan3d` with a fault in one rank's step.
+
+failing_rank.py FAULT RANK STEP train ...
+"""
+
+import os
+import sys
+
+from gan3d.cli import main
+
+fault, rank, at_step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+if int(os.environ.get("HOROVOD_RANK", "0")) == rank:
+    import gan3d.training.session as session
+
+    build = session.Session._build
+
+    def build_faulty(self, *arguments):
+        trainer = build(self, *arguments)
+        step = trainer.step
+        call = type(step).__call__
+
+        def faulty(self, *batch, **settings):
+            if settings["step"] == at_step:
+                if fault == "memory":
+                    raise MemoryError("no memory for this batch")
+                if fault == "exit":
+                    os._exit(3)
+            losses = dict(call(self, *batch, **settings))
+            if settings["step"] == at_step and fault == "nan":
+                losses["generator.loss"] = float("nan")
+            return losses
+
+        type(step).__call__ = faulty
+        return trainer
+
+    session.Session._build = build_faulty
+
+sys.exit(main(sys.argv[4:]))

@@ -1,0 +1,96 @@
+"""Ranks that are killed and come back under horovodrun's elastic launcher."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from processes import find_rank
+
+pytestmark = pytest.mark.distributed
+
+SHOWERS, BATCH, COMMIT = 96, 4, 3
+
+CONFIG = f"""
+data: {{files: [train.h5], validation_files: [heldout.h5]}}
+model: {{architecture: ecal25-compact}}
+training: {{epochs: 14, batch_size: {BATCH}, warmup_epochs: 2}}
+node: {{intra_op_threads: 1, inter_op_threads: 1}}
+validation: {{epoch_showers: 4}}
+run: {{commit_steps: {COMMIT}, watchdog_seconds: 240}}
+"""
+
+
+@pytest.fixture
+def elastic_job(tmp_path, write_lcd, gan3d_program):
+    """Two ranks on two "hosts" that are both this machine; ends with the test."""
+    write_lcd("train.h5", range(SHOWERS))
+    write_lcd("heldout.h5", range(96, 100))
+    (tmp_path / "experiment.yaml").write_text(CONFIG)
+    hosts = tmp_path / "hosts.sh"
+    hosts.write_text("#!/bin/sh\necho localhost:1\necho 127.0.0.1:1\n")
+    hosts.chmod(0o755)
+    job = subprocess.Popen(
+        [
+            Path(gan3d_program).with_name("horovodrun"), "--gloo", "--network-interface", "lo",
+            "-np", "2", "--min-np", "1", "--max-np", "2", "--host-discovery-script", hosts,
+            # A host that lost a worker is let in again after so many seconds.
+            "--blacklist-cooldown-range", "2", "4",
+            gan3d_program, "train", "experiment.yaml", "--run", "run",
+        ],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "COLUMNS": "80"},
+        start_new_session=True,
+    )  # fmt: skip
+    yield job
+    if job.poll() is None:
+        os.killpg(job.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_is_killed_is_gone_on_without_and_taken_in_again(elastic_job, tmp_path, victim):
+    lines = []
+    killed_at = None
+    assert elastic_job.stdout is not None
+    for line in elastic_job.stdout:
+        lines.append(line)
+        if killed_at is None and re.search(r"epoch +2/14 ", line):
+            os.kill(find_rank(tmp_path, victim), signal.SIGKILL)
+            killed_at = len(lines)
+    output = "".join(lines)
+    assert elastic_job.wait(60) == 0, output
+    assert killed_at is not None
+
+    # "training from epoch 3, step 2: ... 1 rank"
+    begun = [
+        (int(epoch), int(step), int(ranks))
+        for epoch, step, ranks in re.findall(
+            r"training from epoch (\d+), step (\d+): .* (\d+) rank", output
+        )
+    ]
+    assert [ranks for _, _, ranks in begun] == [1, 2], output
+    # Not further back than the last commit: the end of epoch 1, or COMMIT steps.
+    epoch, step, _ = begun[0]
+    assert (epoch, step) >= (2, 12 - COMMIT), output
+
+    records = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").open()]
+    assert [record["epoch"] for record in records] == list(range(1, 15))
+    assert [records[0]["ranks"], records[-1]["ranks"]] == [2, 2]
+    # Two ranks take 12 steps of 2 x 4 for the 96 showers. However the ranks changed, the showers
+    # of every epoch were gone through once: what was repeated is no part of it.
+    steps = [record["step"] for record in records]
+    assert all(record["steps"] == 12 for record in records if record["epoch"] > begun[1][0])
+    changed = [record for record in records if record["steps"] != 12]
+    assert changed
+    for record in changed:
+        assert 12 < record["steps"] <= 24
+    assert steps == [sum(r["steps"] for r in records[: n + 1]) for n in range(len(records))]
+    # The rate follows the number of ranks: back to twice the base at the end of the warm-up.
+    assert records[-1]["learning_rate"] == pytest.approx(2 * 1e-3)
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "finished"
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert [e["world_size"] for e in environment["earlier"]] == [2, 1]
+    assert environment["world_size"] == 2

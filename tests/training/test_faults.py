@@ -1,0 +1,158 @@
+"""What becomes of a run when a rank fails, hangs, or is told to make room; with real ranks."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import find_rank
+
+pytestmark = pytest.mark.distributed
+
+CONFIG = """
+data: {files: [train.h5], validation_files: [heldout.h5]}
+model: {architecture: ecal25-compact}
+training: {epochs: 500, batch_size: 4, warmup_epochs: 0}
+node: {intra_op_threads: 1, inter_op_threads: 1}
+validation: {epoch_showers: 0}
+run: {commit_steps: 3}
+"""
+
+
+@pytest.fixture
+def start(tmp_path, write_lcd, gan3d_program):
+    """Start a command in a folder with an experiment; its output goes to out.txt."""
+    write_lcd("train.h5", range(80))
+    write_lcd("heldout.h5", range(80, 84))
+    (tmp_path / "experiment.yaml").write_text(CONFIG)
+    jobs = []
+
+    def run(*command, ranks):
+        launcher = [Path(gan3d_program).with_name("horovodrun"), "--gloo", "-np", str(ranks)]
+        with (tmp_path / "out.txt").open("w") as out:
+            jobs.append(
+                subprocess.Popen(
+                    [*(launcher if ranks > 1 else []), *map(str, command)],
+                    cwd=tmp_path, stdout=out, stderr=subprocess.STDOUT,
+                    env={**os.environ, "COLUMNS": "80"}, start_new_session=True,
+                )
+            )  # fmt: skip
+        return jobs[-1]
+
+    yield run
+    for job in jobs:
+        if job.poll() is None:
+            os.killpg(job.pid, signal.SIGKILL)
+
+
+def wait_for(job, folder, pattern):
+    """What the job has said, once it matches `pattern`."""
+    for _ in range(2400):
+        said = (folder / "out.txt").read_text()
+        if re.search(pattern, said):
+            return said
+        assert job.poll() is None, said
+        time.sleep(0.1)
+    raise AssertionError(said)
+
+
+def newest(folder):
+    checkpoint = max((folder / "run" / "checkpoints").glob("step-*"))
+    return json.loads((checkpoint / "state.json").read_text())
+
+
+def status(folder):
+    return json.loads((folder / "run" / "status.json").read_text())["status"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "rank", "message"),
+    [
+        ("nan", 1, r"\[rank 1\] gan3d: error: epoch 2, step 3: generator.loss is nan"),
+        ("memory", 1, r"\[rank 1\] gan3d: error: unexpected MemoryError: no memory"),
+        ("memory", 0, r"gan3d: error: unexpected MemoryError: no memory"),
+        ("exit", 1, r"gan3d: error: .*another rank has ended"),
+    ],
+)
+def test_a_rank_that_fails_ends_all_and_says_why(start, tmp_path, fault, rank, message):
+    script = Path(__file__).with_name("failing_rank.py")
+    job = start(
+        sys.executable, script, fault, rank, 12, "train", "experiment.yaml", "--run", "run", ranks=2
+    )
+    wait_for(job, tmp_path, r"epoch +1/")
+    # A hang would be ended by nobody.
+    code = job.wait(30 + 60)
+    said = (tmp_path / "out.txt").read_text()
+    assert code != 0
+    assert re.search(message, said), said
+    assert newest(tmp_path)["epoch"] == 1
+    if fault == "nan" or rank == 0:
+        assert status(tmp_path) in ("failed", "training")
+
+
+def test_a_rank_that_hangs_is_ended_by_the_watchdog_and_nothing_is_lost(start, tmp_path, gan3d):
+    job = start(
+        Path(sys.executable).with_name("gan3d"), "train", "experiment.yaml", "--run", "run",
+        "--set", "run.watchdog_seconds=20", ranks=2,
+    )  # fmt: skip
+    wait_for(job, tmp_path, r"epoch +2/")
+    before = newest(tmp_path)["global_step"]
+    victim = find_rank(tmp_path, 1)
+    os.kill(victim, signal.SIGSTOP)
+    said = wait_for(job, tmp_path, "no step has ended for")
+    job.wait(60)
+    assert re.search(r"gan3d: error: no step has ended for 2\d s .*step-\d+ written", said), said
+    state = newest(tmp_path)
+    # The last commit: at most three steps before the end.
+    assert state["global_step"] >= before
+    assert state["global_step"] % 10 in (0, 3, 6, 9)
+    assert status(tmp_path) == "requeue"
+    again = gan3d(
+        "train", "experiment.yaml", "--run", "run", "--auto-resume",
+        "--set", f"training.epochs={state['epoch'] + 1}", ranks=2,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert newest(tmp_path)["global_step"] == 10 * (state["epoch"] + 1)
+    assert status(tmp_path) == "finished"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_batch_systems_signal_ends_one_process_with_a_code_to_act_on(start, tmp_path, number):
+    program = Path(sys.executable).with_name("gan3d")
+    job = start(program, "train", "experiment.yaml", "--run", "run", "--auto-resume", ranks=1)
+    wait_for(job, tmp_path, r"epoch +1/")
+    job.send_signal(number)
+    assert job.wait(60) == 75
+    assert status(tmp_path) == "requeue"
+    state = newest(tmp_path)
+    # The same command goes on at the same step.
+    again = start(
+        program, "train", "experiment.yaml", "--run", "run", "--auto-resume",
+        "--set", f"training.epochs={state['epoch'] + 1}", ranks=1,
+    )  # fmt: skip
+    assert again.wait(120) == 0
+    where = f"from epoch {state['epoch'] + 1}, step {state['step_in_epoch'] + 1}:"
+    assert where in (tmp_path / "out.txt").read_text()
+
+
+def test_a_signal_to_one_of_two_ranks_stops_both_after_the_same_step(start, tmp_path, gan3d):
+    program = Path(sys.executable).with_name("gan3d")
+    job = start(program, "train", "experiment.yaml", "--run", "run", ranks=2)
+    wait_for(job, tmp_path, r"epoch +1/")
+    os.kill(find_rank(tmp_path, 1), signal.SIGUSR1)
+    assert job.wait(60) != 0
+    assert "checkpoint written in run" in (tmp_path / "out.txt").read_text()
+    assert status(tmp_path) == "requeue"
+    state = newest(tmp_path)
+    assert state["divisions"] in ([], [[4 * state["step_in_epoch"]] * 2])
+    again = gan3d(
+        "train", "experiment.yaml", "--run", "run", "--resume",
+        "--set", f"training.epochs={state['epoch'] + 1}", ranks=2,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert newest(tmp_path)["global_step"] == 10 * (state["epoch"] + 1)
