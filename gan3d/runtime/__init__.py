@@ -17,9 +17,9 @@ from gan3d.runtime.distributed import (
 )
 from gan3d.runtime.elastic import ElasticWork, run_ranks
 from gan3d.runtime.environment import describe_environment
-from gan3d.runtime.horovod_settings import HOROVOD_VARIABLES
+from gan3d.runtime.horovod_settings import HOROVOD_VARIABLES, horovod_environment
 from gan3d.runtime.launch import Launch
-from gan3d.runtime.node import AppliedNode, apply_node
+from gan3d.runtime.node import AppliedNode, apply_node, choose_threads
 from gan3d.runtime.signals import Signals, noted_signals
 from gan3d.runtime.watchdog import Watchdog
 
@@ -36,10 +36,12 @@ __all__ = [
     "SingleProcess",
     "Watchdog",
     "apply_node",
+    "choose_threads",
     "connect",
     "describe_environment",
     "ended_ranks_named",
     "gather_text",
+    "horovod_environment",
     "is_elastic",
     "launched",
     "noted_signals",

@@ -150,14 +150,11 @@ class AdversarialStep:
             return self._update_discriminator(self._judge_fake, latent_bz, fake_b1, labels_b1)
 
         results: list[tuple[Any, Any]] = []
-        for update in (
-            update_real,
-            update_fake,
-            *(
-                partial(self._update_generator, *self._generator_input(step, draw=1 + number))
-                for number in range(self._training.generator_updates)
-            ),
-        ):
+        updates: list[Callable[[], tuple[Any, Any]]] = [update_real, update_fake]
+        for number in range(self._training.generator_updates):
+            batch = self._generator_input(step, draw=1 + number)
+            updates.append(partial(self._update_generator, *batch))
+        for update in updates:
             # One after the other: were the next one's first layers computed during an exchange,
             # their time would count as the exchange's.
             with tf.control_dependencies([seconds for _, seconds in results[-1:]]):
