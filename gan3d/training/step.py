@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from gan3d.config import Horovod, Training
@@ -172,6 +173,22 @@ class AdversarialStep:
         """Let the average, where there is one, begin at the generator's weights."""
         for average, weight in zip(self.average_weights, self._averaged(), strict=True):
             average.assign(weight)
+
+    def average_statistics(self) -> None:
+        """Give all ranks the mean of their moving statistics (batch normalisation).
+
+        So a checkpoint does not depend on which rank wrote it, and all ranks count. All ranks call
+        it, between two steps.
+        """
+        variables = self.local_statistics()
+        if self._communicator.size == 1 or not variables:
+            return
+        values = [np.asarray(variable.numpy(), np.float64) for variable in variables]
+        flat = np.concatenate([value.ravel() for value in values])
+        mean = self._communicator.sum(flat) / self._communicator.size
+        ends = np.cumsum([value.size for value in values])[:-1]
+        for variable, value, part in zip(variables, values, np.split(mean, ends), strict=True):
+            variable.assign(part.reshape(value.shape).astype(variable.dtype.as_numpy_dtype))
 
     def local_statistics(self) -> list[Any]:
         """What each rank measures on its own batches (tf.Variable): moving statistics."""

@@ -244,7 +244,7 @@ class Trainer:
         with without_remapper():
             while self.position.epoch < training.epochs:
                 record = self._epoch(listener, signals)
-                self._average_statistics()
+                self.step.average_statistics()
                 if self.communicator.rank == 0:
                     self._keep(record, examine)
                 listener.epoch_done(record)
@@ -412,7 +412,7 @@ class Trainer:
 
     def _commit(self, totals: NDArray[np.float64] | None = None, passed: int = 0) -> None:
         """Copy the state, the same on all ranks. All ranks call it; `totals` within an epoch."""
-        self._average_statistics()
+        self.step.average_statistics()
         if totals is not None:
             self._note_position(totals, passed)
         self.committed = Snapshot.of(self.step, self.position)
@@ -429,23 +429,6 @@ class Trainer:
             divisions=[*self.position.divisions[:-1], [int(each) for each in rows[:, 0]]],
             skipped_files=list(self.loader.skipped),
         )
-
-    def _average_statistics(self) -> None:
-        """Give all ranks the mean of their moving statistics (batch normalisation).
-
-        So a checkpoint does not depend on which rank wrote it, and all ranks count.
-        """
-        if self.communicator.size == 1:
-            return
-        variables = self.step.local_statistics()
-        if not variables:
-            return
-        values = [np.asarray(variable.numpy(), np.float64) for variable in variables]
-        flat = np.concatenate([value.ravel() for value in values])
-        mean = self.communicator.sum(flat) / self.communicator.size
-        ends = np.cumsum([value.size for value in values])[:-1]
-        for variable, value, part in zip(variables, values, np.split(mean, ends), strict=True):
-            variable.assign(part.reshape(value.shape).astype(variable.dtype.as_numpy_dtype))
 
     def _raise_if(self, interrupted: bool, preempted: bool) -> None:
         if preempted:

@@ -15,7 +15,7 @@ communicator = connect(Horovod())
 
 import keras  # noqa: E402 - after apply_node, as in the package
 
-from gan3d.training.checkpoint import state_variables  # noqa: E402
+from gan3d.training.checkpoint import Position, save_checkpoint, state_variables  # noqa: E402
 from gan3d.training.response import Response  # noqa: E402
 from gan3d.training.step import AdversarialStep  # noqa: E402
 
@@ -108,5 +108,10 @@ statistics = np.concatenate([variable.numpy().ravel() for variable in ours.local
 everyone = communicator.gather(statistics[None].astype(np.float64))
 if size > 1:
     assert (everyone != everyone[0]).any(), "the ranks' statistics do not differ"
+ours.average_statistics()
+# Every rank saves: the test compares the files.
+save_checkpoint(folder / f"rank-{rank}", ours, Position(global_step=12), keep=1)
+averaged = np.concatenate([variable.numpy().ravel() for variable in ours.local_statistics()])
+np.testing.assert_allclose(averaged, everyone.mean(axis=0), rtol=1e-6)
 communicator.shutdown()
 (folder / f"done-{rank}").touch()

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import read_arrays
 from tiny import write_tiny
 
 pytestmark = pytest.mark.distributed
@@ -25,3 +27,11 @@ def test_ranks_train_on_the_global_batch_as_one_process_does(tmp_path, ranks):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(tmp_path.glob("done-*"))) == ranks
+    # The saved model is the same whichever rank saves.
+    saved = [read_arrays(*sorted(tmp_path.glob(f"rank-{r}/*/*.h5"))) for r in range(ranks)]
+    assert any("moving_mean" in name or "batch_normalization" in name for name in saved[0])
+    for arrays in saved[1:]:
+        assert arrays.keys() == saved[0].keys()
+        for name, values in arrays.items():
+            if not name.startswith("variables.h5/random"):  # each rank's dropout is its own
+                np.testing.assert_array_equal(values, saved[0][name], err_msg=name)

@@ -1,8 +1,11 @@
 """A run's course: what it writes, when it stops, and what is then left."""
 
+import dataclasses
 import json
 import os
+import shutil
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -18,7 +21,9 @@ from gan3d.errors import (
     RunError,
     TrainingError,
 )
+from gan3d.models.weights import checkpoint_folders
 from gan3d.runtime import noted_signals
+from gan3d.training.checkpoint import restore_checkpoint, save_checkpoint
 from gan3d.training.records import check_run_folder, read_survey
 
 pytestmark = pytest.mark.tensorflow
@@ -167,8 +172,6 @@ def test_a_damaged_checkpoint_is_named(make_trainer, listen):
 
 
 def test_an_architecture_for_another_grid_is_refused(make_trainer, monkeypatch, tiny_architecture):
-    import dataclasses
-
     other = dataclasses.replace(tiny_architecture, image_shape=(9, 9, 9))
     monkeypatch.setattr("gan3d.training.trainer.get_architecture", lambda _: other)
     with pytest.raises(ConfigError, match=r"\(9, 9, 9\) cells.*\(4, 4, 3\)"):
@@ -308,3 +311,55 @@ def test_the_last_epoch_needs_no_files_after_it(make_trainer, monkeypatch, damag
     trainer.train(damage_in_second_epoch)
     assert [record["epoch"] for record in damage_in_second_epoch.records] == [1, 2]
     assert damage_in_second_epoch.records[1]["skipped_files"] == 1
+
+
+class _CutOffError(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+def cut_off_after(lines):
+    """Trace that ends the process's work in checkpoint.py after so many of its lines."""
+    done = 0
+
+    def trace(frame, event, _):
+        nonlocal done
+        if not frame.f_code.co_filename.endswith("gan3d/training/checkpoint.py"):
+            return None
+        if event == "line":
+            done += 1
+            if done > lines:
+                raise _CutOffError
+        return trace
+
+    return trace
+
+
+def test_a_checkpoint_cut_off_at_any_point_leaves_a_run_that_can_be_resumed(
+    make_trainer, listen, tmp_path
+):
+    trainer = make_trainer(**{"training.epochs": 1, "run.keep_checkpoints": 1})
+    begin(trainer)
+    trainer.train(listen())
+    folder = trainer.folder / "checkpoints"
+    old, new = trainer.position, dataclasses.replace(trainer.position, global_step=6)
+    complete, lines = False, 0
+    while not complete:
+        save_checkpoint(folder, trainer.step, old, keep=9)
+        for later in folder.glob("step-00000006"):
+            shutil.rmtree(later)
+        sys.settrace(cut_off_after(lines))
+        try:
+            save_checkpoint(folder, trainer.step, new, keep=1)
+            complete = True
+        except _CutOffError:
+            lines += 1
+        finally:
+            sys.settrace(None)
+        # What is there is whole: the old one, the new one or both.
+        left = checkpoint_folders(folder)
+        assert left, f"nothing is left after {lines} lines"
+        for checkpoint in left:
+            position = restore_checkpoint(checkpoint, trainer.step)
+            assert position in (old, new)
+    assert lines > 30, "hardly anything was cut off"
+    assert checkpoints(trainer) == ["step-00000006"]
