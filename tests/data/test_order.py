@@ -127,6 +127,22 @@ def test_the_order_follows_from_seed_and_epoch():
     assert not set(order(rank=0, size=2)) & set(order(rank=1, size=2))
 
 
+@given(st.integers(0, 2**31 - 1), st.integers(0, 10**6))
+def test_what_is_drawn_from_the_window_follows_from_seed_epoch_and_rank(seed, epoch):
+    # Shares of one piece each: all that differs is the drawing.
+    def drawn(seed, epoch, rank):
+        settings = {"batch_size": 1, "window": 1000, "size": 2}
+        order = order_epoch(
+            make_part([200], block_rows=200), seed=seed, epoch=epoch, rank=rank, **settings
+        )
+        return tuple(np.concatenate([group for _, group in order.groups()]))
+
+    place = (seed, epoch, 0)
+    others = [place, (seed + 1, epoch, 0), (seed, epoch + 1, 0), (seed, epoch, 1)]
+    assert drawn(*place) == drawn(*place)
+    assert len({drawn(*each) for each in others}) == 4
+
+
 def test_showers_move_between_ranks_from_epoch_to_epoch():
     part = make_part([400])
     first = [
@@ -174,6 +190,16 @@ def test_a_window_of_everything_shuffles_perfectly():
     assert perfect.neighbour_correlation == pytest.approx(0, abs=0.08)
 
 
+def test_positions_are_counted_over_all_files():
+    one, several = make_part([6000], 100), make_part([1000, 2000, 3000], 100)
+    settings = {"epoch": 0, "batch_size": 8, "window": 500}
+    found = [
+        shuffle_quality(part, order_epoch(part, **settings), batch_size=8)
+        for part in (one, several)
+    ]
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("blocks", [5, 10, 40])
 def test_the_variance_is_that_of_drawing_from_the_window(blocks):
     # Two showers of a batch are from the same block with probability q = (b/C) / (2 - b/C).
@@ -207,3 +233,5 @@ def test_a_small_sample_of_many_blocks_touches_few_of_them():
     assert len(sample) == 64
     firsts = [block for block, _ in sample]
     assert np.diff(firsts).max() <= 1000 / 64 + 1
+    assert firsts[0] <= 1000 / 64 + 1
+    assert firsts[-1] >= 1000 - (1000 / 64 + 1)
