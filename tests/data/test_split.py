@@ -104,8 +104,20 @@ def test_which_rows_are_held_out_is_drawn_at_random():
     rows = np.array(numbers(divide(Survey(entries([10_000])), Split()).validation)) % 1000
     # Uniform: mean 499.5, standard error 288.7 / sqrt(1000) = 9.
     assert abs(rows.mean() - 499.5) < 45
+    # Others in every thousand: 651 of ten times 100 are different by chance.
+    assert 550 < len(set(rows)) < 750
     other = np.array(numbers(divide(Survey(entries([10_000])), Split(seed=1)).validation)) % 1000
     assert len(set(rows[:100]) & set(other[:100])) < 50
+
+
+def test_which_files_are_held_out_follows_from_the_seed():
+    def held_out(seed):
+        split = Split(by="file", seed=seed, train=0.9, validation=0.1)
+        return {file for file, _ in names(divide(Survey(entries([1] * 20)), split).validation)}
+
+    assert held_out(1) == held_out(1)
+    # Two of twenty: all ten the same by chance once in 190^9.
+    assert len({frozenset(held_out(seed)) for seed in range(10)}) > 1
 
 
 def test_fractions_that_add_up_to_one_leave_nothing_out():
