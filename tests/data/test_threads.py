@@ -1,6 +1,9 @@
 import ctypes
+import subprocess
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,6 +38,15 @@ def test_results_and_errors_come_to_who_waits(threads, count):
         pool.wait(bad)
     # The thread lives on.
     assert pool.wait(pool.submit(lambda: 7, "work")) == 7
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_work_is_done_once_however_often_it_is_waited_for(threads, count):
+    pool, done = threads(count), []
+    task = pool.submit(lambda: done.append(1), "work")
+    for _ in range(2):
+        pool.wait(task)
+    assert done == [1]
 
 
 def test_errors_that_nobody_expects_come_through_as_they_are(threads):
@@ -86,6 +98,34 @@ def test_slow_reads_are_not_a_hang(threads):
     pool = threads(1, stall_seconds=1.0)
     tasks = [pool.submit(lambda: time.sleep(0.3), "slow") for _ in range(5)]
     pool.wait(tasks[-1])
+
+
+def test_time_in_which_nobody_waited_is_no_hang(threads, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("gan3d.data.threads.time", SimpleNamespace(monotonic=lambda: now[0]))
+    pool = threads(1)
+    pool.wait(pool.submit(lambda: 0, "work"))
+    now[0] = 3600.0  # an epoch's examination
+    release = threading.Event()
+    task = pool.submit(lambda: release.wait(20), "a.h5: showers 0 to 99")
+    threading.Timer(0.5, release.set).start()
+    assert pool.wait(task)
+
+
+HANGING = """
+import threading
+from gan3d.data.threads import ReaderThreads
+
+started = threading.Event()
+ReaderThreads(1, stall_seconds=60.0).submit(
+    lambda: (started.set(), threading.Event().wait()), "a.h5: showers 0 to 99"
+)
+started.wait()
+"""
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process():
+    subprocess.run([sys.executable, "-c", HANGING], check=True, timeout=60)
 
 
 def test_closing_drops_what_waits(threads):
