@@ -43,6 +43,10 @@ def test_a_file_cannot_be_trained_on_and_held_out(lcd_file, section, tmp_path):
     lcd_file("1.h5")
     with pytest.raises(DataError, match=r"1\.h5: named both in data.files and in data.validation"):
         survey_files(section(validation_files=[str(tmp_path / "1.h5")]))
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held" / "2.h5").symlink_to(tmp_path / "1.h5")
+    with pytest.raises(DataError, match=r"2\.h5: named both in data.files and in data.validation"):
+        survey_files(section(validation_files=[str(tmp_path / "held" / "*.h5")]))
 
 
 def test_a_bad_file_is_an_error_or_is_skipped_as_the_config_says(lcd_file, section):
@@ -85,6 +89,25 @@ def test_other_showers_under_the_same_name_are_noticed(lcd_file, section):
         check_unchanged(found, section())
 
 
+def test_held_out_files_must_be_the_same_too(lcd_file, section, tmp_path):
+    lcd_file("a.h5")
+    lcd_file("b.h5", 4)
+    data = section("a.h5", validation_files=[str(tmp_path / "b.h5")])
+    found = survey_files(data)
+    check_unchanged(found, data)
+    lcd_file("b.h5", 4, first=1)
+    with pytest.raises(DataError, match=r"b\.h5: the run began with other"):
+        check_unchanged(found, data)
+
+
+def test_a_file_of_another_name_is_another_file(lcd_file, section, tmp_path):
+    path = lcd_file("a.h5", 4)
+    found = survey_files(section())
+    path.rename(tmp_path / "b.h5")
+    with pytest.raises(DataError, match=r"b\.h5: the run began with other .*: a\.h5 with 4"):
+        check_unchanged(found, section())
+
+
 def test_every_file_is_looked_at_before_anything_is_divided(lcd_file, section):
     lcd_file("a.h5")
     bad = lcd_file("z.h5")
@@ -100,4 +123,18 @@ def test_files_that_turn_out_bad_are_left_out(lcd_file, section):
     assert [entry.path for entry in left.files] == paths[1:]
     assert [(each.path, each.reason) for each in left.skipped] == [(paths[0], "0.h5: worn out")]
     with pytest.raises(DataError, match=r"none of 2 files can be used; 0\.h5: worn out"):
+        leave_out(found, dict.fromkeys(paths, "0.h5: worn out"))
+    # What was left out before stays so.
+    again = leave_out(survey_files(section()), {paths[1]: "1.h5: torn"})
+    assert leave_out(again, {}).skipped == again.skipped
+
+
+def test_held_out_files_that_turn_out_bad_are_left_out(lcd_file, section, tmp_path):
+    lcd_file("train.h5")
+    paths = [lcd_file(f"{n}.h5") for n in range(2)]
+    found = survey_files(section("t*.h5", validation_files=[str(tmp_path / "[01].h5")]))
+    left = leave_out(found, {paths[0]: "0.h5: worn out"})
+    assert left.files == found.files
+    assert [entry.path for entry in left.validation_files] == paths[1:]
+    with pytest.raises(DataError, match=r"data\.validation_files: none of 2 files can be used; 0"):
         leave_out(found, dict.fromkeys(paths, "0.h5: worn out"))
