@@ -1,9 +1,12 @@
 import ctypes
+import dataclasses
 import itertools
 import os
 import re
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 
 from gan3d.config import Data, Geometry
 from gan3d.data import ShowerLoader, open_shower_file, read_part, sample_sums, survey_files, whole
+from gan3d.data.blocks import BlockReader
 from gan3d.errors import DataError
 
 SHAPE = (3, 4, 5)
@@ -117,27 +121,30 @@ def test_an_epoch_reads_every_shower_once_but_for_the_remainder(
         assert seen == list(range(1, len(seen) + 1))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40
+)
 @given(
     epoch=st.integers(0, 100),
-    stop=st.integers(0, 11),
+    first=st.integers(0, 5),
+    second=st.integers(1, 6),
     window=st.integers(1, 30),
     workers=st.integers(0, 2),
     rank=st.integers(0, 1),
 )
-def test_a_resumed_epoch_gives_the_batches_that_were_left(
-    part, loaders, epoch, stop, window, workers, rank
+def test_an_epoch_that_is_resumed_twice_gives_the_batches_that_were_left(
+    part, loaders, epoch, first, second, window, workers, rank
 ):
     showers = part([13, 20, 11])
     place = {"rank": rank, "size": 2, "shuffle_window": window, "workers": workers}
     whole_epoch = energies(loaders(showers, **place).epoch(epoch))
-    stopped = loaders(showers, **place)
-    batches = stopped.epoch(epoch)
-    before = [list(next(batches).energy_n) for _ in range(stop)]
-    resumed = loaders(showers, **place)
-    assert before + energies(resumed.epoch(epoch, stopped.passed)) == whole_epoch
-    for loader in (stopped, resumed):
+    seen, passed = [], 0
+    for taken in (first, second, None):
+        loader = loaders(showers, **place)
+        seen += energies(itertools.islice(loader.epoch(epoch, passed), taken))
+        passed = loader.passed
         loader.close()
+    assert seen == whole_epoch
 
 
 @settings(
@@ -238,6 +245,27 @@ def test_no_more_is_held_than_the_window_and_what_is_read_ahead(part, loaders, m
         for given_out, _ in enumerate(loader.epoch(epoch), start=1):
             # Blocks have three showers; room for a quarter of a window or two of them.
             assert sum(asked) - (60 * epoch + given_out) <= window + max(window // 4, 6)
+
+
+@pytest.mark.parametrize("window", [1, 6, 20])
+@pytest.mark.parametrize("bad", [False, True])
+def test_as_much_is_read_ahead_as_there_is_room_for(part, loaders, monkeypatch, window, bad):
+    asked = []
+    submit = ShowerLoader._submit
+
+    def count(self, planned):
+        asked.append(len(planned.piece))
+        return submit(self, planned)
+
+    monkeypatch.setattr(ShowerLoader, "_submit", count)
+    showers = part([30, 30, 30])
+    if bad:
+        showers.files[1].path.unlink()
+    loader = loaders(showers, batch_size=1, shuffle_window=window, on_bad_file="skip")
+    room = window + max(window // 4, 6)
+    for _ in loader.epoch(0):
+        # Up to the end of the next epoch; in what is left no other block of three has room.
+        assert sum(asked) == 180 or sum(asked) - loader.passed > room - 3
 
 
 def test_nothing_is_read_beyond_the_last_epoch(part, loaders, monkeypatch):
@@ -386,6 +414,76 @@ def test_calibrated_energies_that_scatter_around_one_are_taken(tmp_path):
         read_part(showers, section(), limit=limit)
 
 
+@given(
+    ratios=st.lists(
+        st.lists(st.sampled_from([0.02, 0.9, 1.4, 1.6, 20.0]), min_size=1, max_size=7),
+        min_size=1,
+        max_size=3,
+    )
+)
+@settings(deadline=None, max_examples=30)
+def test_a_file_is_in_two_units_by_the_median_of_its_showers(ratios):
+    with tempfile.TemporaryDirectory() as folder:
+        for number, shares in enumerate(ratios):
+            cells = np.zeros((len(shares), *SHAPE), np.float32)
+            cells[:, 1, 1, 1] = 10 * np.float32(shares)
+            with h5py.File(f"{folder}/{number}.h5", "w") as file:
+                file.create_dataset("ECAL", data=cells, chunks=(1, *SHAPE))
+                file["target"] = np.tile(np.float32([11, 10, 0, 0, 10]), (len(shares), 1))
+        files = survey_files(section([f"{folder}/*.h5"])).files
+        showers = whole([dataclasses.replace(file, block_rows=2) for file in files])
+        wrong = [
+            file.path for file, shares in zip(files, ratios, strict=True) if np.median(shares) > 1.5
+        ]
+        bad = {}
+        assert len(read_part(showers, section(), bad=bad)) == sum(map(len, ratios))
+        assert list(bad) == wrong
+        if wrong:
+            with pytest.raises(DataError, match=f"{wrong[0]}: showers deposit more than"):
+                read_part(showers, section())
+        else:
+            read_part(showers, section())
+
+
+def test_a_sample_leaves_bad_files_out_where_that_is_asked_for(part, loaders):
+    showers = part([4, 4, 4])
+    make_shorter(showers.files[1].path)
+    sample = loaders(showers, on_bad_file="skip").sample(100)
+    assert list(sample.energy_n) == [1, 2, 3, 4, 9, 10, 11, 12]
+    with pytest.raises(DataError, match=r"1\.h5: .*has changed since the run began"):
+        loaders(showers).sample(100)
+
+
+def test_sums_of_bad_files_alone_are_none_at_all(part):
+    showers = part([4, 4])
+    for file in showers.files:
+        make_shorter(file.path)
+    bad = {}
+    ecal_n, energy_n = sample_sums(showers, section(), 100, bad)
+    assert len(ecal_n) == len(energy_n) == 0
+    assert list(bad) == [file.path for file in showers.files]
+
+
+def test_a_file_with_another_number_of_showers_is_no_longer_the_same(part, loaders):
+    showers = part([9])
+    other = [dataclasses.replace(showers.files[0], showers=8)]
+    with pytest.raises(DataError, match=r"0\.h5: holds 9 showers, it held 8 when the run began"):
+        list(loaders(whole(other)).epoch(0))
+
+
+def open_files(folder):
+    links = [each.readlink() for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    return sorted(link.name for link in links if link.parent == folder)
+
+
+def test_a_reader_keeps_the_two_files_open_that_were_read_last(part, tmp_path):
+    files = part([2, 2, 2, 2]).files
+    reader = BlockReader(section())
+    for number, left in ((0, [0]), (1, [0, 1]), (0, [0, 1]), (2, [0, 2]), (3, [2, 3])):
+        reader.read(files[number], np.arange(2))
+        assert open_files(tmp_path) == [f"{each}.h5" for each in left]
+
+
 def test_bad_files_are_noted_where_they_may_be(part):
     showers = part([4, 4, 4])
     make_shorter(showers.files[1].path)
@@ -426,6 +524,20 @@ def test_a_bad_file_is_skipped_and_counted_where_that_is_asked_for(part, loaders
     assert not set(again) & bad
     assert len(again) == 18
     assert not loader.lost
+    # Files that are left out later come to those that already are.
+    loader.exclude([2])
+    assert loader.skipped == [1, 2]
+    assert sorted(energy for batch in energies(loader.epoch(2)) for energy in batch) == [
+        1, 2, 3, 4, 5, 6, 7, 8, 9,
+    ]  # fmt: skip
+
+
+def test_what_is_told_of_a_bad_file_is_what_came_first(part, loaders):
+    showers = part([9, 9])
+    make_longer(showers.files[1].path)
+    loader = loaders(showers, on_bad_file="skip", shuffle=False)
+    list(loader.epoch(0))
+    assert re.search(r"1\.h5: showers 0 to 2 .* has changed", loader.reasons[1])
 
 
 @given(stop=st.integers(0, 8), window=st.integers(1, 30))
@@ -443,6 +555,24 @@ def test_an_epoch_that_skipped_showers_is_resumed_where_it_stood(part, loaders, 
     assert before + energies(loaders(showers, **options).epoch(0, stopped.passed)) == expected
 
 
+@given(stop=st.integers(0, 27), window=st.integers(1, 30))
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
+)
+def test_a_block_that_is_lost_counts_whole_wherever_the_epoch_is_resumed(
+    part, loaders, stop, window
+):
+    # A file is a block, so that some of its showers may be behind and others not.
+    showers = part([9, 9, 9], chunk=9)
+    numbers = range(10, 19)
+    options = {"batch_size": 1, "shuffle_window": window}
+    before = [int(energy) for (energy,) in energies(loaders(showers, **options).epoch(0))[:stop]]
+    showers.files[1].path.unlink()
+    loader = loaders(showers, on_bad_file="skip", **options)
+    list(loader.epoch(0, stop))
+    assert loader.lost == ({} if set(numbers) <= set(before) else {1: 9})
+
+
 def test_skipping_everything_is_an_error(part, loaders):
     showers = part([9])
     loader = loaders(showers, on_bad_file="skip")
@@ -451,7 +581,10 @@ def test_skipping_everything_is_an_error(part, loaders):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_reader_that_is_killed_ends_the_epoch_with_an_error(part, loaders, monkeypatch):
+@pytest.mark.parametrize("on_bad_file", ["error", "skip"])
+def test_a_reader_that_is_killed_ends_the_epoch_with_an_error(
+    part, loaders, monkeypatch, on_bad_file
+):
     reading = threading.Event()
 
     def hang(*arguments, **options):
@@ -461,7 +594,7 @@ def test_a_reader_that_is_killed_ends_the_epoch_with_an_error(part, loaders, mon
 
     showers = part([9])
     monkeypatch.setattr("gan3d.data.blocks.open_shower_file", hang)
-    loader = loaders(showers)
+    loader = loaders(showers, on_bad_file=on_bad_file)
     failure = []
 
     def consume():
