@@ -189,17 +189,16 @@ def test_ranks_that_change_in_number_share_what_is_left_of_the_epoch(
 
 
 def test_going_on_among_the_ranks_that_are_left_reads_ahead_into_the_next_epoch(part, loaders):
-    loader = loaders(part([20, 20]), workers=1, shuffle_window=100)
+    showers = part([20, 20])
+    loader = loaders(showers, workers=1, shuffle_window=100)
     batches = loader.epoch(0)
     before = energies(next(batches) for _ in range(3))
     loader.join(0, 1, epoch=0, divisions=[[loader.passed]])
     after = energies(loader.epoch(0))
     assert sorted(itertools.chain(*before, *after)) == sorted(
-        itertools.chain(*energies(loaders(part([20, 20])).epoch(0)))
+        itertools.chain(*energies(loaders(showers).epoch(0)))
     )
-    assert energies(loader.epoch(1)) == energies(
-        loaders(part([20, 20]), shuffle_window=100).epoch(1)
-    )
+    assert energies(loader.epoch(1)) == energies(loaders(showers, shuffle_window=100).epoch(1))
 
 
 def test_epochs_follow_one_another_whatever_was_read_ahead(part, loaders):
