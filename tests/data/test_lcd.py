@@ -71,6 +71,39 @@ def test_however_cells_are_stored_they_are_what_h5py_reads(
     assert showers.deposit_h.dtype == np.float32
 
 
+def test_filters_in_another_order_than_usual_are_undone_in_theirs(tmp_path, random_cells):
+    cells = random_cells((COUNT, *SHAPE))
+    path = write(tmp_path / "cells.h5", cells)
+    with h5py.File(path, "r+") as file:
+        del file["ECAL"]
+        creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        creation.set_chunk((4, *SHAPE))
+        creation.set_deflate(4)
+        creation.set_shuffle()
+        space = h5py.h5s.create_simple(cells.shape)
+        dataset = h5py.h5d.create(file.id, b"ECAL", h5py.h5t.IEEE_F32LE, space, creation)
+        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, cells)
+    with open_shower_file(path) as file:
+        np.testing.assert_array_equal(file.read_cells(0, COUNT).dense().images_nxyz, cells)
+
+
+@pytest.mark.parametrize(
+    ("count", "shape", "chunk"),
+    [
+        pytest.param(2, (3, 300, 100), (1, 2, 300, 30), id="more cells"),
+        pytest.param(2**16 + 1, (1, 1, 2), (2**14, 1, 1, 1), id="more showers"),
+    ],
+)
+def test_of_more_than_16_bits_can_count_none_is_out_of_order(tmp_path, count, shape, chunk):
+    cells = np.zeros((count, *shape), np.float32)
+    cells.reshape(-1)[::-7] = np.arange(1, -(-cells.size // 7) + 1)
+    path = write(tmp_path / "cells.h5", cells, chunks=chunk, compression="gzip")
+    with open_shower_file(path, check=False) as file:
+        showers = file.read_cells(0, count)
+    assert showers.misplaced() is None
+    np.testing.assert_array_equal(showers.dense().images_nxyz, cells)
+
+
 def test_a_double_that_is_nothing_in_single_precision_is_no_cell(tmp_path):
     cells = np.zeros((2, *SHAPE))
     cells[0, 0, 0, 0], cells[1, 0, 0, 1], cells[1, 1, 1, 1] = 1e-46, 1e-320, 1e-45
