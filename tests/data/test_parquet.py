@@ -106,7 +106,7 @@ def test_a_row_group_may_be_empty_and_its_size_may_change(tmp_path, assert_same)
         for rows in (table[:0], table[:1], table[1:1], table[1:]):
             writer.write_table(rows)
     with open_shower_file(path) as file:
-        assert file.count == 3
+        assert (file.count, file.chunk_rows) == (3, 2)
         showers = file.read_native(0, 3)
         assert_same(file.read_native(1, 3), showers.take(slice(1, 3)))
     assert list(showers.hits_n) == [3, 0, 1]
@@ -151,6 +151,14 @@ def test_several_threads_read_one_shard_at_once(shard):
         for thread in threads:
             thread.join()
     assert not wrong
+
+
+def test_a_reader_is_lent_to_one_at_a_time_and_taken_again(shard):
+    with open_shower_file(shard[0]) as file:
+        with file._reader() as one, file._reader() as other:
+            assert one is not other
+        with file._reader() as again:
+            assert again is one or again is other
 
 
 def test_a_closed_shard_is_not_opened_again(shard):
@@ -218,6 +226,10 @@ BAD_TABLES = {
     "text": ({"energy": pa.array(["a", "b", "c"])}, "'energy' must hold float32, it holds string"),
     "more cells than deposits": (
         {"cell": lists(pa.uint16(), [0, 5, 59], [6], [7])},
+        "showers 0 to 1 .*not as many cells as deposits",
+    ),
+    "as many cells as deposits, but of other showers": (
+        {"cell": lists(pa.uint16(), [0, 5], [59], [7])},
         "showers 0 to 1 .*not as many cells as deposits",
     ),
     "cell outside": (
@@ -303,6 +315,7 @@ def test_a_damaged_row_group_is_named_by_its_showers_and_others_are_read(shard, 
         raw.seek(-1, 1)
         raw.write(bytes([last[0] ^ 0xFF]))
     with open_shower_file(path, check=False) as file:
+        assert_same(file.read_native(0, 6), showers.take(slice(0, 6)))
         assert_same(file.read_native(12, 20), showers.take(slice(12, 20)))
         with pytest.raises(DataError, match=r"showers 6 to 11 cannot be read.*damaged") as caught:
             file.read_native(4, 8)
