@@ -149,6 +149,25 @@ def test_a_file_in_another_unit_than_the_others_is_noticed(write, scale, percent
     assert text in checks[1].faults[0].text
 
 
+def test_a_cell_at_the_threshold_is_not_above_it(write):
+    def half_a_gev(cells, target):
+        cells[4, 0, 0, 0] = 0.5
+
+    for threshold_gev, empty_showers in ((0.49, COUNT - 1), (0.5, COUNT)):
+        found = faults(write(change=half_a_gev), threshold_gev=threshold_gev)
+        assert [f.showers for f in found if f.kind == "empty"] == [empty_showers]
+
+
+def test_showers_with_a_fault_are_not_taken_for_copies(write):
+    def alike(cells, target):
+        cells[4:8], target[4:8] = cells[3], target[3]
+        cells[[4, 5]] = 0
+        cells[[6, 7], 0, 0, 0] = -1
+
+    kinds = [(fault.kind, fault.showers) for fault in faults(write(change=alike))]
+    assert kinds == [("negative", 2), ("empty", 2)]
+
+
 def test_a_shower_has_one_fault(write):
     def only_negative(cells, target):
         cells[4] = 0
@@ -334,3 +353,10 @@ def test_progress_counts_the_showers_of_all_files(write):
     told = []
     check_files([write("a.h5"), write("b.h5", seed=1)], Criteria(), lambda *args: told.append(args))
     assert told[-1] == (2 * COUNT, 2 * COUNT)
+
+
+def test_progress_counts_what_cannot_be_read_too(write):
+    path, told = write(chunks=(4, *SHAPE), compression="gzip"), []
+    damage(path, 8)
+    check_files([path], Criteria(), lambda *args: told.append(args))
+    assert told[-1] == (COUNT, COUNT)
