@@ -30,7 +30,7 @@ def test_sizes_are_in_mb_below_1_gb(count, said):
 
 def test_only_what_nobody_writes_any_more_is_removed(tmp_path):
     path = tmp_path / "a.h5"
-    for name in (".a.h5.abcd1234", ".b.h5.abcd1234", ".a.h5.note"):
+    for name in (".a.h5.abcd1234", ".axh5.abcd1234", ".b.h5.abcd1234", ".a.h5.note"):
         (tmp_path / name).touch()
     with written_aside(path) as aside:
         assert remove_leftovers([path]) == 1
@@ -38,5 +38,5 @@ def test_only_what_nobody_writes_any_more_is_removed(tmp_path):
         aside.write_text("whole")
     assert path.read_text() == "whole"
     assert sorted(each.name for each in tmp_path.iterdir()) == [
-        ".a.h5.note", ".b.h5.abcd1234", "a.h5",
+        ".a.h5.note", ".axh5.abcd1234", ".b.h5.abcd1234", "a.h5",
     ]  # fmt: skip

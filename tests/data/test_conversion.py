@@ -172,6 +172,17 @@ def test_attributes_that_all_files_share_are_kept(tmp_path):
         assert "seed" not in file.attributes
 
 
+def test_cell_sizes_that_differ_are_not_kept(tmp_path):
+    paths = [
+        save(tmp_path / f"{size}.h5", make_showers(3), cell_size_mm=(size, size, size))
+        for size in (5.0, 6.0)
+    ]
+    for sources, expected in ((paths[:1], (5.0, 5.0, 5.0)), (paths, None)):
+        (path,) = convert(sources, tmp_path / f"out{len(sources)}")
+        with open_shower_file(path) as file:
+            assert file.cell_size_mm == expected
+
+
 class Interrupted:
     """A progress that interrupts once `count` showers are written."""
 
@@ -211,6 +222,13 @@ def test_after_an_interruption_only_whole_shards_are_there_and_work_goes_on(plan
     assert [shard.path.stat().st_mtime_ns for shard in plan.shards[:2]] == before
     assert_same(read([shard.path for shard in plan.shards]), make_showers(40))
     assert plan().written == 0
+
+
+def test_what_killed_work_left_is_removed(plan):
+    plan.out.mkdir()
+    (plan.out / f".{plan.shards[1].path.name}.abcd1234").write_bytes(b"half")
+    plan()
+    assert names(plan.out) == [shard.path.name for shard in plan.shards]
 
 
 def test_an_interruption_of_the_waiting_thread_stops_shards_under_way(plan, monkeypatch):
@@ -276,6 +294,13 @@ def test_other_files_of_the_folder_are_left_alone(tmp_path):
     assert set(there) < set(names(out))
 
 
+def test_a_dot_in_a_name_stands_for_itself(tmp_path):
+    source = save(tmp_path / "a.h5", make_showers(20))
+    others = convert([source], tmp_path / "out", name="v1x0")
+    convert([source], tmp_path / "out", name="v1.0", showers_per_file=5, force=True)
+    assert all(path.exists() for path in others)
+
+
 def test_sources_are_never_overwritten(tmp_path):
     source = save(tmp_path / "a.h5", make_showers(20))
     shards = convert([source], tmp_path / "out", showers_per_file=10)
@@ -314,6 +339,9 @@ def test_too_little_space_is_said_before_anything_is_written(tmp_path, monkeypat
     with pytest.raises(DataError, match=r"about \S+ MB are needed, 0.1 MB are free"):
         convert([source], tmp_path / "out")
     assert names(tmp_path / "out") == []
+    # All shards count.
+    with pytest.raises(DataError, match=r"about \S+ MB are needed, 0.1 MB are free"):
+        convert([source], tmp_path / "out", showers_per_file=100)
     Usage.free = 2 * source.stat().st_size
     (shard,) = convert([source], tmp_path / "out")
     Usage.free = 0
@@ -371,6 +399,9 @@ def test_a_bad_shower_is_named_and_whole_shards_stay(tmp_path, monkeypatch):
 def test_a_source_that_changes_is_noticed(plan):
     save(plan.source, make_showers(41), chunk_showers=2)
     with pytest.raises(DataError, match=r"a\.h5: has changed: it had 40 showers in \d+ bytes"):
+        plan()
+    save(plan.source, make_showers(40, seed=1), chunk_showers=2)
+    with pytest.raises(DataError, match=r"a\.h5: has changed: it had 40 showers .* now 40 in"):
         plan()
     assert names(plan.out) == []
 
