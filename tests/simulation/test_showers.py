@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan3d.config.simulation import load_simulation
+from gan3d.config.simulation import Calorimeter, load_simulation
 from gan3d.data.sparse import join
-from gan3d.simulation import ShowerSimulator
+from gan3d.simulation import ShowerSimulator, gflash
 from gan3d.simulation.incident import pair_shares
 from gan3d.simulation.showers import radii
 
@@ -61,6 +61,69 @@ def test_an_average_shower_develops_as_the_gamma_distribution_says():
     middles = 0.5 * (density[1:] + density[:-1]) * np.diff(t)
     expected = 50 * middles.reshape(25, 400).sum(axis=1)
     np.testing.assert_allclose(one.develop(incident).energy_nj[0], expected, rtol=1e-4)
+
+
+def of_50_gev(normal=(0.0, 0.0)):
+    """T and α of a shower of 50 GeV in this calorimeter, from the paper's formulas."""
+    log_y = math.log(50 / 8.55e-3)
+    maximum = log_y - 0.812 - 0.55 * 5.1 / 6.28 - 0.69 * (1 - 1 / 1.42)
+    alpha = 0.81 + (0.458 + 2.26 / 70.4) * log_y - 0.476 * 5.1 / 6.28
+    correlation = 0.784 - 0.023 * log_y
+    both = math.sqrt((1 + correlation) / 2) * normal[0]
+    against = math.sqrt((1 - correlation) / 2) * normal[1]
+    maximum *= math.exp((both + against) / (-2.5 + 1.25 * log_y))
+    return maximum, alpha * math.exp((both - against) / (-0.82 + 0.79 * log_y))
+
+
+@given(st.tuples(st.floats(-2, 2), st.floats(-2, 2)))
+@settings(deadline=None, max_examples=20)
+def test_a_shower_fluctuates_by_its_two_numbers(normal):
+    one = simulator(energy(50))
+    incident = one.incident(0, 1)
+    incident.normal_nc2[:] = normal
+    maximum, alpha = map(np.array, of_50_gev(normal))
+    share = gflash.contained(np.arange(26) * 5.1 / 6.28, maximum, alpha)
+    np.testing.assert_allclose(one.develop(incident).energy_nj[0], 50 * np.diff(share), rtol=1e-6)
+
+
+def test_spots_are_as_many_as_the_paper_says_and_where_it_says():
+    one = simulator(*WHOLE, energy(50), "calorimeter.spot_density=3")
+    incident = one.incident(0, 1)
+    incident.normal_nc2[:] = 0.0
+    spots = one.develop(incident).spots_nj[0]
+    assert spots.sum() == pytest.approx(3 * 10.3 / 0.16 * 50**0.959, rel=1e-3)
+    maximum, alpha = of_50_gev()
+    maximum *= 0.813 + 0.0019 * 70.4
+    alpha *= 0.844 + 0.0026 * 70.4
+    # The mean of the gamma distribution, in radiation lengths.
+    middle = ((np.arange(60) + 0.5) * 5.1 / 6.28 * spots).sum() / spots.sum()
+    assert middle == pytest.approx(alpha * maximum / (alpha - 1), rel=0.01)
+
+
+def test_fractions_of_spots_are_made_up_for_by_chance():
+    one = simulator(*WHOLE, "calorimeter.shape=[301, 301, 60]", energy(2))
+    incident = one.incident(0, 100)
+    steps = one.develop(incident)
+    rng = np.random.default_rng(0)
+    spots_n = [len(one._spots(rng, incident, steps, row)[0]) for row in range(100)]
+    # A step with energy has a spot in any case.
+    expected = np.maximum(steps.spots_nj, 1).sum() / 100
+    assert np.mean(spots_n) == pytest.approx(expected, rel=0.01)
+
+
+def test_radii_are_those_of_the_middle_of_a_layer():
+    one = simulator(energy(50))
+    incident = one.incident(0, 1)
+    incident.normal_nc2[:] = 0.0
+    steps = one.develop(incident)
+    maximum, _ = of_50_gev()
+    # For an average shower τ = t/T.
+    tau = (np.arange(25) + 0.5) * 5.1 / 6.28 / maximum
+    profile = gflash.radial_profile(np.array(50.0), tau, gflash.Medium.of(Calorimeter()))
+    for found, expected in ((steps.core_nj, profile.core), (steps.tail_nj, profile.tail)):
+        np.testing.assert_allclose(
+            found[0], one.simulation.calorimeter.moliere_radius_mm * expected, rtol=1e-5
+        )
 
 
 def test_the_cells_of_a_layer_see_what_is_deposited_in_it():
@@ -166,6 +229,16 @@ def test_the_energy_within_a_radius_follows_the_profile():
         assert showers.deposit_h[r_h < radius].sum() / total == pytest.approx(expected, abs=0.02)
 
 
+def test_a_shower_lies_around_the_place_where_its_particle_came_in():
+    one = simulator(energy(50), "calorimeter.cell_size_mm=[2, 2, 5.1]")
+    incident, showers = one.incident(0, 100), one.simulate(0, 100)
+    x_h, y_h, _ = np.unravel_index(showers.cell_h.astype(np.int64), showers.image_shape)
+    for position_h, position_n in ((x_h, incident.x_n), (y_h, incident.y_n)):
+        sums_n = np.bincount(showers.shower_h, showers.deposit_h * (position_h - 12.0) * 2.0)
+        found_n = sums_n / showers.ecal_n
+        assert np.corrcoef(found_n, position_n)[0, 1] > 0.8
+
+
 def test_nine_tenths_of_the_energy_lie_within_about_a_moliere_radius():
     steps = simulator(energy(50)).develop(simulator(energy(50)).incident(0, 200))
     radius = 15.6
@@ -265,6 +338,27 @@ def test_the_barycentres_of_the_layers_lie_on_the_track():
         slope, offset = np.polyfit(cotangent, y, 1)
         assert slope == pytest.approx(layer + 0.5, abs=0.5)
         assert offset == pytest.approx(0.0, abs=0.15)
+
+
+def test_spots_are_uniform_along_the_step_they_belong_to():
+    one = simulator("beam.theta_deg=[60, 60]")
+    incident, count = one.incident(0, 1), 10_000
+    middle = np.full(count, 20.4, np.float32)
+    aside = np.zeros(count, np.float32)
+    _, z_s = one._slanted(np.random.default_rng(0), incident, 0, aside, middle)
+    along_s = np.sort(z_s / math.sin(math.pi / 3))
+    uniform_s = 20.4 + 5.1 * ((np.arange(count) + 0.5) / count - 0.5)
+    # Kolmogorov-Smirnov: 2/sqrt(10 000) of the step's length.
+    assert np.abs(along_s - uniform_s).max() < 0.02 * 5.1
+
+
+def test_the_back_of_a_slanted_shower_does_not_depend_on_what_is_behind():
+    setting = ("beam.theta_deg=[60, 60]", "beam.energy_gev=[100, 100]")
+    thin, thick = (
+        energy_by_layer(simulator(*setting, f"calorimeter.shape=[51, 51, {n}]").simulate(0, 300))
+        for n in (25, 35)
+    )
+    np.testing.assert_allclose(thin[-3:], thick[22:25], rtol=0.1)
 
 
 def test_spots_are_spread_at_right_angles_to_the_axis():
