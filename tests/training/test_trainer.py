@@ -363,3 +363,62 @@ def test_a_checkpoint_cut_off_at_any_point_leaves_a_run_that_can_be_resumed(
             assert position in (old, new)
     assert lines > 30, "hardly anything was cut off"
     assert checkpoints(trainer) == ["step-00000006"]
+
+
+def test_an_epoch_of_which_nothing_can_be_read_begins_anew(
+    make_trainer, listen, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("gan3d.data.shower_file._BLOCK_BYTES", 4 * 4 * 4 * 3 * 4)  # 4 showers
+    write_tiny(tmp_path / "bad.h5", 13, seed=5)
+    write_tiny(tmp_path / "good.h5", 4, seed=6)
+    trainer = make_trainer(
+        **{
+            "data.files": f"[{tmp_path}/bad.h5, {tmp_path}/good.h5]",
+            "data.on_bad_file": "skip",
+            "data.shuffle": "false",
+        }
+    )
+    begin(trainer)
+    (tmp_path / "bad.h5").unlink()
+    listener = listen()
+    trainer.train(listener)
+    # The last of 17 showers sits out: the three good ones before it are no batch of four.
+    assert [record["step"] for record in listener.records] == [1, 2]
+    assert [record["lost_showers"] for record in listener.records] == [13, 0]
+    assert [len(record["newly_skipped"]) for record in listener.records] == [1, 0]
+
+
+@pytest.mark.parametrize("stop", [3, 7])
+def test_a_run_that_skipped_files_is_resumed_where_it_stood(
+    make_trainer, listen, tmp_path, monkeypatch, stop
+):
+    monkeypatch.setattr("gan3d.data.shower_file._BLOCK_BYTES", 4 * 4 * 4 * 3 * 4)  # 4 showers
+    bad = tmp_path / "more.h5"
+    changes = {
+        "data.files": f"[{tmp_path}/train.h5, {bad}]",
+        "data.on_bad_file": "skip",
+        "training.epochs": 3,
+    }
+
+    def trainer_of(folder):
+        write_tiny(bad, 12, seed=5)
+        trainer = make_trainer(folder, **changes)
+        bad.unlink()
+        return trainer
+
+    uninterrupted, listener = trainer_of("whole"), listen()
+    begin(uninterrupted)
+    uninterrupted.train(listener)
+    # Five batches of four in each epoch: of the file that is there.
+    interrupted = trainer_of("parts")
+    begin(interrupted)
+    stopping = listen(lambda step: os.kill(os.getpid(), signal.SIGINT) if step == stop else None)
+    with noted_signals() as signals, pytest.raises(Interrupted):
+        interrupted.train(stopping, signals=signals)
+    rest, again = listen(), trainer_of("parts")
+    resume(again)
+    again.train(rest)
+    assert stopping.steps + rest.steps == listener.steps == 15
+    names = ["step", "skipped_files", *(name for name in listener.records[0] if "loss" in name)]
+    for record, expected in zip(again.history, listener.records, strict=True):
+        assert [record[name] for name in names] == pytest.approx([expected[n] for n in names])
