@@ -21,6 +21,9 @@ def before(request):
 def test_sigterm_ends_what_writes_files_as_ctrl_c_does_unless_it_is_ignored(before, command):
     def killed():
         with _sigterm_unwinds([command]):
+            # Or else it would be the tests that end.
+            now = signal.getsignal(signal.SIGTERM)
+            assert now == signal.SIG_IGN if before == signal.SIG_IGN else callable(now)
             os.kill(os.getpid(), signal.SIGTERM)
 
     if before == signal.SIG_IGN:
