@@ -84,7 +84,11 @@ class ProgressDisplay:
 
 
 class TrainingProgress:
-    """Shows training as a bar for the epoch under way and one line for each that is done."""
+    """Shows training as a bar for the epoch under way and a table with a row for each done.
+
+    Its last columns say where the time went, in the mean over ranks: waiting for data, computing,
+    all-reducing gradients, waiting for slower ranks.
+    """
 
     def __init__(self, display: ProgressDisplay) -> None:
         """Show on `display`."""
@@ -106,6 +110,7 @@ class TrainingProgress:
             f"training{where}: {epochs} epochs of {steps_per_epoch} steps, "
             f"{ranks} rank{'s' if ranks > 1 else ''}"
         )
+        self._display.say(self._header())
         self._begin(first_epoch)
         self._display.advance(first_step)
 
@@ -114,16 +119,14 @@ class TrainingProgress:
         self._display.advance(1, _losses(losses))
 
     def epoch_done(self, record: Mapping[str, Any]) -> None:
-        """Print the epoch's line."""
+        """Print the epoch's row of the table."""
         epoch = record["epoch"]
-        line = (
-            f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}  "
-            f"{record['showers_per_second']:7.1f} showers/s  {_losses(record)}"
-        )
-        metric = record.get("validation.optimisation_metric")
-        if metric is not None:
-            line += f"  physics {metric:.3f}"
-        self._display.say(line)
+        self._display.say(self._row(record))
+        for slow in record["stragglers"]:
+            self._display.say(
+                f"slow: rank {slow['rank']} on {slow['host']} computes {slow['factor']:.2f} times "
+                "as long as the median rank"
+            )
         for reason in record.get("newly_skipped", ()):
             self._display.say(f"skipped: {reason}")
         if record.get("skipped_files"):
@@ -136,10 +139,36 @@ class TrainingProgress:
         if epoch < self._epochs:
             self._begin(epoch)
 
+    def _row(self, record: Mapping[str, Any]) -> str:
+        metric = record.get("validation.optimisation_metric")
+        parts = [record[f"{name}_seconds"] for name in _TIMES]
+        whole = sum(parts) or 1.0
+        return (
+            f"epoch {record['epoch']:>{len(str(self._epochs))}}/{self._epochs}"
+            f"{record['showers_per_second']:10.1f}{_discriminator(record):9.2f}"
+            f"{record['generator.loss']:9.2f}{'-' if metric is None else f'{metric:.3f}':>8}"
+            f"{record['learning_rate']:10.2g}  "
+            + "".join(f"{100 * part / whole:4.0f}%" for part in parts)
+        )
+
+    def _header(self) -> str:
+        epochs = " " * (7 + 2 * len(str(self._epochs)))
+        return (
+            f"{epochs}{'showers/s':>10}{'D loss':>9}{'G loss':>9}{'physics':>8}{'rate':>10}  "
+            + "".join(f"{name:>5}" for name in _TIMES.values())
+        )
+
     def _begin(self, epoch: int) -> None:
         self._display.begin(f"epoch {epoch + 1}/{self._epochs}", self._steps, "steps")
 
 
+# Where the time of an epoch goes, by the history's names: shares of their sum.
+_TIMES = {"data_wait": "data", "compute": "comp", "all_reduce": "redu", "rank_wait": "wait"}
+
+
+def _discriminator(losses: Mapping[str, float]) -> float:
+    return (losses["discriminator.real.loss"] + losses["discriminator.fake.loss"]) / 2
+
+
 def _losses(losses: Mapping[str, float]) -> str:
-    discriminator = losses["discriminator.real.loss"] + losses["discriminator.fake.loss"]
-    return f"D {discriminator / 2:6.2f}  G {losses['generator.loss']:6.2f}"
+    return f"D {_discriminator(losses):6.2f}  G {losses['generator.loss']:6.2f}"

@@ -92,18 +92,36 @@ def write_challenge(groups: Iterable[SparseShowers], new: NewFile) -> None:
 
 def _find_shape(path: Path, cells: h5py.Dataset, shape: Shape | None) -> Shape:
     count = cells.shape[1]
-    noted = cells.attrs.get("image_shape")  # gan3d's own files say it
-    found = SHAPES.get(count) or shape or (None if noted is None else tuple(map(int, noted)))
+    noted = _noted_shape(path, cells)  # gan3d's own files say it
+    # A known number of cells before what is asked for: to take one order of axes for another would
+    # go unnoticed.
+    found = noted or SHAPES.get(count) or shape
     if found is None:
         known = ", ".join(f"{'×'.join(map(str, known))} = {n}" for n, known in SHAPES.items())
         raise DataError(
             f"{path}: 'showers' has {count} cells, which is no known grid ({known}): set "
             "data.geometry.shape to its bins in (angle, radius, layer)"
         )
-    if len(found) != 3 or math.prod(found) != count:
+    if math.prod(found) != count:
         product = "×".join(map(str, found))
         raise DataError(
             f"{path}: 'showers' has {count} cells, expected {product} = {math.prod(found)}: "
             "data.geometry.shape must be its bins in (angle, radius, layer)"
         )
     return found
+
+
+def _noted_shape(path: Path, cells: h5py.Dataset) -> Shape | None:
+    """Return the bins that the file says it has. Raises DataError if it cannot have these."""
+    noted = cells.attrs.get("image_shape")
+    if noted is None:
+        return None
+    numbers = np.asarray(noted)
+    integers = numbers.dtype.kind in "iu" and numbers.shape == (3,) and (numbers > 0).all()
+    if not integers or math.prod(numbers.tolist()) != cells.shape[1]:
+        raise DataError(
+            f"{path}: 'showers' has {cells.shape[1]} cells, but its attribute 'image_shape' says "
+            f"{noted}: the file is damaged; write it again"
+        )
+    angles, radii, layers = map(int, numbers.tolist())
+    return angles, radii, layers

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.data.chunks import HDF5_FAULTS, StoredCells, one_line, pack_chunk
-from gan3d.data.new_file import NewFile, Sink
+from gan3d.data.new_file import NewFile, Sink, held_signals
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.sparse import Shape, SparseShowers, from_places
 from gan3d.errors import DataError
@@ -170,9 +170,8 @@ class Hdf5Output:
         """Begin the file `new`."""
         self._new = new
         self._sink = Sink(new)
-        self._file = h5py.File(self._sink, "w")
-        self._file.attrs.update(new.attributes)
         self._rows = 0
+        self._file: h5py.File | None = None
 
     def append(
         self,
@@ -188,11 +187,26 @@ class Hdf5Output:
         `stored_cell_c` (cells,), the number in the file of each cell of the image, a shower is
         stored as one row of its cells.
         """
-        if self._rows == 0:
+        with held_signals():
+            self._append(cells, showers, rows, notes, stored_cell_c)
+        self._sink.check()
+
+    def _append(
+        self,
+        cells: str,
+        showers: SparseShowers,
+        rows: Mapping[str, NDArray[Any]],
+        notes: Mapping[str, Mapping[str, Any]],
+        stored_cell_c: NDArray[np.int64] | None,
+    ) -> None:
+        if self._file is None:
+            # Here, and so inside the context, which closes it whatever signal comes.
+            self._file = h5py.File(self._sink, "w")
+            self._file.attrs.update(self._new.attributes)
             shape = showers.image_shape if stored_cell_c is None else stored_cell_c.shape
-            self._create_cells(cells, shape, min(self._new.chunk_showers, len(showers)))
+            self._create_cells(self._file, cells, shape, min(self._new.chunk_showers, len(showers)))
             for name, values in rows.items():
-                self._create_rows(name, values)
+                self._create_rows(self._file, name, values)
             for name in (cells, *rows):
                 self._file[name].attrs.update(notes.get(name, {}))
         end = self._rows + len(showers)
@@ -204,10 +218,11 @@ class Hdf5Output:
             self._file[name].resize(end, axis=0)
             self._file[name][self._rows : end] = values
         self._rows = end
-        self._sink.check()
 
-    def _create_cells(self, name: str, shape: tuple[int, ...], chunk_rows: int) -> None:
-        dataset = self._file.create_dataset(
+    def _create_cells(
+        self, file: h5py.File, name: str, shape: tuple[int, ...], chunk_rows: int
+    ) -> None:
+        dataset = file.create_dataset(
             name,
             (0, *shape),
             "<f4",
@@ -220,9 +235,9 @@ class Hdf5Output:
         if self._new.cell_size_mm is not None:
             dataset.attrs["cell_size_mm"] = self._new.cell_size_mm
 
-    def _create_rows(self, name: str, values: NDArray[Any]) -> None:
+    def _create_rows(self, file: h5py.File, name: str, values: NDArray[Any]) -> None:
         row = values.shape[1:]
-        self._file.create_dataset(
+        file.create_dataset(
             name, (0, *row), values.dtype, maxshape=(None, *row), chunks=(_ROWS, *row)
         )
 
@@ -235,8 +250,10 @@ class Hdf5Output:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._sink.__exit__(exception_type, exception, traceback)
+        with held_signals():
+            if self._file is not None:
+                self._file.close()
+            self._sink.__exit__(exception_type, exception, traceback)
 
 
 def _is_column(item: object, count: int) -> bool:

@@ -168,7 +168,7 @@ class ShowerLoader:
         """
         bad: dict[Path, str] | None = {} if self._data.on_bad_file == "skip" else None
         parts = list(_sample(self._part, self._data, limit, bad))
-        return _images(self._part, parts, self._data)
+        return _images(self._part, parts, self._data, bad)
 
     def close(self) -> None:
         """End the threads."""
@@ -287,7 +287,7 @@ def read_part(
     if limit is not None and limit < 1:
         raise DataError(f"no showers to read: {len(part)} are there, the limit is {limit}")
     chosen = spread(part, len(part) if limit is None else limit)
-    return _images(part, list(read_chosen(part, chosen, data, bad)), data)
+    return _images(part, list(read_chosen(part, chosen, data, bad)), data, bad)
 
 
 def sample_sums(
@@ -411,9 +411,14 @@ class _Ahead:
         self._next = next(self._pieces, None)
 
 
-def _images(part: Part, parts: Sequence[SparseShowers], data: Data) -> Showers:
+def _images(
+    part: Part, parts: Sequence[SparseShowers], data: Data, bad: dict[Path, str] | None
+) -> Showers:
     """The showers of all `parts` as images; DataError where nothing is in them."""
     if not any(len(showers.cell_h) for showers in parts):
+        if bad:
+            more = f" (and {len(bad) - 1} more files)" if len(bad) > 1 else ""
+            raise DataError(f"{next(iter(bad.values()))}{more}; no showers are left to read")
         raise _all_empty(part, sum(map(len, parts)), data)
     return join(parts).dense()
 

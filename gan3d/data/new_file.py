@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 from gan3d.errors import DataError
@@ -118,3 +120,29 @@ class Sink(io.RawIOBase):
             yield
         except OSError as error:
             self._fault = self._fault or error
+
+
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Let SIGINT and SIGTERM take effect only at the end of what is done in this context.
+
+    Their handlers raise exceptions, in the main thread, wherever it is: on their way through a
+    library that calls us back, such as HDF5 on a `Sink`, these end Python with a segmentation fault
+    or are lost.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: handler for number, handler in usual.items() if callable(handler)}
+    for each in held:
+        signal.signal(each, lambda *signalled: came.append(signalled))
+    try:
+        yield
+    finally:
+        for each, handler in held.items():
+            signal.signal(each, handler)
+        for number, frame in came[:1]:
+            signal_handler = held[signal.Signals(number)]
+            signal_handler(number, frame)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, Json, ValidationError
 
 from gan3d.data.chunks import one_line
-from gan3d.data.new_file import NewFile, Sink
+from gan3d.data.new_file import NewFile, Sink, held_signals
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.sparse import SparseShowers, cell_dtype, join
 from gan3d.errors import DataError
@@ -214,14 +214,16 @@ def write_parquet(groups: Iterable[SparseShowers], new: NewFile) -> None:
     with Sink(new) as sink:
         try:
             for showers in groups:
-                if writer is None:
-                    schema = _schema(showers, new)
-                    writer = _open_writer(sink, schema, new.level)
-                writer.write_table(_table(showers, schema), row_group_size=len(showers))
+                with held_signals():
+                    if writer is None:
+                        schema = _schema(showers, new)
+                        writer = _open_writer(sink, schema, new.level)
+                    writer.write_table(_table(showers, schema), row_group_size=len(showers))
                 sink.check()
         finally:
             if writer is not None:
-                writer.close()
+                with held_signals():
+                    writer.close()
 
 
 def _open_writer(sink: Sink, schema: pa.Schema, level: int) -> pq.ParquetWriter:

@@ -32,6 +32,7 @@ from gan3d.training.checkpoint import (
     save_checkpoint,
     state_variables,
 )
+from gan3d.training.images import mean_picture, single_pictures
 from gan3d.training.records import (
     BEST,
     CONFIG,
@@ -56,6 +57,9 @@ _ENERGY_MARGIN = 0.05
 
 # Showers generated at a time for a comparison; only memory depends on it.
 _EXAMINE_BATCH = 64
+
+# Single showers that TensorBoard shows of an epoch.
+_DRAWN = 4
 
 Examine = Callable[[Showers, Showers], Mapping[str, float]]
 
@@ -133,7 +137,7 @@ class Trainer:
         """Called whenever something has been done."""
         self._hosts: list[str] = []
         self._compiled = False
-        self._tensorboard: Any = None
+        self._writer: Any = None
 
         architecture = get_architecture(experiment.model.architecture)
         seen = experiment.data.model_geometry.shape
@@ -554,6 +558,7 @@ class Trainer:
         if not images_nxyz.any():
             raise TrainingError(f"epoch {self.position.epoch}: {_EMPTY}; {self._advice()}")
         generated = Showers(images_nxyz=images_nxyz, energy_n=heldout.energy_n)
+        self._draw(images_nxyz, heldout.images_nxyz)
         # JSON has no NaN; null says that a metric could not be computed.
         return {
             f"validation.{name}": value if math.isfinite(value) else None
@@ -583,13 +588,26 @@ class Trainer:
         )
 
     def _write_tensorboard(self, record: Mapping[str, Any]) -> None:
-        if self._tensorboard is None:
-            self._tensorboard = tf.summary.create_file_writer(str(self.folder / "tensorboard"))
-        with self._tensorboard.as_default(step=record["epoch"]):
+        with self._tensorboard().as_default(step=record["epoch"]):
             for name, value in record.items():
                 if isinstance(value, int | float):
                     tf.summary.scalar(name.replace(".", "/"), value)
-        self._tensorboard.flush()
+        self._tensorboard().flush()
+
+    def _draw(
+        self, generated_nxyz: NDArray[np.float32], reference_nxyz: NDArray[np.float32]
+    ) -> None:
+        """Show generated showers beside Monte Carlo's of the same energies."""
+        samples = generated_nxyz, reference_nxyz
+        with self._tensorboard().as_default(step=self.position.epoch):
+            tf.summary.image("mean shower", mean_picture(*samples))
+            singles = single_pictures(_DRAWN, *samples)
+            tf.summary.image("showers", singles, max_outputs=_DRAWN)
+
+    def _tensorboard(self) -> Any:
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self.folder / "tensorboard"))
+        return self._writer
 
     def _out_of_time(self, began: float) -> bool:
         """Whether `run.max_minutes` are over, by rank 0's clock."""

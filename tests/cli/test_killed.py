@@ -2,7 +2,9 @@
 
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +75,20 @@ def test_what_sigkill_left_is_removed_by_the_next_call(start, gan3d, tmp_path, n
     assert done.returncode == 0, done.stderr
     assert not hidden(tmp_path / "out")
     assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+@pytest.mark.parametrize("layout", ["lcd", "parquet"])
+def test_a_signal_in_the_middle_of_any_write_leaves_nothing(tmp_path, number, code, layout):
+    script = Path(__file__).with_name("interrupted_writes.py")
+    done = subprocess.run(
+        [
+            sys.executable, script, number, str(code),
+            "simulate", "-n", "10", "-o", "out", "--to", layout,
+        ],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        # A shell that starts the tests in the background leaves SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr

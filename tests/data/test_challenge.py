@@ -158,3 +158,29 @@ def test_a_damaged_chunk_is_named_by_its_showers(tmp_path, random_cells):
         file.read_cells(0, 4)
         with pytest.raises(DataError, match=r"c\.hdf5: showers 4 to 7 cannot be read"):
             file.read_cells(5, 6)
+
+
+def test_a_file_has_the_bins_that_it_notes_whatever_others_have_as_many_cells(tmp_path):
+    # 18 x 18 x 20 cells are as many as those of the Challenge's data set 2.
+    images = np.random.default_rng(1).random((3, 18, 18, 20), np.float32)
+    showers = Showers(images, np.ones(3, np.float32))
+    path = tmp_path / "a.hdf5"
+    write_showers(path, [showers], layout="challenge", attributes={})
+    with open_shower_file(path) as file:
+        assert file.image_shape == (18, 18, 20)
+        np.testing.assert_allclose(file.read(slice(0, 3)).images_nxyz, images, rtol=1e-6)
+    with pytest.raises(DataError, match="18×18×20 cells, expected 20×18×18"):
+        open_shower_file(path, shape=(20, 18, 18))
+
+
+@pytest.mark.parametrize(
+    "noted", [[18, 18, 21], [18, 360], [18.0, 18.0, 20.0], [-18, -18, 20], "a"]
+)
+def test_bins_that_a_file_cannot_have_are_refused(tmp_path, noted):
+    path = tmp_path / "a.hdf5"
+    with h5py.File(path, "w") as file:
+        file["incident_energies"] = np.ones((2, 1), np.float32)
+        file["showers"] = np.ones((2, 6480), np.float32)
+        file["showers"].attrs["image_shape"] = noted
+    with pytest.raises(DataError, match="6480 cells, but its attribute 'image_shape' says"):
+        open_shower_file(path)
