@@ -57,8 +57,8 @@ class ShowerLoader:
         self.waited = 0.0
         """Seconds spent waiting for data, in all."""
         self.lost: dict[int, int] = {}
-        """Showers of this rank in the epoch that could not be read, by the number of their file;
-        only with `data.on_bad_file: skip`."""
+        """Showers of this rank in the epoch, from where it was resumed, that could not be read, by
+        the number of their file; only with `data.on_bad_file: skip`."""
         self.reasons: dict[int, str] = {}
         """What is wrong with these files."""
         self.skipped: list[int] = []
@@ -244,7 +244,7 @@ class ShowerLoader:
                     raise
                 file = int(planned.part.file_b[planned.piece.block])
                 self.reasons.setdefault(file, str(error))
-                self.lost[file] = self.lost.get(file, 0) + len(planned.piece)
+                self.lost[file] = self.lost.get(file, 0) + len(planned.rows)
                 ahead.held -= len(planned.rows)
                 continue
             finally:
@@ -297,7 +297,7 @@ def sample_sums(
 
     Cells are as the networks see them: their sums are GeV with a `data.cell_power` of 1. The
     showers are those of `ShowerLoader.sample`, but no images are built. Raises DataError as
-    `read_part` does.
+    `read_part` does; not, however, where files are noted in `bad`: then what is left may be none.
     """
     ecal, energy, lit = [np.empty(0)], [np.empty(0)], 0
     for showers in _sample(part, data, limit, bad):
@@ -415,11 +415,12 @@ def _images(
     part: Part, parts: Sequence[SparseShowers], data: Data, bad: dict[Path, str] | None
 ) -> Showers:
     """The showers of all `parts` as images; DataError where nothing is in them."""
+    count = sum(map(len, parts))
+    if bad and not count:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise DataError(f"{next(iter(bad.values()))}{more}; no showers are left to read")
     if not any(len(showers.cell_h) for showers in parts):
-        if bad:
-            more = f" (and {len(bad) - 1} more files)" if len(bad) > 1 else ""
-            raise DataError(f"{next(iter(bad.values()))}{more}; no showers are left to read")
-        raise _all_empty(part, sum(map(len, parts)), data)
+        raise _all_empty(part, count, data)
     return join(parts).dense()
 
 

@@ -558,18 +558,42 @@ def test_an_epoch_that_skipped_showers_is_resumed_where_it_stood(part, loaders, 
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
 )
-def test_a_block_that_is_lost_counts_whole_wherever_the_epoch_is_resumed(
+def test_what_is_left_of_a_resumed_epoch_is_read_or_lost_and_never_both(
     part, loaders, stop, window
 ):
     # A file is a block, so that some of its showers may be behind and others not.
     showers = part([9, 9, 9], chunk=9)
-    numbers = range(10, 19)
     options = {"batch_size": 1, "shuffle_window": window}
     before = [int(energy) for (energy,) in energies(loaders(showers, **options).epoch(0))[:stop]]
     showers.files[1].path.unlink()
     loader = loaders(showers, on_bad_file="skip", **options)
-    list(loader.epoch(0, stop))
-    assert loader.lost == ({} if set(numbers) <= set(before) else {1: 9})
+    seen = [int(energy) for (energy,) in energies(loader.epoch(0, stop))]
+    lost = set(range(10, 19)) - set(before)
+    assert sorted([*before, *seen, *lost]) == list(range(1, 28))
+    assert loader.lost == ({1: len(lost)} if lost else {})
+
+
+@pytest.mark.parametrize("read", ["read_part", "sample"])
+def test_where_all_files_are_bad_it_is_said_what_is_wrong_with_them(part, loaders, read):
+    showers = part([4, 4, 4])
+    for file in showers.files:
+        make_shorter(file.path)
+    wrong = r"0\.h5: .*has changed since the run began.* \(and 2 more\); no showers are left"
+
+    def read_all():
+        if read == "sample":
+            return loaders(showers, on_bad_file="skip").sample(100)
+        return read_part(showers, section(), bad={})
+
+    with pytest.raises(DataError, match=wrong):
+        read_all()
+
+
+def test_empty_showers_are_not_blamed_on_another_file_that_is_bad(part):
+    showers = part([4, 4])
+    make_shorter(showers.files[1].path)
+    with pytest.raises(DataError, match="all of 4 showers are empty: no cell reaches"):
+        read_part(showers, section(threshold_gev=1.0), bad={})
 
 
 def test_skipping_everything_is_an_error(part, loaders):
