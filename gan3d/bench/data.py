@@ -14,7 +14,6 @@ import os
 import resource
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +36,7 @@ from gan3d.data import (
     read_showers,
     shuffle_quality,
     survey_files,
+    temporary_folder,
     whole,
     write_showers,
 )
@@ -272,16 +272,16 @@ def _folder(patterns: Sequence[str], settings: Settings) -> Iterator[Path]:
     """A folder for the copies, removed in the end, on a disk with room for them."""
     with open_shower_file(expand_patterns(patterns)[0], check=False) as file:
         image_bytes = 4 * int(np.prod(file.image_shape))
-    with tempfile.TemporaryDirectory(prefix="gan3d-bench-") as name:
+    with temporary_folder("gan3d-bench-data-") as folder:
         # The uncompressed copy is by far the largest.
         needed = int(1.5 * image_bytes * settings.showers)
-        free = shutil.disk_usage(name).free
+        free = shutil.disk_usage(folder).free
         if free < needed:
             raise DataError(
-                f"{name}: {free / 1e9:.1f} GB are free, {needed / 1e9:.1f} GB are needed for "
+                f"{folder}: {free / 1e9:.1f} GB are free, {needed / 1e9:.1f} GB are needed for "
                 "copies of the showers; measure fewer, or set TMPDIR to another folder"
             )
-        yield Path(name)
+        yield folder
 
 
 def _write(name: str, folder: Path, patterns: Sequence[str], settings: Settings) -> Path:

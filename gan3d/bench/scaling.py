@@ -19,7 +19,6 @@ import math
 import shutil
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from gan3d.bench.processes import Process, run_together
 from gan3d.bench.projection import Machine, Step, curve, project
 from gan3d.config import Experiment, Horovod, load_experiment
 from gan3d.config.systems import Link, System
-from gan3d.data import survey_files, whole
+from gan3d.data import survey_files, temporary_folder, whole
 from gan3d.errors import DataError, NodeError, RunError, UsageError
 from gan3d.runtime import describe_environment, usable_cores
 from gan3d.training.records import read_history
@@ -115,11 +114,11 @@ def measure_scaling(
         run_overrides(case, settings, experiment, total)
     several = [case.ranks for case in cases if case.ranks > 1]
     runs: dict[Case, list[dict[str, Any]]] = {case: [] for case in cases}
-    with tempfile.TemporaryDirectory(prefix="gan3d-bench-") as name:
+    with temporary_folder("gan3d-bench-scaling-") as temporary:
         for number in range(settings.rounds):
             for case in cases:
                 say(f"round {number + 1} of {settings.rounds}: {case}")
-                folder = Path(name) / "run"
+                folder = temporary / "run"
                 folder.mkdir()
                 changes = (*overrides, *run_overrides(case, settings, experiment, total))
                 run_together(_processes(case, settings, config, changes, folder), str(case), folder)
@@ -128,7 +127,7 @@ def measure_scaling(
         link = None
         if several:
             say(f"all-reduce of {several[0]} ranks, by size")
-            link = _measure_link(several[0], settings, experiment.horovod, Path(name))
+            link = _measure_link(several[0], settings, experiment.horovod, temporary)
     measured = summarise(runs)
     return {
         "experiment": {

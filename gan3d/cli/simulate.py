@@ -16,7 +16,7 @@ EXAMPLE = """\b
 Examples:
   gan3d simulate -n 200000 -o /scratch/showers
   gan3d simulate -n 5000 --particle gamma --energy 50 --seed 7 -o photons
-  gan3d simulate configs/simulation/clic-variable-angle.yaml -n 5000 -o slanted
+  gan3d simulate configs/simulation/clic-variable-angle.yaml -n 500 -o slanted
 """
 
 

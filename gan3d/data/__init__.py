@@ -9,7 +9,7 @@ Of files: `summary` says what they hold, `checking` what is wrong with them, `co
 `splitting` make others of them, and `fetching` brings public ones.
 """
 
-from gan3d.data.aside import check_folder, make_folder, written_aside
+from gan3d.data.aside import check_folder, make_folder, temporary_folder, written_aside
 from gan3d.data.formats import expand_patterns, open_shower_file, read_showers
 from gan3d.data.loader import ShowerLoader, read_part, sample_sums
 from gan3d.data.order import count_steps, order_epoch, shuffle_quality
@@ -49,6 +49,7 @@ __all__ = [
     "shuffle_quality",
     "summarise",
     "survey_files",
+    "temporary_folder",
     "whole",
     "write_showers",
     "written_aside",

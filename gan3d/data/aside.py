@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -46,7 +47,8 @@ def remove_leftovers(paths: Iterable[Path]) -> int:
     """Remove what killed processes left of `written_aside` for `paths`; return how many files.
 
     Files that a process still writes are locked and stay, and so do all where the file system knows
-    no locks.
+    no locks. Where locks are known to one node alone (NFS with local_lock, Lustre with localflock)
+    two nodes must not write the same files at once.
     """
     removed = 0
     hidden: dict[Path, list[Path]] = {}
@@ -59,15 +61,37 @@ def remove_leftovers(paths: Iterable[Path]) -> int:
     return removed
 
 
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Make a folder in TMPDIR that begins with `prefix`, and remove it on leaving.
+
+    Those that killed processes of this user left are removed first; it is locked against that.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        if left.is_dir() and not left.is_symlink() and left.stat().st_uid == os.getuid():
+            _remove_unlocked(left)
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
+        handle = os.open(name, os.O_RDONLY)
+        try:
+            _lock(handle)
+            yield Path(name)
+        finally:
+            os.close(handle)
+
+
 def _remove_unlocked(path: Path) -> bool:
+    folder = path.is_dir()
     try:
-        handle = os.open(path, os.O_RDWR)
+        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     except OSError:  # its writer has finished, or it is somebody else's
         return False
     try:
         if not _lock(handle):
             return False
-        path.unlink(missing_ok=True)
+        if folder:
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     finally:
         os.close(handle)
     return True

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Data
+from gan3d.data.chunks import is_shortage
 from gan3d.data.formats import open_shower_file
 from gan3d.data.preprocessing import to_grid
 from gan3d.data.shower_file import ShowerFile
@@ -72,6 +73,8 @@ def _check_same(entry: FileEntry, first: int, stop: int) -> None:
     try:
         size = os.stat(entry.path).st_size  # noqa: PTH116 (called for every block)
     except OSError as error:
+        if is_shortage(error):
+            raise
         raise DataError(
             f"{where} has disappeared since the run began ({error.strerror or error})"
         ) from error

@@ -13,6 +13,7 @@ the same result.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 from collections.abc import Iterator
@@ -32,8 +33,9 @@ from gan3d.errors import DataError
 Lit = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Places (see `sparse.from_places`) and energies of lit cells, shape (H,) each."""
 
-HDF5_FAULTS = (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError)
-"""What h5py raises where HDF5 stumbles over a damaged file."""
+HDF5_FAULTS = (OSError, RuntimeError, ValueError, KeyError, TypeError)
+"""What h5py raises where HDF5 stumbles over a damaged file, or this node is short of something: see
+`is_shortage`."""
 
 
 class StoredCells:
@@ -95,6 +97,8 @@ class StoredCells:
         try:
             self._dataset.read_direct(image_nc, np.s_[first:stop])
         except HDF5_FAULTS as error:
+            if is_shortage(error):
+                raise
             raise self._damaged(first, stop, error) from error
         if self._image_cell_c is not None:
             stored_nc = image_nc.reshape(-1, self._cells)
@@ -137,6 +141,8 @@ class StoredCells:
                 return None
             self._dataset.id.chunk_iter(lambda info: written.add(info.chunk_offset))
         except HDF5_FAULTS as error:
+            if is_shortage(error):
+                raise
             raise self._damaged(0, self._shape[0], error) from error
         return frozenset(written)
 
@@ -187,7 +193,15 @@ class StoredCells:
             skipped, content = self._dataset.id.read_direct_chunk(origin)
             if self._pipeline.gzip and not skipped & self._pipeline.gzip:
                 content = deflate.zlib_decompress(content, size)
+        except MemoryError as error:
+            # It may also be the length of the chunk that is damaged.
+            stored = self._dataset.id.get_chunk_info_by_coord(origin).size
+            if stored <= self._path.stat().st_size:
+                raise
+            raise self._damaged(*rows, f"a chunk would have {stored} bytes") from error
         except (*HDF5_FAULTS, deflate.DeflateError) as error:
+            if is_shortage(error):
+                raise
             raise self._damaged(*rows, error) from error
         if len(content) != size:
             raise self._damaged(*rows, f"a chunk has {len(content)} bytes instead of {size}")
@@ -233,6 +247,17 @@ def pack_chunk(
         plane_c[place_h] = byte_hb[:, byte]
     packed: bytearray = deflate.zlib_compress(plane_bc, level)
     return packed
+
+
+def is_shortage(error: Exception) -> bool:
+    """Whether `error` says that this node is short of memory or of files that may be open.
+
+    No file is to blame for that: what a damaged one would bring must not come of it.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+        return True
+    # HDF5's own words where it gets no memory; h5py raises an OSError without a number for them.
+    return isinstance(error, MemoryError) or "memory allocation failed" in str(error)
 
 
 def one_line(reason: Exception | str) -> str:

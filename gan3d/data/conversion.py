@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -21,7 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from gan3d.config import Data, Geometry
-from gan3d.data.aside import check_folder, format_bytes, made_folder, remove_leftovers
+from gan3d.data.aside import (
+    check_folder,
+    format_bytes,
+    made_folder,
+    remove_leftovers,
+    temporary_folder,
+)
 from gan3d.data.challenge import MEV
 from gan3d.data.formats import open_shower_file
 from gan3d.data.shower_file import ShowerFile
@@ -73,6 +78,8 @@ class Sources:
     """What all of them say of themselves alike."""
     cell_size_mm: tuple[float, float, float] | None
     """Cell pitch, where all of them say the same."""
+    double: bool
+    """Some hold energies in double precision, of which single is kept."""
 
     @property
     def entries(self) -> tuple[FileEntry, ...]:
@@ -85,8 +92,8 @@ class Sources:
             return self.units_gev[0] if len(self.units_gev) == 1 else 1.0
         return MEV if layout == "challenge" else 1.0
 
-    def is_exact(self, layout: str) -> bool:
-        """Tell whether all energies stay what they are, bit for bit."""
+    def keeps_unit(self, layout: str) -> bool:
+        """Tell whether the unit of all energies, and so every bit of single ones, stays."""
         return self.units_gev == (self.unit_gev(layout),)
 
 
@@ -140,6 +147,7 @@ def open_sources(paths: Sequence[Path], shape: Shape | None = None) -> Sources:
     columns: tuple[str, ...] | None = None
     attributes: dict[str, str | int | float] | None = None
     cell_sizes: set[tuple[float, float, float] | None] = set()
+    double = False
     for entry in survey.files:
         with open_shower_file(entry.path, shape=image_shape, check=False) as file:
             mine = _column_kinds(file)
@@ -152,6 +160,7 @@ def open_sources(paths: Sequence[Path], shape: Shape | None = None) -> Sources:
             layouts.add(file.layout)
             units.add(file.unit_gev)
             cell_sizes.add(file.cell_size_mm)
+            double = double or file.double
             for name in file.left_out:
                 left_out.setdefault(name, str(entry.path))
             said = {name: said for name, said in file.attributes.items() if name != _IDENTITY}
@@ -165,6 +174,7 @@ def open_sources(paths: Sequence[Path], shape: Shape | None = None) -> Sources:
         left_out,
         attributes or {},
         cell_sizes.pop() if len(cell_sizes) == 1 else None,
+        double,
     )
 
 
@@ -242,6 +252,8 @@ def _check_others(others: Sequence[Path], sources: Sources, force: bool) -> None
     for path in others:
         if path.resolve() in own:
             raise DataError(f"{path}: is one of the files to read; take another folder or name")
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder with the name of a shard; remove or rename it")
     if others and not force:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise DataError(
@@ -406,8 +418,8 @@ def _check_space(
         block.take(slice(0, _TRIAL_SHOWERS))
         for block in _read(few, 0, len(few), sources, form.layout)
     )
-    with tempfile.TemporaryDirectory(prefix="gan3d-trial-") as trial:
-        path = Path(trial) / "trial"
+    with temporary_folder("gan3d-trial-") as trial:
+        path = trial / "trial"
         try:
             count = _write_file(path, showers, {}, sources, form)
         except DataError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 
 from gan3d.data.challenge import ChallengeFile
+from gan3d.data.chunks import is_shortage
 from gan3d.data.hdf5 import faults_named, open_hdf5
 from gan3d.data.lcd import LcdFile, has_angle
 from gan3d.data.parquet import ParquetFile
@@ -159,6 +160,8 @@ def _first_bytes(path: Path, count: int) -> bytes:
         with path.open("rb") as file:
             return file.read(count)
     except OSError as error:
+        if is_shortage(error):
+            raise
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 

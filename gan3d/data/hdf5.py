@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.data.chunks import HDF5_FAULTS, StoredCells, one_line, pack_chunk
+from gan3d.data.chunks import HDF5_FAULTS, StoredCells, is_shortage, one_line, pack_chunk
 from gan3d.data.new_file import NewFile, Sink, held_signals
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.sparse import Shape, SparseShowers, from_places
@@ -30,6 +30,8 @@ def open_hdf5(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", locking="best-effort")
     except HDF5_FAULTS as error:
+        if is_shortage(error):
+            raise
         raise DataError(
             f"{path}: HDF5 cannot open it, probably truncated or damaged ({one_line(error)})"
         ) from error
@@ -41,6 +43,8 @@ def faults_named(path: Path) -> Iterator[None]:
     try:
         yield
     except HDF5_FAULTS as error:
+        if is_shortage(error):
+            raise
         raise DataError(f"{path}: cannot be read, damaged ({one_line(error)})") from error
 
 
@@ -74,6 +78,10 @@ class Hdf5File(ShowerFile):
             if name not in taken and _is_column(item, self.count)
         }
         self.left_out = tuple(name for name in others if name not in self._columns)
+        self.double = any(
+            isinstance(file.get(name), h5py.Dataset) and file[name].dtype == np.float64
+            for name in own
+        )
         size = cells.attrs.get("cell_size_mm")
         if size is not None and np.shape(size) == (3,):
             self.cell_size_mm = (float(size[0]), float(size[1]), float(size[2]))
@@ -130,6 +138,8 @@ class Hdf5File(ShowerFile):
         try:
             values = np.asarray(dataset[first:stop])
         except HDF5_FAULTS as error:
+            if is_shortage(error):
+                raise
             raise DataError(
                 f"{self.path}: {_name(dataset)} cannot be read, the file is damaged "
                 f"({one_line(error)})"

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, Json, ValidationError
 
-from gan3d.data.chunks import one_line
+from gan3d.data.chunks import is_shortage, one_line
 from gan3d.data.new_file import NewFile, Sink, held_signals
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.sparse import SparseShowers, cell_dtype, join
@@ -140,6 +140,8 @@ class ParquetFile(ShowerFile):
         try:
             return pq.ParquetFile(self.path, metadata=self._footer, page_checksum_verification=True)
         except _FAULTS as error:
+            if is_shortage(error):
+                raise
             raise DataError(
                 f"{self.path}: cannot be opened as Parquet, probably truncated or damaged "
                 f"({one_line(error)})"
@@ -161,6 +163,8 @@ class ParquetFile(ShowerFile):
                 table = reader.read_row_group(group, list(names), use_threads=False)
             arrays = {name: table.column(name).combine_chunks() for name in names}
         except _FAULTS as error:
+            if is_shortage(error):
+                raise
             raise self._damaged(group, one_line(error)) from error
         for name, array in arrays.items():
             if array.null_count or (name in _LISTS and array.values.null_count):

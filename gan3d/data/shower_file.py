@@ -44,6 +44,8 @@ class ShowerFile(ABC):
     """Cell pitch along (x, y, layer) in mm, where the file says it."""
     left_out: tuple[str, ...] = ()
     """What else is in the file and is not read: neither cells nor one number a shower."""
+    double: bool = False
+    """Energies are stored in double precision; what is read is single."""
 
     @abstractmethod
     def read_energies(self, first: int, stop: int) -> NDArray[np.float32]:

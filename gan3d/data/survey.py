@@ -171,10 +171,11 @@ def _look(
                 energy = float(file.energy_n.sum(dtype=np.float64))
                 size = path.stat().st_size
                 entries.append(FileEntry(path, file.count, file.block_rows, size, energy))
-        except DataError as error:
+        except (DataError, FileNotFoundError) as error:  # it may go while it is looked at
+            reason = str(error) if isinstance(error, DataError) else f"{path}: no such file"
             if data.on_bad_file == "error":
-                raise
-            skipped.append(SkippedFile(path, str(error)))
+                raise DataError(reason) from error
+            skipped.append(SkippedFile(path, reason))
     if not entries:
         raise DataError(f"{key}: none of {len(paths)} files can be used; {skipped[0].reason}")
     return tuple(entries)

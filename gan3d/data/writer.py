@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gan3d.data.aside import written_aside
+from gan3d.data.aside import remove_leftovers, written_aside
 from gan3d.data.challenge import MEV, write_challenge
 from gan3d.data.hdf5 import RESERVED
 from gan3d.data.lcd import write_lcd
@@ -47,7 +47,7 @@ def write_showers(
     one, and shuffle them as one. 100 are 0.5 MB of gzip for 25 x 25 x 25 cells; with fewer, files
     grow. No more than these are held in memory. `attributes` and `cell_size_mm` (x, y, layer) are
     kept with the file. It appears under its name only when it is whole; one that was there is
-    replaced.
+    replaced, and what a killed writer of it left is removed.
 
     Raises UsageError for an argument that is none of these, and, in `lcd` files, for a particle
     without momentum other than electron, positron, photon and neutral pion. Raises DataError if the
@@ -64,6 +64,7 @@ def write_showers(
             count += len(showers)
             yield _convert(showers, unit_gev / wanted_gev)
 
+    remove_leftovers([path])
     with written_aside(path) as aside:
         new = NewFile(
             path=path,

@@ -41,8 +41,8 @@ if "fail" in os.environ.get("STUB", ""):
 if "gan3d.bench.all_reduce" in arguments:
     target = Path(arguments[arguments.index("gan3d.bench.all_reduce") + 1])
     sizes = [2**10, 2**20]
-    # Half a cycle of 1 ms, three latencies of 20 us, and 2 GB/s.
-    seconds = [0.5e-3 + 3 * 20e-6 + size / 2e9 for size in sizes]
+    # Half a cycle of 10 ms (of the experiment), three latencies of 20 us, and 2 GB/s.
+    seconds = [5e-3 + 3 * 20e-6 + size / 2e9 for size in sizes]
     target.write_text(json.dumps({"ranks": 2, "bytes": sizes, "seconds": seconds}))
     sys.exit(0)
 folder = Path(option("--run") or option("mwms"))

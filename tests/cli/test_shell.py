@@ -153,3 +153,13 @@ def test_the_installed_command_takes_ctrl_c(gan3d_program, tmp_path):
     assert process.wait(timeout=60) == 130
     os.close(writer)
     assert process.stderr.read().strip() == "gan3d: interrupted"
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_fits_a_terminal(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    below = {"data": ["info", "check", "convert", "split", "fetch"], "bench": ["data", "scaling"]}
+    for words in ([name], *([name, each] for each in below.get(name, ()))):
+        assert main([*words, "--help"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 80, max(lines, key=len)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gan3d.data import check_folder, written_aside
+from gan3d.data import Showers, check_folder, temporary_folder, write_showers, written_aside
 from gan3d.data.aside import format_bytes, remove_leftovers
 from gan3d.errors import DataError
 
@@ -40,3 +40,26 @@ def test_only_what_nobody_writes_any_more_is_removed(tmp_path):
     assert sorted(each.name for each in tmp_path.iterdir()) == [
         ".a.h5.note", ".axh5.abcd1234", ".b.h5.abcd1234", "a.h5",
     ]  # fmt: skip
+
+
+def test_a_temporary_folder_takes_those_of_killed_processes_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with temporary_folder("gan3d-a-") as living:
+        (living / "file").touch()
+        for name in ("gan3d-a-killed", "gan3d-b-killed"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "file").touch()
+        with temporary_folder("gan3d-a-") as other:
+            assert {each.name for each in tmp_path.iterdir()} == {
+                living.name, other.name, "gan3d-b-killed",
+            }  # fmt: skip
+            assert (living / "file").exists()
+    assert [each.name for each in tmp_path.iterdir()] == ["gan3d-b-killed"]
+
+
+def test_writing_a_file_removes_what_a_killed_writer_of_it_left(tmp_path, sample_showers):
+    ecal, target = sample_showers
+    (tmp_path / ".a.h5.abcd1234").touch()
+    showers = Showers(ecal[:1], target[:1, 1])
+    write_showers(tmp_path / "a.h5", [showers], attributes={})
+    assert [each.name for each in tmp_path.iterdir()] == ["a.h5"]

@@ -133,10 +133,10 @@ def test_between_gev_and_mev_energies_are_rounded_once(tmp_path):
     exact = showers.deposit_h.astype(np.float64) * 1000
     assert np.array_equal(found.deposit_h, exact.astype(np.float32))
     assert np.array_equal(found.energy_n, showers.energy_n * 1000)
-    assert not open_sources([source]).is_exact("challenge")
-    assert open_sources([path]).is_exact("parquet")
-    assert open_sources([path]).is_exact("challenge")
-    assert not open_sources([path]).is_exact("lcd")
+    assert not open_sources([source]).keeps_unit("challenge")
+    assert open_sources([path]).keeps_unit("parquet")
+    assert open_sources([path]).keeps_unit("challenge")
+    assert not open_sources([path]).keeps_unit("lcd")
 
 
 def test_files_in_gev_and_in_mev_become_one_set_in_gev(tmp_path):
@@ -447,3 +447,18 @@ def test_a_part_without_showers_is_an_error(tmp_path):
     empty = replace(part, count_b=part.count_b * 0)
     with pytest.raises(DataError, match="test: there are no showers"):
         plan_shards("test", empty, sources, tmp_path, ShardFormat())
+
+
+@pytest.mark.parametrize("name", ["ECAL", "target"])
+def test_double_precision_is_told_before_it_is_lost(tmp_path, sample_showers, name):
+    ecal, target = sample_showers
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        for own, values in (("ECAL", ecal[:2]), ("target", target[:2])):
+            file[own] = values.astype(np.float64 if own == name else np.float32)
+    assert open_sources([path]).double
+    with h5py.File(path, "r+") as file:
+        values = file[name][:].astype(np.float32)
+        del file[name]
+        file[name] = values
+    assert not open_sources([path]).double

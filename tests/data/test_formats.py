@@ -1,19 +1,24 @@
+import errno
 import os
+import resource
 import shutil
 import tempfile
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gan3d.config import Data, Geometry
 from gan3d.data import (
     Showers,
     expand_patterns,
     open_shower_file,
     read_showers,
+    survey_files,
     write_showers,
 )
 from gan3d.errors import DataError
@@ -320,6 +325,72 @@ def test_a_file_that_may_not_be_read_is_named(lcd_file, as_ordinary_user, closed
             read_showers([str(path)])
         folder.chmod(0o755)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("layout", ["lcd", "parquet"])
+def test_no_file_is_to_blame_that_too_many_are_open(tmp_path, images, layout):
+    path = tmp_path / "a"
+    write_showers(path, [Showers(images(3), np.ones(3))], attributes={}, layout=layout)
+    data = Data(files=[str(path)], geometry=Geometry(shape=(3, 4, 5)), on_bad_file="skip")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    handle = os.open(path, os.O_RDONLY)
+    os.close(handle)  # the lowest number that is free
+    resource.setrlimit(resource.RLIMIT_NOFILE, (handle, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            survey_files(data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert not survey_files(data).skipped
+
+
+SHORTAGES = {
+    "opening HDF5": ("lcd", "h5py.File", OSError(errno.EMFILE, "Too many open files")),
+    "a chunk": ("lcd", "deflate.zlib_decompress", MemoryError("no room")),
+    "HDF5 for rows": (
+        "lcd", "h5py.Dataset.__getitem__", OSError("memory allocation failed for raw data chunk"),
+    ),
+    "HDF5 for cells": ("lzf", "h5py.Dataset.read_direct", OSError(errno.ENOMEM, "no memory")),
+    "opening Parquet": (
+        "parquet", "pyarrow.parquet.ParquetFile", OSError(errno.ENFILE, "Too many open files"),
+    ),
+    "a row group": (
+        "parquet", "pyarrow.parquet.ParquetFile.read_row_group", pa.ArrowMemoryError("malloc"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("layout", "where", "error"), SHORTAGES.values(), ids=SHORTAGES)
+def test_no_file_is_to_blame_for_what_the_node_lacks(
+    tmp_path, lcd_file, images, monkeypatch, layout, where, error
+):
+    path = tmp_path / "a.h5"
+    if layout == "lzf":
+        lcd_file(path.name, 3, chunks=(1, 3, 4, 5), compression="lzf")
+    else:
+        write_showers(path, [Showers(images(3), np.ones(3))], attributes={}, layout=layout)
+
+    def fail(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(type(error)) as raised:
+        read_showers([path])
+    assert raised.value is error
+
+
+def test_a_chunk_that_is_longer_than_its_file_is_damage_and_no_lack_of_memory(
+    lcd_file, monkeypatch
+):
+    path = lcd_file(chunks=(6, 3, 4, 5), compression="gzip")
+
+    def fail(*_arguments):
+        os.truncate(path, 10)
+        raise MemoryError
+
+    monkeypatch.setattr("deflate.zlib_decompress", fail)
+    with pytest.raises(DataError, match="showers 0 to 5 cannot be read, the file is damaged"):
+        read_showers([path])
 
 
 def test_a_file_that_is_gone_when_it_is_read_is_named(lcd_file, tmp_path):

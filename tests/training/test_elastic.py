@@ -17,7 +17,7 @@ SHOWERS, BATCH, COMMIT = 96, 4, 3
 CONFIG = f"""
 data: {{files: [train.h5], validation_files: [heldout.h5]}}
 model: {{architecture: ecal25-compact}}
-training: {{epochs: 14, batch_size: {BATCH}, warmup_epochs: 2}}
+training: {{epochs: 40, batch_size: {BATCH}, warmup_epochs: 2}}
 node: {{intra_op_threads: 1, inter_op_threads: 1}}
 validation: {{epoch_showers: 4}}
 run: {{commit_steps: {COMMIT}, watchdog_seconds: 240}}
@@ -57,7 +57,7 @@ def test_a_rank_that_is_killed_is_gone_on_without_and_taken_in_again(elastic_job
     assert elastic_job.stdout is not None
     for line in elastic_job.stdout:
         lines.append(line)
-        if killed_at is None and re.search(r"epoch +2/14 ", line):
+        if killed_at is None and re.search(r"epoch +2/40 ", line):
             os.kill(find_rank(tmp_path, victim), signal.SIGKILL)
             killed_at = len(lines)
     output = "".join(lines)
@@ -77,7 +77,7 @@ def test_a_rank_that_is_killed_is_gone_on_without_and_taken_in_again(elastic_job
     assert (epoch, step) >= (2, 12 - COMMIT), output
 
     records = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").open()]
-    assert [record["epoch"] for record in records] == list(range(1, 15))
+    assert [record["epoch"] for record in records] == list(range(1, 41))
     assert [records[0]["ranks"], records[-1]["ranks"]] == [2, 2]
     # Two ranks take 12 steps of 2 x 4 for the 96 showers. However the ranks changed, the showers
     # of every epoch were gone through once: what was repeated is no part of it.

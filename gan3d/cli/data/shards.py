@@ -57,7 +57,9 @@ def write(
 
 def _notes(sources: Sources, form: ShardFormat) -> list[str]:
     notes = []
-    if not sources.is_exact(form.layout):
+    if sources.double:
+        notes.append("energies in double precision become single (1 in 10^7)")
+    if not sources.keeps_unit(form.layout):
         notes.append(
             "energies change between MeV and GeV and are rounded to single precision (1 in 10^7)"
         )

@@ -14,7 +14,7 @@ from gan3d.errors import UsageError
 EXAMPLE = """\b
 Examples:
   gan3d data split 'data/EleEscan_*.h5' -o divided
-  gan3d data split 'data/*.h5' -o divided --train 0.8 --validation 0.1 --test 0.1 --to parquet
+  gan3d data split 'data/*.h5' -o d --train 0.8 --validation 0.1 --test 0.1
 """
 
 
