@@ -7,11 +7,15 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gan3d.data.new_file import held_signals
 from gan3d.errors import DataError, NodeError
+
+_HIDDEN = re.compile(r"\.(.+)\.[a-z0-9_]{8}", re.DOTALL)
+"""The name of a file that is being written, with the name that it is to have."""
 
 
 @contextmanager
@@ -25,22 +29,30 @@ def written_aside(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():
         raise DataError(f"{path}: is a folder, expected the name of a file to write")
+    handle, aside = -1, None
     try:
-        # O_EXCL and a random part: two writers of the same file do not meet in one.
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-    aside = Path(name)
-    try:
-        os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
-        _lock(handle)
+        with held_signals():  # or one could come when the file is there, but not its name here
+            handle, aside = _make_hidden(path)
+            os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
+            _lock(handle)
         yield aside
         with aside.open("rb") as file:
             os.fsync(file.fileno())
         aside.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
-        os.close(handle)
+        with held_signals():
+            if aside is not None:
+                aside.unlink(missing_ok=True)
+                os.close(handle)
+
+
+def _make_hidden(path: Path) -> tuple[int, Path]:
+    try:
+        # O_EXCL and a random part: two writers of the same file do not meet in one.
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return handle, Path(name)
 
 
 def remove_leftovers(paths: Iterable[Path]) -> int:
@@ -50,15 +62,19 @@ def remove_leftovers(paths: Iterable[Path]) -> int:
     no locks. Where locks are known to one node alone (NFS with local_lock, Lustre with localflock)
     two nodes must not write the same files at once.
     """
-    removed = 0
-    hidden: dict[Path, list[Path]] = {}
+    names: dict[Path, set[str]] = {}
     for path in paths:
-        if path.parent not in hidden:
-            hidden[path.parent] = list(path.parent.glob(".*"))
-        for left in hidden[path.parent]:
-            if re.fullmatch(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}", left.name):
-                removed += _remove_unlocked(left)
-    return removed
+        names.setdefault(path.parent, set()).add(path.name)
+    return sum(remove_leftovers_in(folder, among.__contains__) for folder, among in names.items())
+
+
+def remove_leftovers_in(folder: Path, is_meant: Callable[[str], object]) -> int:
+    """Do as `remove_leftovers` for all files in `folder` whose names `is_meant` accepts."""
+    return sum(
+        _remove_unlocked(left)
+        for left in folder.glob(".*")
+        if (hidden := _HIDDEN.fullmatch(left.name)) and is_meant(hidden[1])
+    )
 
 
 @contextmanager
@@ -68,7 +84,7 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
     Those that killed processes of this user left are removed first; it is locked against that.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        if left.is_dir() and not left.is_symlink() and left.stat().st_uid == os.getuid():
+        if left.is_dir():
             _remove_unlocked(left)
     with tempfile.TemporaryDirectory(prefix=prefix) as name:
         handle = os.open(name, os.O_RDONLY)
@@ -82,11 +98,11 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 def _remove_unlocked(path: Path) -> bool:
     folder = path.is_dir()
     try:
-        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+        handle = os.open(path, os.O_NOFOLLOW | (os.O_RDONLY if folder else os.O_RDWR))
     except OSError:  # its writer has finished, or it is somebody else's
         return False
     try:
-        if not _lock(handle):
+        if not _lock(handle) or (folder and os.fstat(handle).st_uid != os.getuid()):
             return False
         if folder:
             shutil.rmtree(path, ignore_errors=True)

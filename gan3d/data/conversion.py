@@ -24,7 +24,7 @@ from gan3d.data.aside import (
     check_folder,
     format_bytes,
     made_folder,
-    remove_leftovers,
+    remove_leftovers_in,
     temporary_folder,
 )
 from gan3d.data.challenge import MEV
@@ -237,7 +237,7 @@ def write_shards(
     others = [path for path in _present(folder, names, form) if path not in kept]
     _check_others(others, sources, force)
     with made_folder(folder):
-        remove_leftovers(shard.path for shard in shards)
+        remove_leftovers_in(folder, _name_pattern(names, form).fullmatch)
         if missing:
             _check_space(folder, missing, others, sources, form)
         for path in others:
@@ -395,9 +395,13 @@ def _present(folder: Path, names: Sequence[str], form: ShardFormat) -> list[Path
     """Return the files in `folder` that are called as shards of `names` are, of however many."""
     if not folder.is_dir():
         return []
-    either = "|".join(map(re.escape, names))
-    pattern = re.compile(rf"({either})-\d{{5,}}-of-\d{{5,}}{re.escape(SUFFIXES[form.layout])}")
+    pattern = _name_pattern(names, form)
     return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+
+
+def _name_pattern(names: Sequence[str], form: ShardFormat) -> re.Pattern[str]:
+    either = "|".join(map(re.escape, names))
+    return re.compile(rf"({either})-\d{{5,}}-of-\d{{5,}}{re.escape(SUFFIXES[form.layout])}")
 
 
 def _check_space(

@@ -78,9 +78,10 @@ class Hdf5File(ShowerFile):
             if name not in taken and _is_column(item, self.count)
         }
         self.left_out = tuple(name for name in others if name not in self._columns)
+        mine = (file.get(name) for name in own)
         self.double = any(
-            isinstance(file.get(name), h5py.Dataset) and file[name].dtype == np.float64
-            for name in own
+            isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and item.dtype.itemsize > 4
+            for item in mine
         )
         size = cells.attrs.get("cell_size_mm")
         if size is not None and np.shape(size) == (3,):

@@ -136,9 +136,9 @@ def held_signals() -> Iterator[None]:
     came: list[tuple[int, FrameType | None]] = []
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     held = {number: handler for number, handler in usual.items() if callable(handler)}
-    for each in held:
-        signal.signal(each, lambda *signalled: came.append(signalled))
     try:
+        for each in held:
+            signal.signal(each, lambda *signalled: came.append(signalled))
         yield
     finally:
         for each, handler in held.items():

@@ -1,9 +1,15 @@
 """Folders are checked before work starts."""
 
+import os
+import signal
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from gan3d.data import Showers, check_folder, temporary_folder, write_showers, written_aside
 from gan3d.data.aside import format_bytes, remove_leftovers
+from gan3d.data.new_file import held_signals
 from gan3d.errors import DataError
 
 
@@ -63,3 +69,100 @@ def test_writing_a_file_removes_what_a_killed_writer_of_it_left(tmp_path, sample
     showers = Showers(ecal[:1], target[:1, 1])
     write_showers(tmp_path / "a.h5", [showers], attributes={})
     assert [each.name for each in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_folders_of_others_and_links_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "gan3d-a-link").symlink_to(tmp_path / "precious")
+    with temporary_folder("gan3d-a-"):
+        pass
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["gan3d-a-link", "precious"]
+    (tmp_path / "gan3d-a-link").unlink()
+    (tmp_path / "gan3d-a-other").mkdir()
+    monkeypatch.setattr("os.getuid", lambda: tmp_path.stat().st_uid + 1)
+    with temporary_folder("gan3d-a-"):
+        pass
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["gan3d-a-other", "precious"]
+
+
+def test_a_folder_that_another_command_removes_meanwhile_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(Path, "glob", lambda *_: [tmp_path / "gan3d-a-gone"])
+    monkeypatch.setattr(Path, "is_dir", lambda _: True)
+    with temporary_folder("gan3d-a-") as folder:
+        assert folder.parent == tmp_path
+
+
+class Interrupted(KeyboardInterrupt):
+    pass
+
+
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+def interrupt(request):
+    """Send the signal, whose handler raises `Interrupted`."""
+
+    def raise_(*_):
+        raise Interrupted
+
+    before = signal.signal(request.param, raise_)
+    yield lambda: os.kill(os.getpid(), request.param)
+    signal.signal(request.param, before)
+
+
+def test_a_signal_while_the_hidden_file_is_made_leaves_nothing(tmp_path, monkeypatch, interrupt):
+    make = tempfile.mkstemp
+
+    def interrupted(**options):
+        made = make(**options)
+        interrupt()
+        return made
+
+    monkeypatch.setattr("tempfile.mkstemp", interrupted)
+    with pytest.raises(Interrupted), written_aside(tmp_path / "a.h5"):
+        pytest.fail("goes on")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_signal_while_the_hidden_file_is_removed_leaves_nothing(
+    tmp_path, monkeypatch, interrupt
+):
+    unlink = Path.unlink
+
+    def interrupted(path, **options):
+        interrupt()
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    with pytest.raises(Interrupted), written_aside(tmp_path / "a.h5"):
+        interrupt()
+    assert not list(tmp_path.iterdir())
+
+
+def test_signals_that_are_held_come_afterwards_and_handlers_stay(interrupt):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    done = []
+    with pytest.raises(Interrupted):  # noqa: PT012
+        with held_signals():
+            interrupt()
+            done.append("the rest")
+        done.append("what follows")
+    assert done == ["the rest"]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_handlers_stay_when_a_signal_comes_before_all_can_be_held(monkeypatch, interrupt):
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    install, calls = signal.signal, []
+
+    def interrupted(number, handler):
+        calls.append(number)
+        if len(calls) == 2:
+            interrupt()
+        return install(number, handler)
+
+    monkeypatch.setattr("signal.signal", interrupted)
+    with pytest.raises(Interrupted), held_signals():
+        pass
+    assert [signal.getsignal(number) for number in numbers] == before

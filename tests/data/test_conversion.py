@@ -449,13 +449,50 @@ def test_a_part_without_showers_is_an_error(tmp_path):
         plan_shards("test", empty, sources, tmp_path, ShardFormat())
 
 
+def test_leftovers_of_another_number_of_shards_are_removed_and_others_stay(plan):
+    plan.out.mkdir()
+    other = ".shower-00004-of-00009.parquet.abcd1234"
+    for name in (".showers-00004-of-00009.parquet.abcd1234", other):
+        (plan.out / name).touch()
+    plan()
+    assert names(plan.out) == [other, *(shard.path.name for shard in plan.shards)]
+
+
+def test_a_folder_with_the_name_of_a_shard_is_refused_before_anything_is_removed(tmp_path):
+    source = save(tmp_path / "a.h5", make_showers(40))
+    shards = convert([source], tmp_path / "out", showers_per_file=10)
+    shards[2].unlink()
+    shards[2].mkdir()
+    before = names(tmp_path / "out")
+    with pytest.raises(DataError, match=r"00002-of-00004\.parquet: is a folder with the name of a"):
+        convert([source], tmp_path / "out", showers_per_file=10, compression_level=1, force=True)
+    assert names(tmp_path / "out") == before
+
+
+def test_bins_that_challenge_files_note_come_back_and_do_not_mix(tmp_path):
+    # 18 x 18 x 20 cells are as many as those of the Challenge's data set 2.
+    made = {}
+    for shape in ((18, 18, 20), (20, 18, 18)):
+        images = np.random.default_rng(1).random((3, *shape), np.float32)
+        source = tmp_path / f"{shape[0]}.h5"
+        write_showers(source, [from_images(images, np.ones(3, "f4"))], attributes={})
+        (made[shape],) = convert([source], tmp_path / "there", "challenge", name=str(shape[0]))
+        (back,) = convert([made[shape]], tmp_path / "back", "lcd", name=str(shape[0]))
+        with open_shower_file(back) as file:
+            assert file.image_shape == shape
+            np.testing.assert_allclose(file.read(slice(0, 3)).images_nxyz, images, rtol=1e-6)
+    with pytest.raises(DataError, match=r"have 20×18×18 cells, .* has 18×18×20; convert them sep"):
+        open_sources(list(made.values()))
+
+
+@pytest.mark.parametrize("kind", ["<f8", ">f8"])
 @pytest.mark.parametrize("name", ["ECAL", "target"])
-def test_double_precision_is_told_before_it_is_lost(tmp_path, sample_showers, name):
+def test_double_precision_is_told_before_it_is_lost(tmp_path, sample_showers, name, kind):
     ecal, target = sample_showers
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         for own, values in (("ECAL", ecal[:2]), ("target", target[:2])):
-            file[own] = values.astype(np.float64 if own == name else np.float32)
+            file[own] = values.astype(kind if own == name else np.float32)
     assert open_sources([path]).double
     with h5py.File(path, "r+") as file:
         values = file[name][:].astype(np.float32)
