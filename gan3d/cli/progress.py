@@ -134,7 +134,7 @@ class TrainingProgress:
             self._display.say(
                 f"going on without {count} bad file{'s' if count > 1 else ''}; "
                 f"{record['lost_showers']} showers of this epoch were lost, "
-                f"{record['untrained_showers']} in all not trained on"
+                f"{record['untrained_showers']} not trained on"
             )
         if epoch < self._epochs:
             self._begin(epoch)

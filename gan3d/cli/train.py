@@ -12,7 +12,7 @@ import click
 from gan3d.cli.console import make_console
 from gan3d.cli.progress import ProgressDisplay, TrainingProgress
 from gan3d.config import Experiment, load_experiment
-from gan3d.errors import Gan3dError, Preempted, UsageError
+from gan3d.errors import Gan3dError, Preempted, RankLostError, UsageError
 
 if TYPE_CHECKING:
     from gan3d.data import Showers
@@ -79,7 +79,7 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
     """
     from gan3d.models import check_architecture
     from gan3d.runtime import apply_node, launched, noted_signals, run_ranks
-    from gan3d.training.records import write_status
+    from gan3d.training.records import read_status, write_status
     from gan3d.training.session import Session, find
 
     check_architecture(experiment.model.architecture)
@@ -105,8 +105,13 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
             _say_last(session, status, "stopped between two steps by a signal")
             display.say(f"checkpoint written in {folder}; go on with --resume")
             raise
+        except RankLostError as error:
+            # The other rank, if it could, has left word itself.
+            if read_status(folder) == "training":
+                _say_last(session, "failed", str(error))
+            raise
         except Gan3dError as error:
-            _say_last(session, "failed", str(error))
+            _say_last(session, "failed", str(error), any_rank=True)
             raise
         if communicator.rank == 0:
             write_status(folder, "finished")
@@ -114,12 +119,13 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
     communicator.shutdown()
 
 
-def _say_last(session: Session, status: str, message: str) -> None:
-    """Leave word in the run's folder, if there is a run and this is the rank that writes."""
+def _say_last(session: Session, status: str, message: str, *, any_rank: bool = False) -> None:
+    """Leave word in the run's folder, if there is a run: rank 0, or the one that knows why."""
     from gan3d.training.records import holds_run, write_status
 
     communicator = session.communicator
-    if communicator is not None and communicator.rank == 0 and holds_run(session.folder):
+    writes = communicator is not None and (any_rank or communicator.rank == 0)
+    if writes and holds_run(session.folder):
         write_status(session.folder, status, message)
 
 

@@ -108,6 +108,11 @@ class ShowerLoader:
             part = left_after(self._part, divisions, epoch=epoch, **self._settings())
             self._left = _Left(epoch, part, len(divisions))
 
+    @property
+    def showers(self) -> int:
+        """Training showers of all ranks and files, also of those that are left out."""
+        return len(self._whole)
+
     def steps(self, epoch: int) -> int:
         """Batches of `epoch` on every rank: of what is left of it since the ranks last changed."""
         part, _ = self._part_of(epoch)
@@ -141,7 +146,7 @@ class ShowerLoader:
         self.passed, self.lost, self.reasons = passed, {}, {}
         order = self._order(epoch)
         ahead = self._begin(epoch, order.first(passed) if passed else None)
-        window: dict[int, _Shower] = {}
+        window: dict[int, _Shower | int] = {}
         batch: list[_Shower] = []
         begin = 0
         for arrived, group in order.groups():
@@ -150,8 +155,11 @@ class ShowerLoader:
                 self._receive(ahead, (epoch, arrived), window)
                 for number in group[max(0, passed - begin) :].tolist():
                     self.passed += 1
-                    if number in window:  # or else it could not be read
-                        batch.append(window.pop(number))
+                    shower = window.pop(number)
+                    if isinstance(shower, int):  # the file that it could not be read from
+                        self.lost[shower] = self.lost.get(shower, 0) + 1
+                    else:
+                        batch.append(shower)
                         ahead.held -= 1
                     if len(batch) == self.batch_size:
                         ahead.submit()
@@ -233,8 +241,13 @@ class ShowerLoader:
         except DataError as error:
             raise _BadFileError(str(error)) from error
 
-    def _receive(self, ahead: _Ahead, until: tuple[int, int], window: dict[int, _Shower]) -> None:
-        """Wait for the pieces before `until`, and put their showers into the window."""
+    def _receive(
+        self, ahead: _Ahead, until: tuple[int, int], window: dict[int, _Shower | int]
+    ) -> None:
+        """Wait for the pieces before `until`, and put their showers into the window.
+
+        For showers that cannot be read it gets the number of their file.
+        """
         for planned, task in ahead.arrivals(until):
             began = time.monotonic()
             try:
@@ -244,7 +257,7 @@ class ShowerLoader:
                     raise
                 file = int(planned.part.file_b[planned.piece.block])
                 self.reasons.setdefault(file, str(error))
-                self.lost[file] = self.lost.get(file, 0) + len(planned.rows)
+                window.update(dict.fromkeys((planned.offset + planned.rows).tolist(), file))
                 ahead.held -= len(planned.rows)
                 continue
             finally:

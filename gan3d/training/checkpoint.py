@@ -56,6 +56,10 @@ class Position:
     """Share of the epoch that was done then: the learning rate goes on from there."""
     skipped_files: list[int] = field(default_factory=list)
     """Files, by their number in the run's list, that the epoch is made without."""
+    lost_showers: dict[str, int] = field(default_factory=dict)
+    """Showers of the epoch under way that could not be read, by the number of their file."""
+    lost_reasons: dict[str, str] = field(default_factory=dict)
+    """What is wrong with these files."""
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,12 @@ def write_status(folder: Path, status: str, message: str = "") -> None:
     write_json(folder / STATUS, {"status": status, "message": message})
 
 
+def read_status(folder: Path) -> str | None:
+    """What `write_status` said last of the run in `folder`; None: nothing."""
+    path = folder / STATUS
+    return str(read_json(path).get("status")) if path.is_file() else None
+
+
 def holds_run(folder: Path) -> bool:
     """Whether `folder` holds a run, to be resumed."""
     return (folder / CONFIG).is_file()

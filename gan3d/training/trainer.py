@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import keras
 import numpy as np
@@ -104,6 +104,13 @@ class _Skipped:
         )
 
 
+class _Place(NamedTuple):
+    """Where this rank is in the data, before the batch that it has in hand."""
+
+    passed: int
+    lost: dict[int, int]
+
+
 class Trainer:
     """One rank's part in training both networks."""
 
@@ -136,6 +143,7 @@ class Trainer:
         self.progress: Callable[[], None] = lambda: None
         """Called whenever something has been done."""
         self._hosts: list[str] = []
+        self._lost_before: tuple[dict[str, int], dict[str, str]] = ({}, {})
         self._compiled = False
         self._writer: Any = None
 
@@ -298,12 +306,12 @@ class Trainer:
         totals = np.array([position.totals.get(name, 0.0) for name in self.step.loss_names])
         passed = position.divisions[-1][self.communicator.rank] if position.divisions else 0
         reductions = self._reductions()
-        planned = position.division_start + self.loader.steps(epoch)
+        self._lost_before = position.lost_showers, position.lost_reasons
         waited, times = self.loader.waited, StepTimes()
         batches = self.loader.epoch(epoch, passed)
         rate, index = 0.0, first_step
         while True:
-            passed = self.loader.passed
+            place = _Place(self.loader.passed, dict(self.loader.lost))
             showers = next(batches, None)
             asked = time.monotonic()
             # All ranks stop before the same step, whichever of them was told to or, where files
@@ -317,10 +325,10 @@ class Trainer:
             if index > first_step:  # before that, the last checkpoint says it all
                 saves = run.checkpoint_steps is not None and index % run.checkpoint_steps == 0
                 if interrupted or preempted or saves:
-                    self._save_within_epoch(totals, passed)
+                    self._save_within_epoch(totals, place)
                     self._raise_if(interrupted, preempted)
                 elif (index - first_step) % run.commit_steps == 0:
-                    self._commit(totals, passed)
+                    self._commit(totals, place)
                     self.communicator.check_hosts()
             stepped = time.monotonic()
             rate = self.schedule(self._in_epochs(index), reductions)
@@ -342,7 +350,7 @@ class Trainer:
         skipped = self._bad_files().and_before(skipped_before)
         if index == 0:
             # A rank could not read a single batch: the epoch begins anew without those files.
-            if not skipped.showers:
+            if not skipped.files:
                 raise DataError(f"epoch {epoch + 1}: no rank got a whole batch of showers")
             self._leave_out(skipped.files, skipped.reasons)
             return self._epoch(listener, signals, skipped)
@@ -354,7 +362,8 @@ class Trainer:
             global_step=self.position.global_step,
             skipped_files=sorted({*self.loader.skipped, *skipped.files}),
         )
-        untrained = (planned - index) * self.loader.batch_size * ranks
+        behind = sum(map(sum, position.divisions[:-1]))
+        behind += (index - position.division_start) * self.loader.batch_size * ranks
         done = (index - first_step) * self.loader.batch_size * ranks
         return {
             "epoch": epoch + 1,
@@ -370,7 +379,7 @@ class Trainer:
             "gradient_mb": round(self.step.gradient_mb, 3) if ranks > 1 else 0.0,
             "exchanges": self.step.exchanges if ranks > 1 else 0,
             "peak_memory_mb": round(self._peak_memory_mb(), 1),
-            **self._skipped_record(skipped, untrained),
+            **self._skipped_record(skipped, self.loader.showers - behind),
             **dict(zip(self.step.loss_names, means.tolist(), strict=True)),
         }
 
@@ -414,17 +423,19 @@ class Trainer:
             mine = count_reductions(self.history, self.experiment.training.decay)
         return int(self.communicator.sum(np.array([mine], np.float64))[0])
 
-    def _commit(self, totals: NDArray[np.float64] | None = None, passed: int = 0) -> None:
+    def _commit(
+        self, totals: NDArray[np.float64] | None = None, place: _Place | None = None
+    ) -> None:
         """Copy the state, the same on all ranks. All ranks call it; `totals` within an epoch."""
         self.step.average_statistics()
-        if totals is not None:
-            self._note_position(totals, passed)
+        if totals is not None and place is not None:
+            self._note_position(totals, place)
         self.committed = Snapshot.of(self.step, self.position)
         self.progress()
 
-    def _note_position(self, totals: NDArray[np.float64], passed: int) -> None:
+    def _note_position(self, totals: NDArray[np.float64], place: _Place) -> None:
         """Put into the position where all ranks are in the data. All ranks call it."""
-        rows = self.communicator.gather(np.array([[passed, *totals]], np.float64))
+        rows = self.communicator.gather(np.array([[place.passed, *totals]], np.float64))
         # The mean over ranks, so that what every rank resumes from adds up to the sum.
         shared = rows[:, 1:].mean(axis=0).tolist()
         self.position = replace(
@@ -433,6 +444,7 @@ class Trainer:
             divisions=[*self.position.divisions[:-1], [int(each) for each in rows[:, 0]]],
             skipped_files=list(self.loader.skipped),
         )
+        self.position = replace(self.position, **self._lost(place.lost))
 
     def _raise_if(self, interrupted: bool, preempted: bool) -> None:
         if preempted:
@@ -448,7 +460,9 @@ class Trainer:
         if self.heldout is None:
             data = self.experiment.data
             part = divide(self.files, data.split).validation
-            self.heldout = read_part(part, data, limit=self.experiment.validation.epoch_showers)
+            bad: dict[Path, str] | None = {} if data.on_bad_file == "skip" else None
+            limit = self.experiment.validation.epoch_showers
+            self.heldout = read_part(part, data, limit=limit, bad=bad)
         return self.heldout
 
     def _peak_memory_mb(self) -> float:
@@ -457,9 +471,9 @@ class Trainer:
         mine = np.array([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6])
         return float(self.communicator.gather(mine).max())
 
-    def _save_within_epoch(self, totals: NDArray[np.float64], passed: int) -> None:
+    def _save_within_epoch(self, totals: NDArray[np.float64], place: _Place) -> None:
         """Write a checkpoint in the middle of an epoch. All ranks call it."""
-        self._commit(totals, passed)
+        self._commit(totals, place)
         if self.communicator.rank == 0:
             self._save(self.step, self.position)
         self.communicator.barrier()
@@ -469,15 +483,28 @@ class Trainer:
         """The files that any rank could not read in this epoch; the same on all ranks."""
         if self.experiment.data.on_bad_file != "skip":
             return _Skipped()
+        lost = self._lost(self.loader.lost)
+        showers, reasons = lost["lost_showers"], lost["lost_reasons"]
+        return _Skipped(
+            sum(showers.values()), tuple(sorted(map(int, showers))), tuple(reasons.values())
+        )
+
+    def _lost(self, mine: Mapping[int, int]) -> dict[str, Any]:
+        """What the epoch has lost on all ranks, with `mine` on this one, as in a position."""
+        if self.experiment.data.on_bad_file != "skip":
+            return {}
         lost_f = np.zeros(len(self.files.files))
-        for file, showers in self.loader.lost.items():
-            lost_f[file] = showers
+        for file, count in mine.items():
+            lost_f[file] = count
         lost_f = self.communicator.sum(lost_f)
         lines = "".join(f"{json.dumps([f, why])}\n" for f, why in self.loader.reasons.items())
         # Several ranks may know of a file; one reason is enough.
-        reasons = dict(map(json.loads, gather_text(self.communicator, lines).splitlines()))
-        files = tuple(int(file) for file in np.flatnonzero(lost_f))
-        return _Skipped(int(lost_f.sum()), files, tuple(reasons.values()))
+        said = dict(map(json.loads, gather_text(self.communicator, lines).splitlines()))
+        showers, reasons = dict(self._lost_before[0]), dict(self._lost_before[1])
+        for file, reason in said.items():
+            showers[str(file)] = showers.get(str(file), 0) + int(lost_f[file])
+            reasons.setdefault(str(file), reason)
+        return {"lost_showers": showers, "lost_reasons": reasons}
 
     def _leave_out(self, files: Sequence[int], reasons: Sequence[str]) -> None:
         """Make the following epochs without `files`. Raises DataError if too little is left."""

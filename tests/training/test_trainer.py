@@ -22,7 +22,7 @@ from gan3d.errors import (
     TrainingError,
 )
 from gan3d.models.weights import checkpoint_folders
-from gan3d.runtime import noted_signals
+from gan3d.runtime import Signals, noted_signals
 from gan3d.training.checkpoint import restore_checkpoint, save_checkpoint
 from gan3d.training.records import check_run_folder, read_survey
 
@@ -422,3 +422,36 @@ def test_a_run_that_skipped_files_is_resumed_where_it_stood(
     names = ["step", "skipped_files", *(name for name in listener.records[0] if "loss" in name)]
     for record, expected in zip(again.history, listener.records, strict=True):
         assert [record[name] for name in names] == pytest.approx([expected[n] for n in names])
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4])
+def test_what_is_lost_is_counted_over_the_whole_epoch_wherever_it_is_resumed(
+    make_trainer, listen, tmp_path, monkeypatch, stop
+):
+    monkeypatch.setattr("gan3d.data.shower_file._BLOCK_BYTES", 4 * 4 * 4 * 3 * 4)  # 4 showers
+    write_tiny(tmp_path / "more.h5", 12, seed=5)
+    settings = {
+        "data.files": f"[{tmp_path}/train.h5, {tmp_path}/more.h5]",
+        "data.on_bad_file": "skip",
+        "data.shuffle_window": 4,
+        "data.statistics_showers": 20,
+        "training.epochs": 1,
+    }
+    trainer, again = make_trainer(**settings), make_trainer(**settings)
+    begin(trainer)
+    (tmp_path / "more.h5").unlink()
+    signals = Signals()
+
+    def preempt(step):
+        signals.preempted = step == stop
+
+    with pytest.raises(Preempted):
+        trainer.train(listen(preempt), signals=signals)
+    resume(again)
+    rest = listen()
+    again.train(rest)
+    (record,) = rest.records
+    # Of 32 showers, 12 cannot be read and 20 make five batches.
+    assert (record["steps"], record["lost_showers"]) == (5, 12)
+    assert record["untrained_showers"] == 12
+    assert len(record["newly_skipped"]) == 1
