@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gan3d.config import Data
+from gan3d.data.chunks import is_shortage
 from gan3d.data.formats import expand_patterns, open_shower_file
 from gan3d.errors import DataError
 
@@ -171,8 +172,12 @@ def _look(
                 energy = float(file.energy_n.sum(dtype=np.float64))
                 size = path.stat().st_size
                 entries.append(FileEntry(path, file.count, file.block_rows, size, energy))
-        except (DataError, FileNotFoundError) as error:  # it may go while it is looked at
-            reason = str(error) if isinstance(error, DataError) else f"{path}: no such file"
+        except (DataError, OSError) as error:
+            if is_shortage(error):
+                raise
+            reason = str(error)
+            if isinstance(error, OSError):  # it has gone while it was looked at
+                reason = f"{path}: cannot be read: {error.strerror or error}"
             if data.on_bad_file == "error":
                 raise DataError(reason) from error
             skipped.append(SkippedFile(path, reason))

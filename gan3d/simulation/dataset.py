@@ -68,10 +68,16 @@ class Dataset:
         first and last shower are those that it would get; what a killed process left half-written
         is removed. With `replace`, so are files of this name beyond those planned. Raises
         UsageError if one holds other showers, or there are more files of this name, unless they may
-        be replaced, or if one of the latter was not simulated; DataError if one is damaged, the
-        folder cannot be made or written to, or there is clearly too little space on the disk.
+        be replaced, or if one of the latter was not simulated; DataError if one is damaged or a
+        folder, the folder cannot be made or written to, or there is clearly too little space on the
+        disk.
         """
         check_folder(self.folder)
+        for file in self.files:
+            if file.path.is_dir():
+                raise DataError(
+                    f"{file.path}: is a folder with the name of a file; remove or rename it"
+                )
         remove_leftovers(file.path for file in self.files)
         others = self._others(replace=replace)
         missing = [file for file in self.files if not self._is_whole(file, replace=replace)]

@@ -57,6 +57,15 @@ def test_what_does_not_stay_exact_is_said(small_file, tmp_path):
         assert file["target"][:, :2] == pytest.approx(np.tile([22, 10], (3, 1)))
 
 
+def test_double_precision_that_is_lost_is_said(small_file, tmp_path):
+    with h5py.File(small_file, "r+") as file:
+        cells = file["ECAL"][:]
+        del file["ECAL"]
+        file["ECAL"] = cells.astype(np.float64)
+    output = invoke(small_file, "--to", "parquet", "-o", tmp_path / "out")
+    assert output.startswith("note: energies in double precision become single (1 in 10^7)\n")
+
+
 def test_the_options_reach_the_shards(small_file, tmp_path):
     invoke(
         *(small_file, "--to", "lcd", "-o", tmp_path, "--name", "few"),

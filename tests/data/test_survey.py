@@ -1,11 +1,13 @@
+import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from gan3d.config import Data, Geometry
-from gan3d.data import Survey, check_unchanged, leave_out, survey_files
+from gan3d.data import Survey, check_unchanged, leave_out, open_shower_file, survey_files
 from gan3d.errors import DataError
 
 
@@ -138,3 +140,28 @@ def test_held_out_files_that_turn_out_bad_are_left_out(lcd_file, section, tmp_pa
     assert [entry.path for entry in left.validation_files] == paths[1:]
     with pytest.raises(DataError, match=r"data\.validation_files: none of 2 files can be used; 0"):
         leave_out(found, dict.fromkeys(paths, "0.h5: worn out"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ESTALE, errno.EIO])
+def test_a_file_that_goes_while_it_is_looked_at_is_a_bad_one(
+    lcd_file, section, monkeypatch, number
+):
+    paths = [lcd_file("a.h5"), lcd_file("b.h5")]
+    stat = Path.stat
+
+    def look(path, **options):
+        def gone(each, **further):
+            if path == each == paths[0]:
+                raise OSError(number, os.strerror(number))
+            return stat(each, **further)
+
+        file = open_shower_file(path, **options)
+        monkeypatch.setattr(Path, "stat", gone)
+        return file
+
+    monkeypatch.setattr("gan3d.data.survey.open_shower_file", look)
+    found = survey_files(section(on_bad_file="skip"))
+    assert [entry.path for entry in found.files] == paths[1:]
+    assert found.skipped[0].reason == f"{paths[0]}: cannot be read: {os.strerror(number)}"
+    with pytest.raises(DataError, match=r"a\.h5: cannot be read: "):
+        survey_files(section())

@@ -190,6 +190,16 @@ def test_files_that_were_not_simulated_are_never_removed(dataset):
     assert len(list(dataset.folder.iterdir())) == 3
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_with_the_name_of_a_file_is_refused_before_anything_is_removed(dataset, force):
+    write_all(dataset)
+    dataset.files[1].path.unlink()
+    dataset.files[1].path.mkdir()
+    with pytest.raises(DataError, match=r"EleEscan_1_2\.h5: is a folder with the name of a file"):
+        replace(dataset, count=20).missing(replace=force)
+    assert len(list(dataset.folder.iterdir())) == 3
+
+
 def test_nothing_is_removed_where_there_is_too_little_space(dataset, monkeypatch):
     write_all(dataset)
     usage = shutil.disk_usage(dataset.folder)

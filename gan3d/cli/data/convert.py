@@ -46,8 +46,8 @@ def command(
 
     The shards NAME-00000-of-00007 etc. hold the showers in the order of the sorted files, with all
     that the files say of each: bit for bit, unless MeV become GeV or the reverse, or double
-    precision becomes single. A shard has its name only when it is whole. Run the
-    same command again after an interruption: what is there stays.
+    precision becomes single. A shard has its name only when it is whole. Run the same command
+    again after an interruption: what is there stays.
     """
     from gan3d.data import expand_patterns, whole
     from gan3d.data.conversion import ShardFormat, open_sources, plan_shards
