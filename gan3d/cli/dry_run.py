@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
 from gan3d.cli.console import make_console
-from gan3d.config import Experiment
+from gan3d.config import Experiment, Horovod
 
 if TYPE_CHECKING:
+    from gan3d.runtime import Launch
     from gan3d.training.schedule import LearningRateSchedule
     from gan3d.training.session import Found
 
-_WIDTH, _HEIGHT = 60, 11
-_EIGHTHS = " ▁▂▃▄▅▆▇█"
+_WIDTH, _HEIGHT = 60, 13
+"""Characters of the curve. Of braille's 2 x 4 dots each, so that half the peak is a row's middle
+where the height is odd."""
+_MARGIN = 15
+"""Characters before values and before the curve."""
 
 
 def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -> None:
@@ -25,93 +27,194 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
 
     Nothing is written and TensorFlow is not loaded. Raises the errors that training would raise.
     """
+    from gan3d.data import count_steps, divide
     from gan3d.models import check_architecture
-    from gan3d.runtime import choose_threads, horovod_environment, launched, usable_cores
+    from gan3d.runtime import launched
     from gan3d.training.schedule import LearningRateSchedule
-    from gan3d.training.session import find
+    from gan3d.training.session import find, rank_batch
 
     check_architecture(experiment.model.architecture)
-    cores = usable_cores(launched().local_size)
-    threads = choose_threads(experiment.node, cores)
     found = find(experiment, folder, ranks, resume=resume)
-    schedule = LearningRateSchedule.of(experiment, ranks)
-
-    console = make_console()
-    for skipped in found.files.skipped:
-        console.print(f"skipped: {skipped.reason}", markup=False, highlight=False, soft_wrap=True)
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    rows = {
-        "run": f"{folder} ({'to be resumed' if resume else 'new'})",
-        "architecture": experiment.model.architecture,
-        **_data(experiment, found, ranks),
-        "node": (
-            f"{experiment.node.name}: {threads.intra_op} + {threads.inter_op} threads (intra + "
-            f"inter) of the {cores.logical} that a rank started like this process has"
-        ),
-        "horovod": _horovod(experiment, horovod_environment(experiment.horovod)),
-        "learning rate": _rate(experiment, schedule),
-    }
-    for name, value in rows.items():
-        table.add_row(name, Text(value))
-    console.print(table)
-    console.print()
-    for line in draw_curve(schedule, experiment.training.epochs):
-        console.print(line, markup=False, highlight=False)
-    if experiment.training.decay.kind == "plateau":
-        console.print("When a plateau lowers the rate depends on the run: it is drawn without.")
-    console.print("Dry run: nothing was started or written.")
-
-
-def _data(experiment: Experiment, found: Found, ranks: int) -> dict[str, str]:
-    from gan3d.data import divide
-    from gan3d.training.session import rank_batch
+    node = _node(experiment, launched())
 
     division = divide(found.files, experiment.data.split)
-    train, heldout = len(division.train), len(division.validation)
-    passes = experiment.horovod.backward_passes_per_step
-    together = ranks * rank_batch(experiment)
-    steps, left = divmod(train, together)
-    files = len(found.files.files)
-    each = f"{experiment.training.batch_size}" + (
-        f" x {passes} backward passes" if passes > 1 else ""
-    )
-    return {
-        "showers": f"{train} to train on from {files} file{'s' if files > 1 else ''}, "
-        f"{heldout} held out",
-        "ranks": f"{ranks}, each with batches of {each}: {together} showers a step",
-        "epochs": f"{experiment.training.epochs} of {steps} steps"
-        + (f"; {left} showers sit each one out, others every time" if left else ""),
+    batch = rank_batch(experiment)
+    steps = count_steps(division.train, batch_size=batch, size=ranks)
+    schedule = LearningRateSchedule.of(experiment, ranks)
+    epochs = experiment.training.epochs
+    rows = {
+        "run": f"{folder}, {_resumed(folder) if resume else 'new'}",
+        "architecture": experiment.model.architecture,
+        "files": _files(found),
+        "showers": f"{len(division.train)} for training, {len(division.validation)} held out",
+        "ranks": f"{ranks}, each with {_batches(experiment)}: {ranks * batch} showers a step",
+        "epochs": _epochs(experiment, steps, len(division.train) - steps * ranks * batch),
+        "node": node,
+        "horovod": _horovod(experiment.horovod, ranks),
+        "learning rate": _learning_rate(experiment, schedule),
     }
 
+    console = make_console()
+    width = min(console.width, 80)
+    lines = [f"skipped: {skipped.reason}" for skipped in found.files.skipped]
+    for name, value in rows.items():
+        lines += _wrapped(f"{name:<{_MARGIN}}", value, width)
+    # A step keeps the rate of its beginning, and the last one begins before the last epoch ends.
+    last = epochs * steps - 1
+    lines += ["", *draw_curve(lambda at: schedule(min(int(at * steps), last) / steps), epochs), ""]
+    if experiment.training.decay.kind == "plateau":
+        lines.append("A plateau's reductions depend on the run; the curve is drawn without them.")
+    lines.append("Nothing was started and nothing written.")
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
 
-def _horovod(experiment: Experiment, environment: dict[str, str]) -> str:
-    horovod = experiment.horovod
-    said = [f"op {horovod.op}", f"compression {horovod.compression}"]
-    return ", ".join([*said, *(f"{name}={value}" for name, value in environment.items())])
+
+def _wrapped(title: str, value: str, width: int) -> list[str]:
+    """Lines of a value beside its title; no path is broken, so that it can be copied."""
+    return textwrap.wrap(
+        value,
+        width,
+        initial_indent=title,
+        subsequent_indent=" " * len(title),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
-def _rate(experiment: Experiment, schedule: LearningRateSchedule) -> str:
+def _resumed(folder: Path) -> str:
+    from gan3d.training.records import read_history
+
+    return f"resumed after {_count(len(read_history(folder)), 'epoch')}"
+
+
+def _files(found: Found) -> str:
+    files = found.files
+    text = f"{len(files.files)} for training"
+    if files.validation_files is not None:
+        text += f", {len(files.validation_files)} held out"
+    if files.skipped:
+        text += f", {len(files.skipped)} skipped"
+    return text
+
+
+def _batches(experiment: Experiment) -> str:
+    passes = experiment.horovod.backward_passes_per_step
+    text = f"batches of {experiment.training.batch_size} showers"
+    return f"{text} x {passes} backward passes" if passes > 1 else text
+
+
+def _epochs(experiment: Experiment, steps: int, left: int) -> str:
+    text = f"{experiment.training.epochs} of {_count(steps, 'step')}"
+    if left:
+        which = "others every time" if experiment.data.shuffle else "always the last ones"
+        text += f"; {_count(left, 'shower')} sit{'s' if left == 1 else ''} out each one, {which}"
+    if experiment.run.max_minutes is not None:
+        text += f"; no new one begins after {experiment.run.max_minutes:g} minutes"
+    return text
+
+
+def _node(experiment: Experiment, launch: Launch) -> str:
+    from gan3d.runtime import choose_threads, usable_cores
+
+    cores = usable_cores(launch.local_size)
+    threads = choose_threads(experiment.node, cores)
+    who = f"each of {launch.local_size} ranks" if launch.local_size > 1 else "one rank alone"
+    return (
+        f"{experiment.node.name}; {_count(cores.physical, 'core')} here for {who}: "
+        f"{threads.intra_op} intra-op and {threads.inter_op} inter-op threads"
+    )
+
+
+def _horovod(settings: Horovod, ranks: int) -> str:
+    from gan3d.runtime.distributed import horovod_lacks
+
+    if ranks == 1:
+        return "not used by a single rank"
+    named = settings.model_dump(exclude={"backward_passes_per_step"}, exclude_none=True)
+    text = ", ".join(
+        f"{name} {f'{value:g}' if isinstance(value, float) else value}"
+        for name, value in named.items()
+    )
+    lacks = horovod_lacks()
+    return f"{text}; here no ranks can be started: {lacks}" if lacks else text
+
+
+def _learning_rate(experiment: Experiment, schedule: LearningRateSchedule) -> str:
     training = experiment.training
     text = f"{schedule.base:g}"
     if schedule.scale != 1.0:
         text += f" x {schedule.scale:.4g} ({training.learning_rate_scaling}) = {schedule.peak:.4g}"
-        if training.warmup_epochs:
-            text += f" after {training.warmup_epochs:g} epochs of warm-up"
-    return f"{text}, then {training.decay.kind}"
+        if schedule.warmup_epochs:
+            text += f" after {schedule.warmup_epochs:g} epochs of warm-up"
+    return f"{text}, then {_decay(schedule)}"
 
 
-def draw_curve(rate: Callable[[float], float], epochs: int) -> Sequence[str]:
-    """Lines of a chart of `rate` over `epochs`: a column of blocks for every sixtieth."""
-    values = [rate((column + 0.5) / _WIDTH * epochs) for column in range(_WIDTH)]
-    top = max(rate(column / _WIDTH * epochs) for column in range(_WIDTH + 1))
-    filled = [round(value / top * _HEIGHT * 8) for value in values]
-    lines = []
-    for row in reversed(range(_HEIGHT)):
-        label = f"{top * (row + 1) / _HEIGHT:.3g}" if row in (_HEIGHT - 1, _HEIGHT // 2) else ""
-        blocks = "".join(_EIGHTHS[min(max(count - 8 * row, 0), 8)] for count in filled)
-        lines.append(f"{label:>9} ┤{blocks}".rstrip())
-    lines.append(f"{'0':>9} └{'─' * _WIDTH}")
-    lines.append(f"{'epoch':>9}  0{epochs / 2:>{_WIDTH // 2}g}{epochs:>{_WIDTH // 2 - 1}}")
-    return lines
+def _decay(schedule: LearningRateSchedule) -> str:
+    decay = schedule.decay
+    if decay.kind == "step":
+        epochs = " and ".join(f"{epoch:g}" for epoch in decay.epochs)
+        return f"x {decay.factor:g} at epoch{'s' if len(decay.epochs) > 1 else ''} {epochs}"
+    if decay.kind == "cosine":
+        final = decay.final_share * schedule.peak
+        return f"half a cosine to {final:.4g} at epoch {schedule.epochs}"
+    if decay.kind == "plateau":
+        return (
+            f"x {decay.factor:g} after {_count(decay.patience, 'epoch')} without improvement of "
+            f"{decay.monitor}, not below {decay.least_share * schedule.peak:.4g}"
+        )
+    return "constant"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def draw_curve(rate: Callable[[float], float], epochs: int) -> list[str]:
+    """Lines of a chart of `rate`, above 0 at epoch 0, from epoch 0 to `epochs`, as a line of dots.
+
+    The lowest dots stand for 0 and the highest for the largest rate, the first ones for epoch 0 and
+    the last ones for `epochs`.
+    """
+    columns, rows = 2 * _WIDTH, 4 * _HEIGHT
+    rates = [rate(epochs * column / (columns - 1)) for column in range(columns)]
+    top = max(rates)
+    heights = [round(value / top * (rows - 1)) for value in rates]
+    cells = [[0] * _WIDTH for _ in range(_HEIGHT)]
+    for column, height in enumerate(heights):
+        before = heights[max(column - 1, 0)]
+        # Where it is steep, from next to the dot before, so that the line does not break.
+        start = before + (height > before) - (height < before)
+        for dot in range(min(start, height), max(start, height) + 1):
+            row, inside = divmod(rows - 1 - dot, 4)
+            cells[row][column // 2] |= _DOTS[inside][column % 2]
+    labels = {0: f"{top:.4g}", _HEIGHT // 2: f"{top / 2:.4g}", _HEIGHT - 1: "0"}
+    lines = [
+        f"{labels.get(row, ''):>{_MARGIN - 2}} {'┤' if row in labels else '│'}"
+        + "".join(chr(_EMPTY + dots) if dots else " " for dots in line).rstrip()
+        for row, line in enumerate(cells)
+    ]
+    return lines + _epoch_axis(epochs)
+
+
+_EMPTY = 0x2800
+# Unicode adds these numbers for the dots of a braille character, from the top left.
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+
+
+def _epoch_axis(epochs: int) -> list[str]:
+    """A line with ticks at round epochs and at the last one, and a line of their names."""
+    step = next(
+        factor * 10**power
+        for power in range(len(str(epochs)))
+        for factor in (1, 2, 5)
+        if factor * 10**power * 6 >= epochs
+    )
+    axis, names = ["─"] * _WIDTH, [" "] * (_MARGIN + _WIDTH + len(str(epochs)))
+    names[_MARGIN - 7 : _MARGIN - 2] = "epoch"
+    # None so near the last one that its name would run into that.
+    for epoch in [*range(0, epochs - step // 2, step), epochs]:
+        column = round(epoch / epochs * (2 * _WIDTH - 1)) // 2
+        axis[column] = "┬"
+        begin = _MARGIN + column - (len(str(epoch)) - 1) // 2
+        names[begin : begin + len(str(epoch))] = str(epoch)
+    return [" " * (_MARGIN - 1) + "└" + "".join(axis), "".join(names).rstrip()]

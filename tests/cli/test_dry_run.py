@@ -1,11 +1,24 @@
 """`gan3d train --dry-run`: everything checked, nothing started."""
 
+import json
+import re
 import subprocess
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-CONFIG = """
+from gan3d.cli import main
+from gan3d.cli.dry_run import draw_curve
+from gan3d.config import Experiment, dump_experiment, load_experiment
+from gan3d.training.records import CONFIG, DATA, HISTORY, RESPONSE, write_json, write_text
+from gan3d.training.schedule import LearningRateSchedule
+from gan3d.training.session import find
+
+EXPERIMENT = """
 data: {files: [train.h5], validation_files: [heldout.h5]}
 model: {architecture: ecal25}
 training: {epochs: 10, batch_size: 4, warmup_epochs: 2}
@@ -18,44 +31,160 @@ def experiment(tmp_path, write_lcd):
     write_lcd("train.h5", range(50))
     write_lcd("heldout.h5", range(50, 60))
     path = tmp_path / "experiment.yaml"
-    path.write_text(CONFIG)
+    path.write_text(EXPERIMENT)
     return path
 
 
-def test_it_says_what_would_run_and_writes_nothing(gan3d, experiment, tmp_path):
-    before = sorted(tmp_path.rglob("*"))
-    done = gan3d(
-        "train", experiment, "--dry-run", "--ranks", "3", "--set", "horovod.cycle_time_ms=2.5"
+@pytest.fixture
+def begun(experiment, tmp_path):
+    """A run of `experiment` in the folder `begun`, as it lies there after three epochs."""
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    loaded = load_experiment(experiment)
+    found = find(loaded, folder, 1, resume=False)
+    write_text(folder / CONFIG, dump_experiment(loaded))
+    write_json(folder / DATA, found.files.as_dict())
+    write_json(folder / RESPONSE, asdict(found.response))
+    write_text(folder / HISTORY, "".join(json.dumps({"epoch": n}) + "\n" for n in (1, 2, 3)))
+    return folder
+
+
+@pytest.fixture
+def plan(experiment, tmp_path, monkeypatch, capsys):
+    """Run it here and return what it says: values by the names of their rows, and the rest."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments):
+        code = main(["train", str(experiment), "--dry-run", *arguments])
+        out, err = capsys.readouterr()
+        assert (code, err) == (0, "")
+        assert all(line == line.rstrip() for line in out.splitlines())
+        table, *others = out.split("\n\n")
+        rows: dict[str, str] = {}
+        name = ""
+        for line in table.splitlines():
+            if line.startswith("skipped: "):
+                others.append(line)
+                continue
+            assert len(line) <= 80
+            name = line[:15].strip() or name
+            rows[name] = f"{rows.get(name, '')} {line[15:].strip()}".strip()
+        return rows, "\n".join(others)
+
+    return run
+
+
+def listing(folder):
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*")}
+
+
+def test_it_says_what_would_run(plan):
+    rows, _ = plan("--ranks", "3")
+    assert rows["run"] == "runs/experiment, new"
+    assert rows["architecture"] == "ecal25"
+    assert rows["files"] == "1 for training, 1 held out"
+    assert rows["showers"] == "50 for training, 10 held out"
+    assert rows["ranks"] == "3, each with batches of 4 showers: 12 showers a step"
+    assert rows["epochs"] == "10 of 4 steps; 2 showers sit out each one, others every time"
+    assert "1 intra-op" in rows["node"]
+    assert rows["learning rate"] == "0.001 x 3 (linear) = 0.003 after 2 epochs of warm-up, " + (
+        "then constant"
     )
-    assert done.returncode == 0, done.stderr
-    assert sorted(tmp_path.rglob("*")) == before
-    said = " ".join(done.stdout.split())
-    assert "50 to train on from 1 file, 10 held out" in said
-    assert "3, each with batches of 4: 12 showers a step" in said
-    assert "10 of 4 steps; 2 showers sit each one out" in said
-    assert "0.001 x 3 (linear) = 0.003 after 2 epochs of warm-up" in said
-    assert "HOROVOD_CYCLE_TIME=2.5" in said
-    assert max(map(len, done.stdout.splitlines())) <= 80
-    # The curve: it rises over the first fifth, then it is full.
-    top = next(line for line in done.stdout.splitlines() if line.startswith("    0.003 "))
-    assert 46 <= top.count("█") <= 49
+
+
+def test_it_writes_nothing(plan, tmp_path):
+    before = listing(tmp_path)
+    plan("--run", "a/b")
+    assert listing(tmp_path) == before
+
+
+def test_more_ranks_than_this_machine_has_cores_can_be_planned_for(plan):
+    rows, _ = plan("--ranks", "49", "--set", "training.batch_size=1")
+    assert rows["epochs"].startswith("10 of 1 step; 1 shower sits out")
+    assert "0.001 x 49 (linear) = 0.049" in rows["learning rate"]
+
+
+def test_backward_passes_count_in_the_batch_and_in_the_learning_rate(plan):
+    rows, _ = plan("--ranks", "2", "--set", "horovod.backward_passes_per_step=3")
+    assert rows["ranks"].endswith("batches of 4 showers x 3 backward passes: 24 showers a step")
+    assert rows["epochs"].startswith("10 of 2 steps; 2 showers")
+    assert "0.001 x 6 (linear) = 0.006" in rows["learning rate"]
+
+
+def test_in_the_order_of_the_files_the_same_showers_sit_out(plan):
+    rows, _ = plan("--set", "data.shuffle=false", "--set", "training.batch_size=7")
+    assert rows["epochs"] == "10 of 7 steps; 1 shower sits out each one, always the last ones"
+
+
+def test_where_no_shower_sits_out_nothing_is_said_of_it(plan):
+    assert plan("--set", "training.batch_size=5")[0]["epochs"] == "10 of 10 steps"
+
+
+def test_the_settings_of_horovod_are_named_as_in_the_configuration(plan):
+    settings = ["--set", "horovod.cycle_time_ms=2.5", "--set", "horovod.compression=fp16"]
+    rows, _ = plan("--ranks", "2", *settings)
+    assert "op average, compression fp16, cycle_time_ms 2.5" in rows["horovod"]
+    assert plan(*settings)[0]["horovod"] == "not used by a single rank"
+
+
+@pytest.mark.parametrize(
+    ("decay", "said"),
+    [
+        ("{kind: step, epochs: [4, 6.5], factor: 0.2}", "x 0.2 at epochs 4 and 6.5"),
+        ("{kind: cosine, final_share: 0.1}", "half a cosine to 0.0004 at epoch 10"),
+        (
+            "{kind: plateau, factor: 0.5, patience: 1, monitor: m, least_share: 0.1}",
+            "x 0.5 after 1 epoch without improvement of m, not below 0.0004",
+        ),
+    ],
+)
+def test_the_decay_is_put_in_words(plan, decay, said):
+    rows, others = plan("--ranks", "4", "--set", f"training.decay={decay}")
+    assert rows["learning rate"].endswith(f"of warm-up, then {said}")
+    assert ("depend on the run" in others) == ("plateau" in decay)
+
+
+def test_a_file_that_is_skipped_is_named(plan, tmp_path):
+    (tmp_path / "broken.h5").write_text("no HDF5")
+    files = ["--set", "data.files=[train.h5, broken.h5]", "--set", "data.on_bad_file=skip"]
+    rows, others = plan(*files)
+    assert rows["files"] == "1 for training, 1 held out, 1 skipped"
+    assert f"skipped: {tmp_path / 'broken.h5'}: " in others
+
+
+def test_a_run_to_be_resumed_is_found_and_left_as_it_is(plan, begun):
+    before = listing(begun)
+    rows, _ = plan("--run", "begun", "--resume", "--ranks", "2")
+    assert rows["run"] == "begun, resumed after 3 epochs"
+    assert listing(begun) == before
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (("--set", "model.architecture=ecal26"), 2, "did you mean"),
-        (("--ranks", "20"), 1, "batch_size is 4 on each of 20 ranks but there are only 50 showers"),
-        (("--set", "node.intra_op_threads=4000"), 1, "node.intra_op_threads is 4000"),
-        (("--resume",), 1, "no run to resume here"),
+        (("--run", "begun"), 1, "begun: holds a run already"),
+        (("--run", "nothing", "--resume"), 1, "nothing: no run to resume here"),
+        (("--run", "begun", "--resume", "--set", "data.cell_power=0.5"), 2, "data.cell_power"),
         (("--set", "data.files=[nothing.h5]"), 1, "nothing.h5"),
+        (("--set", "training.batch_size=51"), 1, "there are only 50 showers"),
+        (("--set", "node.intra_op_threads=4000"), 1, "node.intra_op_threads is 4000"),
     ],
 )
-def test_errors_are_those_of_training(gan3d, experiment, arguments, code, message):
-    done = gan3d("train", experiment, "--dry-run", *arguments)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_errors_are_those_of_training(gan3d, experiment, begun, arguments, code, message):
+    planned = gan3d("train", experiment, "--dry-run", *arguments)
+    assert (planned.returncode, planned.stdout) == (code, "")
+    assert message in planned.stderr
+    assert planned.stderr.count("\n") == 1
+    trained = gan3d("train", experiment, *arguments)
+    assert (trained.returncode, trained.stderr) == (code, planned.stderr)
+
+
+def test_too_many_ranks_for_the_showers_are_an_error(gan3d, experiment):
+    done = gan3d("train", experiment, "--dry-run", "--ranks", "13")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "batch_size is 4 on each of 13 ranks but there are only 50 showers" in done.stderr
 
 
 def test_a_number_of_ranks_is_for_the_dry_run_alone(gan3d, experiment):
@@ -64,10 +193,87 @@ def test_a_number_of_ranks_is_for_the_dry_run_alone(gan3d, experiment):
     assert "horovodrun -np N" in done.stderr
 
 
-def test_tensorflow_is_not_loaded(experiment, tmp_path):
+def test_neither_tensorflow_nor_horovod_is_loaded(experiment, tmp_path):
+    arguments = ["train", str(experiment), "--dry-run", "--ranks", "2"]
     code = (
-        "import sys; from gan3d.cli import main; "
-        f"code = main(['train', {str(experiment)!r}, '--dry-run']); "
-        "sys.exit(code or ('tensorflow' in sys.modules) or ('keras' in sys.modules))"
+        "import sys; from gan3d.cli import main\n"
+        f"code = main({arguments!r})\n"
+        "print(code, sorted({'tensorflow', 'keras', 'horovod'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.endswith("\n0 []\n")
+
+
+DOTS = [(row, side) for side in (0, 1) for row in (0, 1, 2)] + [(3, 0), (3, 1)]
+"""(row, side) of each bit of a braille character, as Unicode numbers its dots."""
+
+
+def dots(lines):
+    """Heights of the dots of each column of a chart, from the bottom."""
+    drawn = [line[15:].ljust(60) for line in lines if line[14] in "┤│"]
+    heights: list[set[int]] = [set() for _ in range(120)]
+    for row, line in enumerate(drawn):
+        for at, character in enumerate(line):
+            bits = 0 if character == " " else ord(character) - 0x2800
+            for bit, (inside, side) in enumerate(DOTS):
+                if bits >> bit & 1:
+                    heights[2 * at + side].add(4 * len(drawn) - 1 - 4 * row - inside)
+    return heights, 4 * len(drawn) - 1
+
+
+@given(
+    ranks=st.integers(1, 1000),
+    epochs=st.integers(1, 300),
+    warmup=st.floats(0, 20),
+    decay=st.sampled_from(
+        [{}, {"kind": "cosine", "final_share": 0.1}, {"kind": "step", "epochs": [5.5, 11.0]}]
+    ),
+)
+def test_the_curve_goes_through_the_learning_rates(ranks, epochs, warmup, decay):
+    training = {"epochs": epochs, "warmup_epochs": warmup, "decay": decay}
+    rate = LearningRateSchedule.of(
+        Experiment.model_validate({"data": {"files": ["a.h5"]}, "training": training}), ranks
+    )
+    lines = draw_curve(rate, epochs)
+    heights, highest = dots(lines)
+    rates = [rate(epochs * column / 119) for column in range(120)]
+    assert float(lines[0].split()[0]) == pytest.approx(max(rates), rel=1e-3)
+    for at, (drawn, value) in enumerate(zip(heights, rates, strict=True)):
+        exact = value / max(rates) * highest
+        # Where it is steep, dots reach towards the column before, and no further.
+        before = rates[max(at - 1, 0)] / max(rates) * highest
+        assert min(abs(dot - exact) for dot in drawn) <= 0.5 + 1e-6
+        assert min(exact, before) - 0.51 <= min(drawn) <= max(drawn) <= max(exact, before) + 0.51
+        assert drawn == set(range(min(drawn), max(drawn) + 1))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7, 13, 25, 60, 99, 100, 1000, 4321])
+def test_the_axis_names_epochs_under_their_ticks_from_first_to_last(epochs):
+    axis, names = draw_curve(lambda _: 1.0, epochs)[-2:]
+    named = list(re.finditer(r"\d+", names))
+    assert names.split()[0] == "epoch"
+    assert (named[0].group(), named[-1].group()) == ("0", str(epochs))
+    assert len(names) <= 80
+    ticks = [at for at, character in enumerate(axis) if character == "┬"]
+    for tick, name in zip(ticks, named, strict=True):
+        assert name.start() <= tick < name.end()
+        # One of the character's two dots is the epoch's.
+        assert 0 <= round(119 * int(name.group()) / epochs) - 2 * (tick - 15) <= 1
+
+
+def test_a_step_keeps_the_rate_of_its_beginning(plan):
+    # One step per epoch and a warm-up of two: the rates 1, 2 and 3 thousandths, then 3 to the end.
+    _, chart = plan("--ranks", "3", "--set", "training.batch_size=16")
+    heights, highest = dots(chart.splitlines()[:13])
+    assert heights[5] == {round(highest / 3)}
+    assert heights[18] == {round(highest * 2 / 3)}
+    assert heights[30] == heights[119] == {highest}
+
+
+def test_the_example_of_the_command_works(gan3d):
+    config = Path(__file__).parents[2] / "configs" / "ecal25.yaml"
+    done = gan3d("train", config, "--dry-run", "--ranks", "128")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "25 of 1 step; 576 showers sit out each one" in done.stdout
