@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gan3d.config import Decay, Experiment
+from gan3d.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,27 @@ class LearningRateSchedule:
 def count_reductions(history: Sequence[Mapping[str, Any]], decay: Decay) -> int:
     """How often the rate has been lowered in a run with these epochs, the oldest first.
 
-    After `patience` epochs in a row without improvement it is lowered and the count begins anew.
-    Epochs in which the monitored number was not measured change nothing. 0 unless the decay is a
-    plateau's.
+    After `patience` epochs in a row without improvement it is lowered and the count begins anew;
+    what has to be improved on is still the best so far. Epochs in which the monitored number was
+    not measured change nothing. 0 unless the decay is a plateau's.
+
+    Raises ConfigError where what is monitored is no number.
     """
     if decay.kind != "plateau":
         return 0
-    best, waited, reductions = math.inf, 0, 0
+    best: float | None = None
+    waited, reductions = 0, 0
     for record in history:
         value = record.get(decay.monitor)
         if value is None:
             continue
-        if value < best * (1.0 - decay.improvement):
+        if not isinstance(value, int | float):
+            raise ConfigError(
+                f"training.decay.monitor: '{decay.monitor}' is no number in history.jsonl but "
+                f"{value!r:.40}; name one that should fall"
+            )
+        # The fall is relative to the size of the best, which may be below 0.
+        if best is None or value < best - decay.improvement * abs(best):
             best, waited = value, 0
             continue
         waited += 1

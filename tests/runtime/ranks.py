@@ -1,6 +1,7 @@
 """Run by every rank under horovodrun: exchanges of the communicator with known answers."""
 
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +25,21 @@ def averaged(scale):
         [scale * (rank + 1.0) * tf.ones([3]), tf.fill([2, 2], 10.0 * rank)], "first"
     )
     # A second group in the same function must not be mixed up with the first.
-    second, more = communicator.average([tf.constant([float(rank)])], "second")
+    second, more = communicator.average([scale * [float(rank)]], "second")
     return [*first, *second, seconds, more]
 
 
+averaged(tf.constant(1.0))  # both ranks have traced it, and are here together
 for scale in (1.0, 2.0):
-    ones, tens, ranks, *seconds = averaged(tf.constant(scale))
-    assert all(0.0 < float(each) < 60.0 for each in seconds)
+    if rank == 1:
+        time.sleep(1.0)
+    ones, tens, ranks, seconds, more = averaged(tf.constant(scale))
+    # Who comes first waits for the other, once; who comes last does not.
+    assert float(seconds) > 0.5 if rank == 0 else 0.0 < float(seconds) < 0.5, float(seconds)
+    assert 0.0 < float(more) < 0.5, float(more)
     np.testing.assert_array_equal(ones, scale * np.full(3, 1.5, np.float32))
     np.testing.assert_array_equal(tens, np.full((2, 2), 5.0))
-    np.testing.assert_array_equal(ranks, [0.5])
+    np.testing.assert_array_equal(ranks, [scale * 0.5])
 
 variables = [
     tf.Variable(tf.fill([2], float(rank))),

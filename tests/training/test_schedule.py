@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gan3d.config import Decay, Experiment
+from gan3d.errors import ConfigError
 from gan3d.training.schedule import LearningRateSchedule, count_reductions
 
 
@@ -84,6 +85,19 @@ def test_after_the_warm_up_the_rate_never_rises_and_never_exceeds_the_peak(
     assert made(begin + later) <= made(begin) * (1 + 1e-12)
 
 
+@given(position=st.floats(0, 40), warmup=st.floats(0, 20), passes=st.integers(1, 8))
+def test_the_rate_of_one_worker_is_the_same_throughout(position, warmup, passes):
+    assert schedule(1, warmup_epochs=warmup)(position) == 0.001
+    unscaled = schedule(7, passes=passes, warmup_epochs=warmup, learning_rate_scaling="none")
+    assert unscaled(position) == 0.001
+
+
+@given(ranks=st.integers(1, 1000), decay=decays, position=st.floats(0, 30))
+def test_the_rate_is_above_0_until_a_cosine_ends_at_0(ranks, decay, position):
+    ended = decay["kind"] == "cosine" and decay["final_share"] < 1e-9 and position > 25 - 1e-3
+    assert ended or schedule(ranks, decay=decay)(position) > 0
+
+
 @given(ranks=st.integers(1, 1000), warmup=st.floats(0.5, 20), final=st.floats(0, 1))
 def test_no_jump_at_the_end_of_the_warm_up(ranks, warmup, final):
     made = schedule(ranks, warmup_epochs=warmup, decay={"kind": "cosine", "final_share": final})
@@ -136,13 +150,42 @@ def records(*values):
         ([1.0, None, 1.0, None, 1.0, None, 1.0], 1),
         ([None] * 9, 0),
         ([], 0),
+        ([-1.0, -1.0, -1.05, -1.09], 1),  # below 0 as well: a tenth of the best
+        ([-1.0, -1.0, -1.05, -1.11], 0),
     ],
 )
 def test_reductions_of_a_plateau(values, expected):
     assert count_reductions(records(*values), PLATEAU) == expected
 
 
-@given(st.lists(st.one_of(st.none(), st.floats(0, 10)), max_size=40))
+@given(
+    falls=st.lists(st.floats(1e-3, 1.0), max_size=40),
+    start=st.floats(-1.0, 100.0),
+    patience=st.integers(1, 5),
+)
+def test_a_run_that_improves_in_every_epoch_keeps_its_rate(falls, start, patience):
+    values = [start]
+    for fall in falls:
+        values.append(values[-1] - fall * 1.0001 * max(abs(values[-1]), 1e-3))
+    decay = Decay(kind="plateau", monitor="m", patience=patience, improvement=1e-3)
+    assert count_reductions(records(*values), decay) == 0
+
+
+@given(patience=st.integers(1, 20), epochs=st.integers(1, 100), improvement=st.floats(0, 1))
+def test_a_run_that_stays_where_it_is_loses_a_factor_every_patience_epochs(
+    patience, epochs, improvement
+):
+    decay = Decay(kind="plateau", monitor="m", patience=patience, improvement=improvement)
+    # The first epoch is what the others are measured against.
+    assert count_reductions(records(*[3.0] * epochs), decay) == (epochs - 1) // patience
+
+
+def test_a_plateau_of_what_is_no_number_is_refused():
+    with pytest.raises(ConfigError, match=r"training\.decay\.monitor: 'm' is no number"):
+        count_reductions([{"m": [{"rank": 1}]}], PLATEAU)
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-10, 10)), max_size=40))
 def test_reductions_never_become_fewer_as_a_run_goes_on(values):
     counts = [count_reductions(records(*values[:n]), PLATEAU) for n in range(len(values) + 1)]
     assert counts == sorted(counts)
