@@ -33,8 +33,6 @@ def written_aside(path: Path) -> Iterator[Path]:
     try:
         with held_signals():  # or one could come when the file is there, but not its name here
             handle, aside = _make_hidden(path)
-            os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
-            _lock(handle)
         yield aside
         with aside.open("rb") as file:
             os.fsync(file.fileno())
@@ -47,12 +45,18 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def _make_hidden(path: Path) -> tuple[int, Path]:
-    try:
-        # O_EXCL and a random part: two writers of the same file do not meet in one.
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return handle, Path(name)
+    while True:
+        try:
+            # O_EXCL and a random part: two writers of the same file do not meet in one.
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+        os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's own mode is for the owner alone
+        _lock(handle, wait=True)
+        # Another's `remove_leftovers` may have met the file before it was locked.
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)
 
 
 def remove_leftovers(paths: Iterable[Path]) -> int:
@@ -113,10 +117,10 @@ def _remove_unlocked(path: Path) -> bool:
     return True
 
 
-def _lock(handle: int) -> bool:
+def _lock(handle: int, *, wait: bool = False) -> bool:
     """Lock an open file as long as it is open; whether that could be done."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         return False
     return True

@@ -30,7 +30,7 @@ class Criteria:
     shape: Shape | None = None
     """Cells along (x, y, layer) that all files must have; None: what most of them have."""
     threshold_gev: float = 1e-6
-    """A shower without a cell above this energy (GeV) is empty."""
+    """A shower without a cell of at least this energy (GeV) is empty."""
     fraction_factor: float = 3.0
     """A shower's sampling fraction may be this many times above or below the median of its file,
     and a file's median that of the files. In 17 000 Geant4 showers of electrons, photons and
@@ -45,8 +45,8 @@ class Fault:
     """Something that is wrong with a file."""
 
     kind: str
-    """unopenable, unreadable, geometry, energy, negative, not_finite, misplaced, empty, fraction
-    or duplicate."""
+    """unopenable, unreadable, geometry, energy, negative, not_finite, empty, fraction or
+    duplicate."""
     text: str
     """What is wrong, for people."""
     showers: int = 0
@@ -177,7 +177,7 @@ class _Scan:
         self._criteria = criteria
         self.unreadable: list[tuple[int, int, str]] = []
         self._energy, self._negative, self._not_finite = _Finding(), _Finding(), _Finding()
-        self._misplaced, self._empty = _Finding(), _Finding()
+        self._empty = _Finding()
         self._fraction_n = np.full(file.count, np.nan, np.float32)
         self.fingerprint_n = np.zeros(file.count, np.uint64)
 
@@ -195,12 +195,9 @@ class _Scan:
             hit_n = np.bincount(shower_h[bad_h], minlength=len(showers)) > 0
             finding.add(hit_n, first, int(np.count_nonzero(bad_h)))
             bad_n = bad_n | hit_n
-        misplaced = showers.misplaced()
-        if misplaced is not None:
-            self._misplaced.add(np.arange(len(showers)) == misplaced, first)
         unit_gev = self._file.unit_gev
-        above_h = deposit_h * unit_gev > self._criteria.threshold_gev
-        empty_n = np.bincount(shower_h[above_h], minlength=len(showers)) == 0
+        lit_h = deposit_h * unit_gev >= self._criteria.threshold_gev
+        empty_n = np.bincount(shower_h[lit_h], minlength=len(showers)) == 0
         self._empty.add(empty_n & ~bad_n, first)
         good_n = ~(bad_n | empty_n)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -213,17 +210,14 @@ class _Scan:
         good_n = np.isfinite(fraction_n)
         median = float(np.median(fraction_n[good_n])) if good_n.any() else None
         negative = f"{_count(self._negative.cells, 'cell')} with negative energy"
+        empty = f"without a cell of at least {self._criteria.threshold_gev:g} GeV"
         not_finite = f"{_count(self._not_finite.cells, 'cell')} with an energy that is not finite"
         faults = [
             *_unreadable(self.unreadable),
             *self._energy.fault("energy", f"{_in(self._energy)} without positive incident energy"),
             *self._negative.fault("negative", f"{negative} in {_in(self._negative)}"),
             *self._not_finite.fault("not_finite", f"{not_finite} in {_in(self._not_finite)}"),
-            *self._misplaced.fault("misplaced", "cells twice, out of order or outside the image"),
-            *self._empty.fault(
-                "empty",
-                f"{_in(self._empty)} without a cell above {self._criteria.threshold_gev:g} GeV",
-            ),
+            *self._empty.fault("empty", f"{_in(self._empty)} {empty}"),
         ]
         if median is not None:
             faults += self._far_from(median, fraction_n)

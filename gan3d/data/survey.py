@@ -135,13 +135,18 @@ def survey_files(data: Data) -> Survey:
 def check_unchanged(found: Survey, data: Data) -> None:
     """Raise DataError, naming the first, if files of `found` are not those that `data` names now.
 
-    For a run that goes on. Files may have moved: their names and what they hold count.
+    For a run that goes on. Files may have moved: their names and what they hold count. Where bad
+    files are skipped, one may be gone or bad by now, but it may not hold other showers.
     """
     now = survey_files(data)
     for before, after, key in (
         (found.files, now.files, "data.files"),
         (found.validation_files or (), now.validation_files or (), "data.validation_files"),
     ):
+        if data.on_bad_file == "skip":
+            good = {entry.path: entry for entry in after}
+            before = tuple(entry for entry in before if entry.path in good)
+            after = tuple(good[entry.path] for entry in before)
         if len(before) != len(after):
             raise DataError(
                 f"{key}: the run began with {len(before)} files, now there are {len(after)}; "

@@ -65,7 +65,7 @@ def find(experiment: Experiment, folder: Path, ranks: int, *, resume: bool) -> F
     skip = data.on_bad_file == "skip"
     files = read_survey(folder) if resume else survey_files(data)
     response = read_response(folder) if resume else None
-    if resume and not skip:
+    if resume:
         check_unchanged(files, data)
     while True:
         bad: dict[Path, str] = {}

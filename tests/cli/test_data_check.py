@@ -48,7 +48,7 @@ def test_every_file_has_a_row_and_every_fault_a_line(files):
     assert verdicts["b.h5"] == ["2", "faults"]
     assert verdicts["c.h5"] == ["1", "fault"]
     assert "b.h5: 1 cell with negative energy in 1 shower: shower 3" in lines
-    assert "b.h5: 1 shower without a cell above 1e-06 GeV: shower 7" in lines
+    assert "b.h5: 1 shower without a cell of at least 1e-06 GeV: shower 7" in lines
     assert error == f"not sound: 2 of 3 files: {files[1]}, {files[2]}"
 
 

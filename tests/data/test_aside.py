@@ -71,6 +71,23 @@ def test_writing_a_file_removes_what_a_killed_writer_of_it_left(tmp_path, sample
     assert [each.name for each in tmp_path.iterdir()] == ["a.h5"]
 
 
+def test_a_hidden_file_that_is_removed_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+    make, made = tempfile.mkstemp, []
+
+    def meets_another(**settings):
+        handle, name = make(**settings)
+        made.append(name)
+        if len(made) == 1:
+            assert remove_leftovers([tmp_path / "a"]) == 1
+        return handle, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", meets_another)
+    with written_aside(tmp_path / "a") as aside:
+        aside.write_text("whole")
+    assert len(made) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_folders_of_others_and_links_stay(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "precious").mkdir()

@@ -104,7 +104,7 @@ def copied(cells, target):
         (infinite_cell, "not_finite", 1, 5, r"1 cell with .* not finite in 1 shower: shower 5"),
         (not_a_number, "not_finite", 2, 5, r"2 cells with .* not finite in 2 showers"),
         (no_energy, "energy", 3, 0, r"3 showers without positive incident energy"),
-        (empty, "empty", 2, 8, r"2 showers without a cell above 1e-06 GeV: the first is 8"),
+        (empty, "empty", 2, 8, r"2 showers without a cell of at least 1e-06 GeV: the first is 8"),
         (too_much, "fraction", 2, 12, r"2 showers .* 3 times off .* of 2 % \(7 % in the first\)"),
         (too_little, "fraction", 1, 2, r"1 shower .* \(0\.571 % in the first\): shower 2"),
         (copied, "duplicate", 1, 15, r"^shower 15 is a copy of shower 3$"),
@@ -149,11 +149,11 @@ def test_a_file_in_another_unit_than_the_others_is_noticed(write, scale, percent
     assert text in checks[1].faults[0].text
 
 
-def test_a_cell_at_the_threshold_is_not_above_it(write):
+def test_a_cell_at_the_threshold_is_kept_as_in_training(write):
     def half_a_gev(cells, target):
         cells[4, 0, 0, 0] = 0.5
 
-    for threshold_gev, empty_showers in ((0.49, COUNT - 1), (0.5, COUNT)):
+    for threshold_gev, empty_showers in ((0.5, COUNT - 1), (0.51, COUNT)):
         found = faults(write(change=half_a_gev), threshold_gev=threshold_gev)
         assert [f.showers for f in found if f.kind == "empty"] == [empty_showers]
 

@@ -91,6 +91,20 @@ def test_other_showers_under_the_same_name_are_noticed(lcd_file, section):
         check_unchanged(found, section())
 
 
+def test_a_file_that_went_bad_may_be_skipped_but_not_replaced(lcd_file, section, tmp_path):
+    for name in ("a.h5", "b.h5", "c.h5"):
+        lcd_file(name, 4)
+    data = section(on_bad_file="skip")
+    found = survey_files(data)
+    (tmp_path / "a.h5").unlink()
+    (tmp_path / "b.h5").write_text("no HDF5")
+    lcd_file("d.h5", 4)
+    check_unchanged(found, data)
+    lcd_file("c.h5", 4, first=1)
+    with pytest.raises(DataError, match=r"c\.h5: the run began with other training showers"):
+        check_unchanged(found, data)
+
+
 def test_held_out_files_must_be_the_same_too(lcd_file, section, tmp_path):
     lcd_file("a.h5")
     lcd_file("b.h5", 4)

@@ -41,7 +41,7 @@ Examples:
     default=DEFAULT_THRESHOLD_GEV,
     show_default=True,
     metavar="GEV",
-    help="A shower without a cell above this energy (GeV) is empty.",
+    help="A shower without a cell of at least this energy (GeV) is empty.",
 )
 @click.option(
     "--factor",
