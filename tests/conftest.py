@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from launchers import launch, program
 
 # Set before any test imports TensorFlow: quiet, and the backend that the package runs on.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -30,11 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=weight)
 
 
-def program(name: str) -> str:
-    """A command installed beside this Python."""
-    return str(Path(sys.executable).parent / name)
-
-
 @pytest.fixture
 def gan3d_program() -> str:
     """The installed command, for tests that send it signals."""
@@ -46,13 +41,14 @@ def gan3d(tmp_path: Path) -> Gan3d:
     """Run `gan3d` in a folder of the test's own: gan3d("train", "x.yaml", ranks=2)."""
 
     def run(
-        *arguments: object, ranks: int | None = None, env: dict[str, str] | None = None
+        *arguments: object,
+        ranks: int | None = None,
+        launcher: str = "horovodrun",
+        env: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        launcher: Sequence[str] = ()
-        if ranks is not None:
-            launcher = (program("horovodrun"), "--gloo", "-np", str(ranks))
+        launched = launch(ranks, launcher) if ranks is not None else []
         return subprocess.run(
-            [*launcher, program("gan3d"), *map(str, arguments)],
+            [*launched, program("gan3d"), *map(str, arguments)],
             cwd=tmp_path,
             env={**os.environ, "COLUMNS": "80", **(env or {})},
             capture_output=True,

@@ -13,6 +13,7 @@ def find_rank(folder: Path, rank: int) -> int:
         except OSError:  # gone meanwhile, or not ours
             continue
         is_gan3d = any(word.endswith("/gan3d") for word in command[:2])
-        if is_gan3d and here == folder and f"HOROVOD_RANK={rank}" in environment:
+        ranks = {f"HOROVOD_RANK={rank}", f"OMPI_COMM_WORLD_RANK={rank}"}
+        if is_gan3d and here == folder and not ranks.isdisjoint(environment):
             return int(entry.name)
     raise AssertionError(f"no process of rank {rank}")

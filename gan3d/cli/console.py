@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 from rich.console import Console
 
@@ -10,7 +12,10 @@ from gan3d.errors import NodeError
 
 def make_console() -> Console:
     """Standard output, for results and progress; colours and bars only on a terminal."""
-    return Console(highlight=False)
+    # Open MPI gives rank 0 a terminal of its own and passes on what is written there, to a file
+    # or to the launcher's terminal, line by line.
+    passed_on = "OMPI_COMM_WORLD_RANK" in os.environ
+    return Console(highlight=False, force_terminal=False if passed_on else None)
 
 
 def print_error(message: str) -> None:

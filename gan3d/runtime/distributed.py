@@ -153,8 +153,7 @@ class HorovodRanks:
             began = tf.timestamp()
         with tf.control_dependencies([began]):
             mine = [self._compression.compress(tf.identity(tensor)) for tensor in tensors]
-        # One group: the gradients travel together, in the same order on all ranks.
-        reduced = self._hvd.grouped_allreduce([sent for sent, _ in mine], op=self._op, name=name)
+        reduced = self._reduce([sent for sent, _ in mine], name)
         with tf.control_dependencies(reduced):
             seconds = tf.timestamp() - began
         received = [
@@ -162,6 +161,17 @@ class HorovodRanks:
             for tensor, (_, context) in zip(reduced, mine, strict=True)
         ]
         return received, seconds
+
+    def _reduce(self, tensors: list[Any], name: str) -> list[Any]:
+        if self._op == self._hvd.Adasum:
+            # Horovod 0.28.1's group stumbles over an undefined variable here.
+            return [
+                self._hvd.allreduce(tensor, op=self._op, name=f"{name}.{number}")
+                for number, tensor in enumerate(tensors)
+            ]
+        # One group: the gradients travel together, in the same order on all ranks.
+        reduced: list[Any] = self._hvd.grouped_allreduce(tensors, op=self._op, name=name)
+        return reduced
 
     def mean(self, tensor: Any, name: str) -> Any:
         """See `Communicator.mean`."""

@@ -5,14 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from launchers import LAUNCHERS, launch
 
 
 @pytest.mark.distributed
-def test_two_ranks_average_broadcast_sum_and_gather(tmp_path):
-    horovodrun = Path(sys.executable).with_name("horovodrun")
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_ranks_average_broadcast_sum_and_gather(tmp_path, launcher):
     script = Path(__file__).with_name("ranks.py")
     done = subprocess.run(
-        [horovodrun, "-np", "2", "--gloo", sys.executable, script, tmp_path],
+        [*launch(2, launcher), sys.executable, script, tmp_path],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,19 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import read_arrays
+from launchers import LAUNCHERS, launch
 from tiny import write_tiny
 
 pytestmark = pytest.mark.distributed
 
 
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_ranks_train_on_the_global_batch_as_one_process_does(tmp_path, ranks):
+def test_ranks_train_on_the_global_batch_as_one_process_does(tmp_path, ranks, launcher):
     write_tiny(tmp_path / "train.h5", 48, seed=1)
     script = Path(__file__).with_name("equivalence_ranks.py")
     done = subprocess.run(
         [
-            Path(sys.executable).with_name("horovodrun"), "--gloo", "-np", str(ranks),
-            sys.executable, script, tmp_path, str(ranks), "5",
+            *launch(ranks, launcher), sys.executable, script, tmp_path, str(ranks), "5",
         ],
         env={**os.environ, "PYTHONPATH": str(script.parents[1])},
         capture_output=True, text=True, timeout=500,

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from launchers import LAUNCHERS, launch, program
 from processes import find_rank
 
 pytestmark = pytest.mark.distributed
@@ -25,19 +26,18 @@ run: {commit_steps: 3}
 
 
 @pytest.fixture
-def start(tmp_path, write_lcd, gan3d_program):
+def start(tmp_path, write_lcd):
     """Start a command in a folder with an experiment; its output goes to out.txt."""
     write_lcd("train.h5", range(80))
     write_lcd("heldout.h5", range(80, 84))
     (tmp_path / "experiment.yaml").write_text(CONFIG)
     jobs = []
 
-    def run(*command, ranks):
-        launcher = [Path(gan3d_program).with_name("horovodrun"), "--gloo", "-np", str(ranks)]
+    def run(*command, ranks, launcher="horovodrun"):
         with (tmp_path / "out.txt").open("w") as out:
             jobs.append(
                 subprocess.Popen(
-                    [*(launcher if ranks > 1 else []), *map(str, command)],
+                    [*(launch(ranks, launcher) if ranks > 1 else []), *map(str, command)],
                     cwd=tmp_path, stdout=out, stderr=subprocess.STDOUT,
                     env={**os.environ, "COLUMNS": "80"}, start_new_session=True,
                 )
@@ -96,7 +96,7 @@ def test_a_rank_that_fails_ends_all_and_says_why(start, tmp_path, fault, rank, m
 
 def test_a_rank_that_hangs_is_ended_by_the_watchdog_and_nothing_is_lost(start, tmp_path, gan3d):
     job = start(
-        Path(sys.executable).with_name("gan3d"), "train", "experiment.yaml", "--run", "run",
+        program("gan3d"), "train", "experiment.yaml", "--run", "run",
         "--set", "run.watchdog_seconds=20", ranks=2,
     )  # fmt: skip
     wait_for(job, tmp_path, r"epoch +2/")
@@ -122,26 +122,27 @@ def test_a_rank_that_hangs_is_ended_by_the_watchdog_and_nothing_is_lost(start, t
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_batch_systems_signal_ends_one_process_with_a_code_to_act_on(start, tmp_path, number):
-    program = Path(sys.executable).with_name("gan3d")
-    job = start(program, "train", "experiment.yaml", "--run", "run", "--auto-resume", ranks=1)
+    command = program("gan3d"), "train", "experiment.yaml", "--run", "run", "--auto-resume"
+    job = start(*command, ranks=1)
     wait_for(job, tmp_path, r"epoch +1/")
     job.send_signal(number)
     assert job.wait(60) == 75
     assert status(tmp_path) == "requeue"
     state = newest(tmp_path)
     # The same command goes on at the same step.
-    again = start(
-        program, "train", "experiment.yaml", "--run", "run", "--auto-resume",
-        "--set", f"training.epochs={state['epoch'] + 1}", ranks=1,
-    )  # fmt: skip
+    again = start(*command, "--set", f"training.epochs={state['epoch'] + 1}", ranks=1)
     assert again.wait(120) == 0
     where = f"from epoch {state['epoch'] + 1}, step {state['step_in_epoch'] + 1}:"
     assert where in (tmp_path / "out.txt").read_text()
 
 
-def test_a_signal_to_one_of_two_ranks_stops_both_after_the_same_step(start, tmp_path, gan3d):
-    program = Path(sys.executable).with_name("gan3d")
-    job = start(program, "train", "experiment.yaml", "--run", "run", ranks=2)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_signal_to_one_of_two_ranks_stops_both_after_the_same_step(
+    start, tmp_path, gan3d, launcher
+):
+    job = start(
+        program("gan3d"), "train", "experiment.yaml", "--run", "run", ranks=2, launcher=launcher
+    )
     wait_for(job, tmp_path, r"epoch +1/")
     os.kill(find_rank(tmp_path, 1), signal.SIGUSR1)
     assert job.wait(60) != 0

@@ -1,0 +1,41 @@
+"""How ranks are started."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def program(name: str) -> str:
+    """A command installed beside this Python."""
+    return str(Path(sys.executable).parent / name)
+
+
+def mpi_lacks() -> str | None:
+    """What keeps ranks from being started by mpirun; None: nothing."""
+    if not shutil.which("mpirun"):
+        return "there is no mpirun"
+    spec = importlib.util.find_spec("horovod")
+    for location in (spec and spec.submodule_search_locations) or ():
+        if any(b"libmpi" in each.read_bytes() for each in Path(location).glob("*/mpi_lib*.so")):
+            return None
+    return "Horovod was built without MPI"
+
+
+NEEDS_MPI = pytest.mark.skipif(mpi_lacks() is not None, reason=str(mpi_lacks()))
+LAUNCHERS = ["horovodrun", pytest.param("mpirun", marks=NEEDS_MPI)]
+
+
+def launch(ranks: int, launcher: str = "horovodrun") -> list[str]:
+    """What comes before a command that `ranks` processes of this machine shall run together."""
+    if launcher == "horovodrun":
+        return [program("horovodrun"), "--gloo", "-np", str(ranks)]
+    rooted = ["--allow-run-as-root"] if os.getuid() == 0 else []
+    # More ranks than cores may be asked for, and there is no other network than this machine's.
+    return [
+        "mpirun", "-np", str(ranks), "--oversubscribe", "--bind-to", "none",
+        "--mca", "btl", "self,vader", *rooted,
+    ]  # fmt: skip
