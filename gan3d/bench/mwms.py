@@ -195,6 +195,7 @@ def _train(
                         tf.constant(epoch * steps + index, tf.int64),
                         rate,
                         tf.constant(0.0),
+                        tf.zeros(0),
                     ),
                 )
                 losses.numpy()  # as in training, the next step begins when this one is done

@@ -8,7 +8,7 @@ discriminator with the labels of Monte Carlo.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,8 @@ class AdversarialStep:
         """Gradients (MB) that a rank reduces in a step."""
         self.exchange_seconds = 0.0
         """How long the all-reduces of the last step took, waiting for other ranks included."""
+        self.flagged: list[bool] = []
+        """Whether each of the last step's flags was set on any rank; the same on all."""
         self.join(communicator)
 
     def join(self, communicator: Communicator, *, synchronized: bool = False) -> None:
@@ -117,12 +119,14 @@ class AdversarialStep:
         step: int,
         learning_rate: float,
         average_decay: float,
+        flags: Sequence[bool] = (),
     ) -> Mapping[str, float]:
         """Update both networks and return the mean losses of this rank's batch.
 
         `images_bxyz` in GeV, `energy_b1` the scaled incident energies, `step` counted from the
         start of training, `average_decay` 0 where the average just follows the weights. Names and
-        their order are `loss_names`.
+        their order are `loss_names`. `flags`, equally many on all ranks, travel with the gradients
+        and leave `flagged`.
         """
         arguments = (
             tf.convert_to_tensor(images_bxyz),
@@ -130,16 +134,28 @@ class AdversarialStep:
             tf.constant(step, tf.int64),
             tf.constant(learning_rate, tf.float32),
             tf.constant(average_decay, tf.float32),
+            tf.constant(flags, tf.float32, [len(flags)]),
         )
-        *losses, self.exchange_seconds = self.function(*arguments).numpy().tolist()
+        numbers = self.function(*arguments).numpy().tolist()
+        losses, numbers = numbers[: len(self.loss_names)], numbers[len(self.loss_names) :]
+        self.exchange_seconds, self.flagged = numbers[0], [number > 0 for number in numbers[1:]]
         return dict(zip(self.loss_names, losses, strict=True))
 
     def _step(
-        self, images_bxyz: Any, energy_b1: Any, step: Any, learning_rate: Any, average_decay: Any
+        self,
+        images_bxyz: Any,
+        energy_b1: Any,
+        step: Any,
+        learning_rate: Any,
+        average_decay: Any,
+        flags_f: Any,
     ) -> Any:
         self.generator_optimizer.learning_rate.assign(learning_rate)
         self.discriminator_optimizer.learning_rate.assign(learning_rate)
         self._names.begin()
+
+        # With the last exchange of the step: one of their own would cost all ranks a round more.
+        riders = [flags_f] if flags_f.shape[0] else []
 
         def update_real() -> tuple[Any, Any]:
             labels_b1 = self._flip(tf.ones_like(energy_b1), step, stream=0)
@@ -154,7 +170,8 @@ class AdversarialStep:
         updates: list[Callable[[], tuple[Any, Any]]] = [update_real, update_fake]
         for number in range(self._training.generator_updates):
             batch = self._generator_input(step, draw=1 + number)
-            updates.append(partial(self._update_generator, *batch))
+            last = number == self._training.generator_updates - 1
+            updates.append(partial(self._update_generator, *batch, riders=riders if last else []))
         for update in updates:
             # One after the other: were the next one's first layers computed during an exchange,
             # their time would count as the exchange's.
@@ -167,7 +184,9 @@ class AdversarialStep:
 
         seconds = tf.add_n([seconds for _, seconds in results])
         mean = tf.add_n([losses for losses, _ in generated]) / len(generated)
-        return tf.concat([real, fake, mean, [tf.cast(seconds, tf.float32)]], axis=0)
+        seconds = [tf.cast(seconds, tf.float32)]
+        # Each exchange puts what travelled with it in the place of what was given.
+        return tf.concat([real, fake, mean, seconds, *riders], axis=0)
 
     def begin_average(self) -> None:
         """Let the average, where there is one, begin at the generator's weights."""
@@ -242,8 +261,14 @@ class AdversarialStep:
     def _update_discriminator(self, judge: Callable[..., Any], *batch: Any) -> tuple[Any, Any]:
         return self._update(self.discriminator, self.discriminator_optimizer, judge, *batch)
 
-    def _update_generator(self, *batch: Any) -> tuple[Any, Any]:
-        return self._update(self.generator, self.generator_optimizer, self._judge_generator, *batch)
+    def _update_generator(self, *batch: Any, riders: list[Any]) -> tuple[Any, Any]:
+        return self._update(
+            self.generator,
+            self.generator_optimizer,
+            self._judge_generator,
+            *batch,
+            riders=riders,
+        )
 
     def _update(
         self,
@@ -251,10 +276,12 @@ class AdversarialStep:
         optimizer: keras.Optimizer,
         judge: Callable[..., Any],
         *batch: Any,
+        riders: list[Any] | None = None,
     ) -> tuple[Any, Any]:
         """Move `network` down the gradient of what `judge` says of `batch`, averaged over ranks.
 
         Returns the losses, in the order of `NAMES`, and the seconds that the exchange took.
+        Tensors in `riders` are averaged with the gradients, and replaced.
         """
         variables = network.trainable_variables
         # Under Keras 3 the tape and Horovod want the TensorFlow variable inside.
@@ -267,8 +294,12 @@ class AdversarialStep:
             return tf.stack([losses[name] for name in NAMES]), tape.gradient(losses["loss"], inner)
 
         losses, gradients = self._accumulate(backward, inner, batch)
-        averaged, seconds = self._communicator.average(gradients, self._names.next("gradients"))
-        optimizer.apply(averaged, variables)
+        riders = [] if riders is None else riders
+        averaged, seconds = self._communicator.average(
+            [*gradients, *riders], self._names.next("gradients")
+        )
+        riders[:] = averaged[len(gradients) :]
+        optimizer.apply(averaged[: len(gradients)], variables)
         return losses, tf.cast(seconds, tf.float64)
 
     def _accumulate(

@@ -7,7 +7,7 @@ import math
 import resource
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -310,18 +310,13 @@ class Trainer:
         waited, times = self.loader.waited, StepTimes()
         batches = self.loader.epoch(epoch, passed)
         rate, index = 0.0, first_step
-        while True:
-            place = _Place(self.loader.passed, dict(self.loader.lost))
-            showers = next(batches, None)
-            asked = time.monotonic()
-            # All ranks stop before the same step, whichever of them was told to or, where files
-            # had to be skipped, has no batch left.
-            ended, interrupted, preempted = self._any_rank(
-                showers is None, signals.interrupted, signals.preempted
-            )
-            agreed = time.monotonic() - asked
-            if ended or showers is None:
-                break
+        place, showers = self._next(batches)
+        # All ranks stop before the same step, whichever of them was told to or, where files had to
+        # be skipped, has no batch left: each says so in the exchanges of the step before.
+        ended, interrupted, preempted = self._any_rank(
+            showers is None, signals.interrupted, signals.preempted
+        )
+        while showers is not None and not ended:
             if index > first_step:  # before that, the last checkpoint says it all
                 saves = run.checkpoint_steps is not None and index % run.checkpoint_steps == 0
                 if interrupted or preempted or saves:
@@ -330,14 +325,16 @@ class Trainer:
                 elif (index - first_step) % run.commit_steps == 0:
                     self._commit(totals, place)
                     self.communicator.check_hosts()
+            place, upcoming = self._next(batches)
+            flags = upcoming is None, signals.interrupted, signals.preempted
             stepped = time.monotonic()
             rate = self.schedule(self._in_epochs(index), reductions)
-            losses = self._run_step(showers, rate, decay, f"epoch {epoch + 1}, step {index + 1}")
+            where = f"epoch {epoch + 1}, step {index + 1}"
+            losses = self._run_step(showers, rate, decay, flags, where)
             self._check(losses, epoch, index)
             exchange = self.step.exchange_seconds
             if self._compiled:
-                compute = time.monotonic() - stepped - exchange
-                times.add(compute=compute, exchange=agreed + exchange)
+                times.add(compute=time.monotonic() - stepped - exchange, exchange=exchange)
             self._compiled = True
             totals += list(losses.values())
             index += 1
@@ -346,6 +343,12 @@ class Trainer:
             )
             self.progress()
             listener.step_done(epoch=epoch, step=index - 1, losses=losses)
+            showers = upcoming
+            ended, interrupted, preempted = self.step.flagged
+            if (
+                self.communicator.size == 1
+            ):  # nobody to agree with: what came during the step counts
+                interrupted, preempted = signals.interrupted, signals.preempted
         seconds = time.monotonic() - began
         skipped = self._bad_files().and_before(skipped_before)
         if index == 0:
@@ -527,8 +530,12 @@ class Trainer:
             "newly_skipped": list(skipped.reasons),
         }
 
+    def _next(self, batches: Iterator[Showers]) -> tuple[_Place, Showers | None]:
+        """Where this rank is in the data before the next batch, and that batch; None: no more."""
+        return _Place(self.loader.passed, dict(self.loader.lost)), next(batches, None)
+
     def _run_step(
-        self, showers: Showers, rate: float, decay: float, where: str
+        self, showers: Showers, rate: float, decay: float, flags: Sequence[bool], where: str
     ) -> Mapping[str, float]:
         try:
             with ended_ranks_named():
@@ -538,6 +545,7 @@ class Trainer:
                     step=self.position.global_step,
                     learning_rate=rate,
                     average_decay=decay,
+                    flags=flags,
                 )
         except tf.errors.InvalidArgumentError as error:
             # An index computed from a number that is not finite, for example.

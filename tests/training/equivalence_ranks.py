@@ -74,7 +74,13 @@ for case in range(int(sys.argv[3])):
         seen += [energy for showers in together for energy in showers.energy_n.tolist()]
         settings = {"step": number, "learning_rate": 1e-4, "average_decay": 0.0}
         mine = together[rank]
-        losses = ours(mine.images_nxyz, mine.energy_n[:, None] / np.float32(100), **settings)
+        losses = ours(
+            mine.images_nxyz,
+            mine.energy_n[:, None] / np.float32(100),
+            **settings,
+            flags=(rank == 0, rank == size - 1, False),
+        )
+        assert ours.flagged == [True, True, False]
         images_nxyz = np.concatenate([showers.images_nxyz for showers in together])
         energy_n = np.concatenate([showers.energy_n for showers in together])
         expected = alone(images_nxyz, energy_n[:, None] / np.float32(100), **settings)

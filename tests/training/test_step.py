@@ -39,6 +39,20 @@ def test_a_step_moves_every_trainable_weight_of_both_networks(make_trainer):
     assert set(losses) == set(trainer.step.loss_names)
 
 
+def test_flags_travel_with_the_gradients_and_change_nothing(make_trainer):
+    plain, flagged = make_trainer(), make_trainer()
+    showers = next(iter(plain.loader.epoch(0)))
+    arguments = showers.images_nxyz, showers.energy_n[:, None] / np.float32(100)
+    settings = {"step": 0, "learning_rate": 1e-3, "average_decay": 0.0}
+    losses = plain.step(*arguments, **settings)
+    assert plain.step.flagged == []
+    assert flagged.step(*arguments, **settings, flags=(False, True, False)) == losses
+    assert flagged.step.flagged == [False, True, False]
+    for network in ("generator", "discriminator"):
+        ours, theirs = (values(getattr(each.step, network)) for each in (plain, flagged))
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
 def test_the_published_weights_make_the_loss(make_trainer):
     losses = run(make_trainer())
     for who in ("discriminator.real", "discriminator.fake", "generator"):
