@@ -237,23 +237,52 @@ class Training(Section):
 
 
 class Node(Section):
-    """The machine. Applied before TensorFlow starts."""
+    """The machine. Applied before TensorFlow starts.
+
+    null is derived from what this node has: `gan3d doctor` shows it.
+    """
 
     name: str = "generic"
     """Name of the node type, for the records."""
+    workers_per_node: PositiveInt | None = None
+    """Ranks that a batch job starts on a node (`gan3d jobs render`); null: what `gan3d doctor`
+    recommends where it runs, so a batch job wants a number."""
+    workers_per_numa_domain: PositiveInt | None = None
+    """Ranks that share a NUMA domain where `affinity` is cores; null: ranks are spread evenly.
+    Stampede2: 2, of 24 cores."""
+    affinity: Literal["none", "cores"] = "none"
+    """cores: each local rank is kept on cores of its own, of one NUMA domain where they fit; a
+    launcher's binding that is narrower stays. none: as the launcher has it."""
+    memory_policy: Literal["none", "preferred", "bind"] = "none"
+    """Where a rank's memory comes from (set_mempolicy): of the NUMA domain of its cores first
+    (preferred), or of it alone (bind: the rank is killed when it is full)."""
+    memory_domain: Annotated[int, Field(ge=0)] | None = None
+    """NUMA domain that `memory_policy` is about; null: that of the rank's cores. KNL in flat mode
+    has its MCDRAM as domain 1, without cores."""
     intra_op_threads: PositiveInt | None = None
     """Threads inside one TensorFlow operation on each rank; null: the usable cores divided by the
     ranks on the node."""
     inter_op_threads: PositiveInt | None = None
     """Operations that one rank runs side by side; null: 1 where cores are few, 2 otherwise."""
     omp_num_threads: PositiveInt | None = None
-    """OMP_NUM_THREADS, which acts on OpenMP builds of TensorFlow only; null: intra_op_threads."""
+    """OMP_NUM_THREADS, which acts on OpenMP builds of TensorFlow only; null: as many as keep
+    inter_op_threads times it within the cores of a rank (3DGAN)."""
     kmp_blocktime: Annotated[int, Field(ge=0)] | None = None
     """KMP_BLOCKTIME (ms), OpenMP builds only. Stampede2: 1. null: left as it is."""
     kmp_affinity: str | None = None
     """KMP_AFFINITY, OpenMP builds only. Stampede2: granularity=fine,compact,1,0."""
+    kmp_settings: bool = False
+    """KMP_SETTINGS: OpenMP builds print their settings when they start."""
     onednn: bool = True
     """oneDNN (MKL-DNN) kernels; off uses Eigen."""
+    gpu: Literal["auto", "required", "none"] = "auto"
+    """auto: a GPU of this rank's own where there are some; required: a node without one is refused;
+    none: GPUs are left alone."""
+    gpu_memory_growth: bool = True
+    """Take the GPU's memory as it is needed; off takes all of it at once, which leaves no gaps."""
+    tf32: bool = True
+    """Matrix products and convolutions of float32 in TensorFloat-32 on GPUs that have it (Ampere
+    and later): 10 bits of mantissa, up to 8 times as fast."""
     deterministic: bool = False
     """Same bits from the same start on every run; slower on GPUs."""
 
