@@ -114,9 +114,11 @@ def _epochs(experiment: Experiment, steps: int, left: int) -> str:
 
 
 def _node(experiment: Experiment, launch: Launch) -> str:
-    from gan3d.runtime import choose_threads, usable_cores
+    from gan3d.runtime import check_workers, choose_threads, rank_cores, read_topology
 
-    cores = usable_cores(launch.local_size)
+    topology = read_topology()
+    check_workers(experiment.node, topology, launch.local_size)
+    cores = rank_cores(experiment.node, topology, launch)
     threads = choose_threads(experiment.node, cores)
     who = f"each of {launch.local_size} ranks" if launch.local_size > 1 else "one rank alone"
     return (

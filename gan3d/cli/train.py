@@ -23,6 +23,7 @@ EXAMPLE = """\b
 Examples:
   gan3d train configs/ecal25-compact.yaml
   gan3d train configs/ecal25.yaml --set training.epochs=5 --run runs/short
+  gan3d train configs/ecal25.yaml --node configs/nodes/auto.yaml
   gan3d train configs/ecal25.yaml --dry-run --ranks 128
   horovodrun -np 2 gan3d train configs/ecal25.yaml
 """
@@ -30,6 +31,7 @@ Examples:
 
 @click.command(name="train", epilog=EXAMPLE)
 @click.argument("config", type=click.Path(path_type=Path))
+@click.option("--node", type=click.Path(path_type=Path), help="Lay this node's file upon CONFIG.")
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override one key.")
 @click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder.")
 @click.option("--resume", is_flag=True, help="Go on from the run's newest checkpoint.")
@@ -38,6 +40,7 @@ Examples:
 @click.option("--ranks", type=click.IntRange(min=1), help="With --dry-run: plan for so many.")
 def command(
     config: Path,
+    node: Path | None,
     overrides: tuple[str, ...],
     folder: Path | None,
     resume: bool,
@@ -53,7 +56,7 @@ def command(
     SIGTERM, SIGUSR1 (batch systems) and Ctrl-C end it between two steps with a checkpoint; the exit
     code is then 75, or 130 after Ctrl-C.
     """
-    experiment = load_experiment(config, overrides)
+    experiment = load_experiment(config, overrides, node)
     folder = folder or experiment.run.folder or Path("runs") / config.stem
     if auto_resume:
         from gan3d.training.records import holds_run

@@ -23,8 +23,10 @@ FILE_LISTS = (("data", "files"), ("data", "validation_files"))
 SectionT = TypeVar("SectionT", bound=Section)
 
 
-def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """The experiment that `path` describes.
+def load_experiment(
+    path: Path, overrides: Sequence[str] = (), node: Path | None = None
+) -> Experiment:
+    """The experiment that `path` describes, on the machine that `node` describes, if it is given.
 
     `extends: other.yaml` (or a list) in a file lays that file upon those it names, relative to its
     own folder; of several, later ones win. Maps merge, lists and scalars replace. Each of
@@ -35,7 +37,12 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
     """
     return load_sections(
-        Experiment, Path(path), overrides, example="training.epochs=5", file_lists=FILE_LISTS
+        Experiment,
+        Path(path),
+        overrides,
+        example="training.epochs=5",
+        upon=() if node is None else (node,),
+        file_lists=FILE_LISTS,
     )
 
 
@@ -45,18 +52,22 @@ def load_sections(
     overrides: Sequence[str] = (),
     *,
     example: str,
+    upon: Sequence[Path] = (),
     options: Mapping[str, str] = MappingProxyType({}),
     file_lists: Sequence[tuple[str, str]] = (),
 ) -> SectionT:
     """What `path` describes in terms of `schema`, with `extends` and overrides; None: no file.
 
-    `example` is a good override, for messages. `options` are overrides by other options of the
-    command, by their names (`--energy`); they win over all. `file_lists` are the keys whose texts
-    are paths. Raises ConfigError as `load_experiment` does.
+    `example` is a good override, for messages. `upon` are files that are laid upon `path`.
+    `options` are overrides by other options of the command, by their names (`--energy`); they win
+    over all. `file_lists` are the keys whose texts are paths. Raises ConfigError as
+    `load_experiment` does.
     """
     tree = Entry({}, Place(name="defaults", line=None, folder=Path()))
     if path is not None:
         tree = _read(path, named_by=None, above=())
+    for other in upon:
+        tree = merge(tree, _read(other, named_by=None, above=()))
     for override in overrides:
         tree = merge(tree, _parse_override(override, example))
     for option, override in options.items():

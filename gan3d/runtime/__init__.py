@@ -19,8 +19,16 @@ from gan3d.runtime.elastic import ElasticWork, run_ranks
 from gan3d.runtime.environment import describe_environment
 from gan3d.runtime.horovod_settings import HOROVOD_VARIABLES, horovod_environment
 from gan3d.runtime.launch import Launch
-from gan3d.runtime.node import AppliedNode, apply_node, choose_threads
+from gan3d.runtime.node import (
+    AppliedNode,
+    apply_node,
+    check_workers,
+    choose_threads,
+    rank_cores,
+    recommend,
+)
 from gan3d.runtime.signals import Signals, noted_signals
+from gan3d.runtime.topology import Topology, read_topology
 from gan3d.runtime.watchdog import Watchdog
 
 __all__ = [
@@ -34,8 +42,10 @@ __all__ = [
     "Launch",
     "Signals",
     "SingleProcess",
+    "Topology",
     "Watchdog",
     "apply_node",
+    "check_workers",
     "choose_threads",
     "connect",
     "describe_environment",
@@ -45,6 +55,9 @@ __all__ = [
     "is_elastic",
     "launched",
     "noted_signals",
+    "rank_cores",
+    "read_topology",
+    "recommend",
     "run_ranks",
     "share_text",
     "usable_cores",

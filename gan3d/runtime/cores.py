@@ -20,6 +20,8 @@ class Cores:
     """Physical cores for this rank."""
     logical: int
     """Hardware threads for this rank, hyper-threads included."""
+    cpus: frozenset[int] | None = None
+    """Those that it is to be kept on; None: as it is."""
 
 
 def usable_cores(local_size: int = 1) -> Cores:
@@ -32,7 +34,7 @@ def usable_cores(local_size: int = 1) -> Cores:
     mask = os.sched_getaffinity(0)
     allowed = max(len(mask), _allowed_cpus())
     sharing = max(1, math.ceil(local_size * len(mask) / allowed))
-    share = min(1.0 / sharing, _quota() / local_size / len(mask))
+    share = min(1.0 / sharing, cpu_quota() / local_size / len(mask))
     return Cores(
         physical=max(1, math.floor(share * _physical(mask) + 1e-9)),
         logical=max(1, math.floor(share * len(mask) + 1e-9)),
@@ -44,22 +46,27 @@ def _physical(mask: set[int]) -> int:
     return len({_read(path) or str(path) for path in siblings})
 
 
+def is_bound() -> bool:
+    """Whether somebody, as a rule the launcher, keeps this process on some of the CPUs."""
+    return len(os.sched_getaffinity(0)) < _allowed_cpus()
+
+
 def _allowed_cpus() -> int:
     for folder in _own_groups("cpuset"):
         for name in ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus"):
             text = _read(folder / name)
             if text:
-                return _count(text)
+                return len(parse_cpu_list(text))
     return os.cpu_count() or 1
 
 
-def _count(cpus: str) -> int:
-    """How many CPUs a kernel list such as `0-3,8` names."""
-    ends = [part.partition("-") for part in cpus.split(",")]
-    return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
+def parse_cpu_list(text: str) -> list[int]:
+    """Return the CPUs that a list of the kernel names, such as `0-3,8`."""
+    ends = [part.partition("-") for part in text.split(",") if part.strip()]
+    return [cpu for first, _, last in ends for cpu in range(int(first), int(last or first) + 1)]
 
 
-def _quota() -> float:
+def cpu_quota() -> float:
     """CPU time per time that the control group grants; infinite without a limit."""
     limits = [math.inf]
     for folder in _own_groups("cpu"):

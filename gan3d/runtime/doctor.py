@@ -16,7 +16,9 @@ from gan3d.runtime.cores import memory_bytes, usable_cores
 from gan3d.runtime.distributed import HOROVOD_REMEDY, horovod_lacks
 from gan3d.runtime.environment import cpu_flags, cpu_model, installed_version, source_state
 from gan3d.runtime.launch import read_launch
+from gan3d.runtime.node import recommend
 from gan3d.runtime.quiet import has_gpu
+from gan3d.runtime.topology import Topology, read_topology
 
 # ecal25 at batch 8 and TensorFlow itself take about 2 GiB; twice that leaves room for data.
 _MEMORY_GIB = 4.0
@@ -41,10 +43,13 @@ def diagnose() -> list[Finding]:
     """Look at the machine and the installation, TensorFlow and Horovod in another process."""
     lacks = horovod_lacks()
     tensorflow, horovod, failure = _probe()
+    topology = read_topology()
     return [
         _package(),
         _cpu(),
+        _topology(topology),
         _cores(),
+        _recommended(topology),
         _memory(),
         _tensorflow(tensorflow, failure),
         _gpu(tensorflow),
@@ -79,6 +84,23 @@ def _cpu() -> Finding:
     return Finding("processor", "ok", f"{cpu_model()} ({' '.join(known) or 'flags unknown'})")
 
 
+def _topology(topology: Topology) -> Finding:
+    domains = topology.by_domain()
+    counts = sorted({len(domain) for domain in domains})
+    each = " or ".join(map(str, counts))
+    threads = f"{topology.hardware_threads} hardware threads"
+    text = (
+        f"{_count(topology.sockets, 'socket')}, {_count(len(domains), 'NUMA domain')} of {each} "
+        f"core(s), {len(topology.cores)} in all, {threads}"
+    )
+    with_memory_alone = [domain for domain in topology.domains if not domain.cpus]
+    for domain in with_memory_alone:
+        text += f"; NUMA domain {domain.number}: {domain.memory_bytes / 2**30:.0f} GiB, no cores"
+    if topology.quota < len(topology.cores):
+        text += f"; the control group grants {topology.quota:g} of them"
+    return Finding("topology", "ok", text)
+
+
 def _cores() -> Finding:
     launch = read_launch()
     cores = usable_cores(launch.local_size)
@@ -86,6 +108,22 @@ def _cores() -> Finding:
     return Finding(
         "cores", "ok", f"{cores.physical} ({cores.logical} hardware threads) for this rank{ranks}"
     )
+
+
+def _recommended(topology: Topology) -> Finding:
+    best = recommend(topology)
+    threads = best.threads
+    text = (
+        f"{_count(best.workers, 'rank')} on this node, {_count(best.cores.physical, 'core')} "
+        f"each: {threads.intra_op} intra-op, {threads.inter_op} inter-op, {threads.omp} OpenMP "
+        "threads"
+    )
+    start = f"horovodrun -np {best.workers} gan3d train" if best.workers > 1 else "gan3d train"
+    return Finding("recommended", "ok", f"{text}; {start} CONFIG --node configs/nodes/auto.yaml")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _memory() -> Finding:

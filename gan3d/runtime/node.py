@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Set
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from gan3d.config import Node
 from gan3d.errors import NodeError
-from gan3d.runtime.cores import Cores, usable_cores
+from gan3d.runtime.cores import Cores, is_bound, usable_cores
 from gan3d.runtime.launch import Launch, read_launch
+from gan3d.runtime.memory_policy import set_memory_policy
 from gan3d.runtime.quiet import import_tensorflow
+from gan3d.runtime.topology import Topology, cpus_of, place_rank, read_topology
 
 # From this many cores on, two operations side by side pay: the networks have two branches.
 _CORES_FOR_TWO_OPERATIONS = 4
+
+# From this many cores on, one is left to the reader, to Horovod and to the system: 11 threads on
+# the 12 cores of a worker on Stampede2 (CERN openlab workshop, January 2019).
+_CORES_FOR_A_FREE_ONE = 8
+
+_CORES_PER_WORKER = 12
+"""What a rank is best given: 4 workers on the 48 cores of a Stampede2 node (the same source)."""
+
+_LARGEST_FREE_SHARE = 0.04
+"""The largest share of a domain's cores that is left free so that workers have equally many."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,11 @@ class AppliedNode:
     """Environment variables that were set."""
     gpu: str | None
     """The GPU of this rank."""
+    topology: Topology
+    cpus: tuple[int, ...]
+    """Hardware threads that this rank is kept on, or may use."""
+    memory: tuple[str, tuple[int, ...]]
+    """Memory policy and its NUMA domains."""
 
     def as_dict(self) -> dict[str, Any]:
         """For the records (JSON)."""
@@ -45,6 +64,10 @@ class AppliedNode:
             "threads": asdict(self.threads),
             "environment": self.environment,
             "gpu": self.gpu,
+            "cpus": list(self.cpus),
+            "memory_policy": self.memory[0],
+            "memory_domains": list(self.memory[1]),
+            "topology": self.topology.as_dict(),
             "deterministic": self.node.deterministic,
         }
 
@@ -58,7 +81,7 @@ def applied_node() -> AppliedNode | None:
 
 
 def apply_node(node: Node) -> AppliedNode:
-    """Set threads, kernels and GPU as `node` says, and import TensorFlow quietly.
+    """Set cores, memory, threads, kernels and GPU as `node` says; import TensorFlow quietly.
 
     Applying the same settings again does nothing.
 
@@ -75,9 +98,13 @@ def apply_node(node: Node) -> AppliedNode:
             "the node section must be applied before TensorFlow is imported, and only once in a "
             "process; start a new one"
         )
-    launch = read_launch()
-    cores = usable_cores(launch.local_size)
+    launch, topology = read_launch(), read_topology()
+    check_workers(node, topology, launch.local_size)
+    cores = rank_cores(node, topology, launch)
     threads = choose_threads(node, cores)
+    if cores.cpus is not None:
+        _keep_on(cores.cpus)
+    memory = _apply_memory_policy(node)
     environment = _environment(node, threads)
     os.environ.update(environment)
     try:
@@ -88,11 +115,106 @@ def apply_node(node: Node) -> AppliedNode:
         ) from error
     tf.config.threading.set_intra_op_parallelism_threads(threads.intra_op)
     tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
-    gpu = _choose_gpu(tf, launch)
+    gpu = _choose_gpu(tf, node, launch)
     if node.deterministic:
         tf.config.experimental.enable_op_determinism()
-    _applied = AppliedNode(node, cores, threads, environment, gpu)
+    cpus = tuple(sorted(os.sched_getaffinity(0)))
+    _applied = AppliedNode(node, cores, threads, environment, gpu, topology, cpus, memory)
     return _applied
+
+
+def check_workers(node: Node, topology: Topology, local_size: int) -> None:
+    """Raise NodeError if the ranks that `node` asks for, or that were started, do not fit here."""
+    asked, gpus = node.workers_per_node, len(topology.gpus)
+    if asked is not None and asked > topology.physical:
+        raise NodeError(
+            f"node.workers_per_node is {asked}, but there are {topology.physical} core(s) here; "
+            f"set at most {topology.physical}, or null"
+        )
+    if asked is not None and local_size > asked:
+        raise NodeError(
+            f"{local_size} ranks were started on this node, but node.workers_per_node is {asked}; "
+            "start fewer, or change it"
+        )
+    if node.gpu == "required" and max(asked or 1, local_size) > gpus:
+        raise NodeError(
+            f"node.gpu is required, a GPU for each of {max(asked or 1, local_size)} rank(s), but "
+            f"this node has {gpus}; set auto, or take a node with GPUs"
+        )
+
+
+def rank_cores(node: Node, topology: Topology, launch: Launch) -> Cores:
+    """The cores of this rank, with the CPUs to keep it on where `node.affinity` asks for that.
+
+    A launcher's binding stays, and so does what a control group grants as time and not as cores.
+    Raises NodeError where the ranks do not fit.
+    """
+    if node.affinity == "none" or is_bound() or topology.quota < len(topology.cores):
+        return usable_cores(launch.local_size)
+    per_domain = node.workers_per_numa_domain
+    cores = place_rank(topology, launch.local_rank, launch.local_size, per_domain)
+    cpus = cpus_of(cores)
+    return Cores(len(cores), len(cpus), frozenset(cpus))
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """How a node is best used."""
+
+    workers: int
+    """Ranks on the node."""
+    cores: Cores
+    """Of each rank; the smallest where they differ."""
+    threads: Threads
+
+
+def recommend(topology: Topology) -> Recommendation:
+    """One rank for each GPU, or else for about 12 cores of a NUMA domain.
+
+    A domain's cores are shared equally; not more than 4 % of them stay free.
+    """
+    workers = len(topology.gpus)
+    if not workers:
+        whole = topology.physical < len(topology.cores)
+        counts = [topology.physical] if whole else [len(d) for d in topology.by_domain()]
+        # A few cores that happen to lie in several domains are not worth several ranks.
+        few = topology.physical <= _CORES_PER_WORKER
+        workers = 1 if few else sum(_workers_of(count) for count in counts)
+    share = max(1, topology.physical // workers)
+    cores = Cores(share, max(share, topology.hardware_threads // workers))
+    return Recommendation(workers, cores, choose_threads(Node(), cores))
+
+
+def _workers_of(count: int) -> int:
+    """How many workers share a domain of `count` cores."""
+    for workers in range(count // _CORES_PER_WORKER, 1, -1):
+        if count % workers <= _LARGEST_FREE_SHARE * count:
+            return workers
+    return 1
+
+
+def _keep_on(cpus: Set[int]) -> None:
+    """Keep all threads of this process on `cpus`; those to come inherit it."""
+    for thread in Path("/proc/self/task").iterdir():
+        try:
+            os.sched_setaffinity(int(thread.name), cpus)
+        except ProcessLookupError:  # it has ended meanwhile
+            continue
+        except OSError as error:
+            raise NodeError(
+                f"node.affinity: CPUs {sorted(cpus)} cannot be taken ({error.strerror}); set none"
+            ) from error
+
+
+def _apply_memory_policy(node: Node) -> tuple[str, tuple[int, ...]]:
+    """Set the policy for the domains of the cores that this process is on by now."""
+    if node.memory_policy != "none":
+        domains = {core.domain for core in read_topology().cores}
+        if node.memory_domain is not None:
+            domains = {node.memory_domain}
+        set_memory_policy(node.memory_policy, domains)
+        return node.memory_policy, tuple(sorted(domains))
+    return "none", ()
 
 
 def choose_threads(node: Node, cores: Cores) -> Threads:
@@ -102,9 +224,10 @@ def choose_threads(node: Node, cores: Cores) -> Threads:
         NodeError: more threads are asked for than the rank has hardware threads.
 
     """
-    intra = node.intra_op_threads or cores.physical
+    free = 1 if cores.physical >= _CORES_FOR_A_FREE_ONE else 0
+    intra = node.intra_op_threads or cores.physical - free
     inter = node.inter_op_threads or (2 if cores.physical >= _CORES_FOR_TWO_OPERATIONS else 1)
-    omp = node.omp_num_threads or intra
+    omp = node.omp_num_threads or min(intra, max(1, cores.physical // inter))
     for key, count in (
         ("intra_op_threads", intra),
         ("inter_op_threads", inter),
@@ -115,6 +238,12 @@ def choose_threads(node: Node, cores: Cores) -> Threads:
                 f"node.{key} is {count}, but a rank has {cores.logical} hardware thread(s) here; "
                 f"set at most {cores.logical}, or null"
             )
+    # OpenMP starts a team for each operation that runs (Vallecorsa et al., ISC 2018).
+    if inter * omp > cores.physical and (node.omp_num_threads or node.inter_op_threads):
+        raise NodeError(
+            f"node.inter_op_threads x node.omp_num_threads = {inter} x {omp} = {inter * omp}, but "
+            f"a rank has {cores.physical} core(s) here; lower one of them, or set null"
+        )
     return Threads(intra, inter, omp)
 
 
@@ -123,16 +252,24 @@ def _environment(node: Node, threads: Threads) -> dict[str, str]:
         "OMP_NUM_THREADS": threads.omp,
         "KMP_BLOCKTIME": node.kmp_blocktime,
         "KMP_AFFINITY": node.kmp_affinity,
+        "KMP_SETTINGS": 1 if node.kmp_settings else None,
         "TF_ENABLE_ONEDNN_OPTS": int(node.onednn),
         "KERAS_BACKEND": "tensorflow",
     }
     return {name: str(value) for name, value in settings.items() if value is not None}
 
 
-def _choose_gpu(tf: Any, launch: Launch) -> str | None:
-    """One GPU per rank, by local rank, with memory taken as it is needed."""
+def _choose_gpu(tf: Any, node: Node, launch: Launch) -> str | None:
+    """One GPU per rank, by local rank."""
     gpus = tf.config.list_physical_devices("GPU")
+    if node.gpu == "none":
+        tf.config.set_visible_devices([], "GPU")
+        return None
     if not gpus:
+        if node.gpu == "required":
+            raise NodeError(
+                "node.gpu is required, but TensorFlow sees no GPU; `gan3d doctor` says why"
+            )
         return None
     if launch.local_size > len(gpus) and len(gpus) > 1:
         raise NodeError(
@@ -142,6 +279,7 @@ def _choose_gpu(tf: Any, launch: Launch) -> str | None:
     # A single visible GPU: the launcher has given every rank its own (srun --gpus-per-task=1).
     gpu = gpus[launch.local_rank] if len(gpus) > 1 else gpus[0]
     tf.config.set_visible_devices(gpu, "GPU")
-    tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.set_memory_growth(gpu, node.gpu_memory_growth)
+    tf.config.experimental.enable_tensor_float_32_execution(node.tf32)
     details = tf.config.experimental.get_device_details(gpu)
     return str(details.get("device_name", gpu.name))

@@ -1,6 +1,7 @@
 """Threads and environment of the node section; TensorFlow starts quietly with them."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -20,7 +21,8 @@ SKX_WORKER = Cores(physical=12, logical=24)
     [
         (Node(), Cores(1, 1), Threads(intra_op=1, inter_op=1, omp=1)),
         (Node(), Cores(2, 4), Threads(intra_op=2, inter_op=1, omp=2)),
-        (Node(), SKX_WORKER, Threads(intra_op=12, inter_op=2, omp=12)),
+        # Stampede2's published setting: 11 and 2, and OpenMP threads within the 12 cores.
+        (Node(), SKX_WORKER, Threads(intra_op=11, inter_op=2, omp=6)),
         (
             Node(intra_op_threads=11, inter_op_threads=2, omp_num_threads=6),
             SKX_WORKER,
@@ -41,8 +43,12 @@ def test_more_threads_than_a_rank_has_are_refused(key):
         )
 
 
+def test_more_openmp_threads_than_cores_are_refused_with_the_arithmetic():
+    with pytest.raises(NodeError, match=r"= 2 x 7 = 14, but a rank has 12 core\(s\)"):
+        choose_threads(Node(inter_op_threads=2, omp_num_threads=7), SKX_WORKER)
+
+
 def test_only_noise_is_taken_from_stderr(capfd):
-    import os
     import re
 
     with _without_lines(re.compile(rb"noise")):
@@ -98,6 +104,8 @@ print(json.dumps({
     assert done.stderr == ""
     found = json.loads(done.stdout)
     environment = found.pop("environment")
+    assert environment["node"].pop("topology")["cores"] >= 1
+    assert environment["node"].pop("cpus") == sorted(os.sched_getaffinity(0))
     refused = found.pop("refused")
     assert found == {"intra": 1, "inter": 1, "backend": "tensorflow", "onednn": "0"}
     assert "only once in a process" in refused
@@ -111,6 +119,8 @@ print(json.dumps({
             "KERAS_BACKEND": "tensorflow",
         },
         "gpu": None,
+        "memory_policy": "none",
+        "memory_domains": [],
         "deterministic": True,
     }
     assert environment["world_size"] == 1

@@ -1,0 +1,187 @@
+"""What a node has: sockets, NUMA domains, cores, memory and GPUs, as Linux tells it."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from gan3d.errors import NodeError
+from gan3d.runtime.cores import cpu_quota, memory_bytes, parse_cpu_list
+
+
+@dataclass(frozen=True)
+class Core:
+    """A physical core that this process may use."""
+
+    domain: int
+    """Number of its NUMA domain."""
+    socket: int
+    cpus: tuple[int, ...]
+    """Its hardware threads that may be used, by Linux's numbers of CPUs, ascending."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A NUMA domain: memory, and the cores that are near to it."""
+
+    number: int
+    memory_bytes: int
+    """Memory of the machine in this domain; 0: not told."""
+    cpus: tuple[int, ...]
+    """All hardware threads of the machine in this domain; none where it is memory alone, as is the
+    MCDRAM of a KNL in flat mode."""
+
+
+@dataclass(frozen=True)
+class Topology:
+    """What a process may use of its node."""
+
+    cores: tuple[Core, ...]
+    """In the order of domains, sockets and CPUs."""
+    domains: tuple[Domain, ...]
+    """All of the machine, ascending."""
+    quota: float
+    """CPU time per time that the control group grants, in cores; infinite without a limit."""
+    memory_bytes: int
+    """The machine's memory, or the control group's limit where that is smaller."""
+    gpus: tuple[str, ...]
+    """Names of the NVIDIA GPUs that the kernel's driver shows."""
+
+    @property
+    def sockets(self) -> int:
+        """Sockets with cores that may be used."""
+        return len({core.socket for core in self.cores})
+
+    @property
+    def hardware_threads(self) -> int:
+        """Hyper-threads included."""
+        return sum(len(core.cpus) for core in self.cores)
+
+    @property
+    def physical(self) -> int:
+        """How many cores can be busy at once; at least 1."""
+        return max(1, math.floor(min(len(self.cores), self.quota) + 1e-9))
+
+    def by_domain(self) -> list[tuple[Core, ...]]:
+        """The cores of each NUMA domain that has any."""
+        return [tuple(cores) for _, cores in groupby(self.cores, key=lambda core: core.domain)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the records (JSON)."""
+        return {
+            "sockets": self.sockets,
+            "cores": len(self.cores),
+            "hardware_threads": self.hardware_threads,
+            "cpu_quota": None if math.isinf(self.quota) else self.quota,
+            "memory_gib": round(self.memory_bytes / 2**30, 2),
+            "numa_domains": [
+                {
+                    "number": domain.number,
+                    "hardware_threads": len(domain.cpus),
+                    "memory_gib": round(domain.memory_bytes / 2**30, 2),
+                }
+                for domain in self.domains
+            ],
+            "gpus": list(self.gpus),
+        }
+
+
+def read_topology(root: Path = Path("/"), mask: Set[int] | None = None) -> Topology:
+    """Read what `root`/sys and `root`/proc tell, of the CPUs in `mask`.
+
+    null is the mask of this process, and its control group limits it further. Raises NodeError
+    where /sys does not know a CPU of the mask.
+    """
+    own = mask is None
+    cpus = os.sched_getaffinity(0) if mask is None else mask
+    domains = tuple(_domains(root / "sys/devices/system/node"))
+    domain_of = {cpu: domain.number for domain in domains for cpu in domain.cpus}
+    found: dict[tuple[int, int, str], list[int]] = {}
+    for cpu in sorted(cpus):
+        folder = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
+        # Cores are told apart by their siblings: numbers of cores repeat from die to die.
+        siblings = _read(folder / "thread_siblings_list") or _read(folder / "core_cpus_list")
+        socket = _read(folder / "physical_package_id")
+        if siblings is None or socket is None:
+            raise NodeError(f"{folder}: says nothing of CPU {cpu}; gan3d needs /sys of Linux")
+        # Virtual machines may say -1.
+        key = domain_of.get(cpu, 0), max(int(socket), 0), siblings
+        found.setdefault(key, []).append(cpu)
+    cores = [Core(domain, socket, tuple(cpus)) for (domain, socket, _), cpus in found.items()]
+    return Topology(
+        tuple(sorted(cores, key=lambda core: (core.domain, core.socket, core.cpus))),
+        domains,
+        cpu_quota() if own else math.inf,
+        memory_bytes() if own else sum(domain.memory_bytes for domain in domains),
+        tuple(_gpus(root / "proc/driver/nvidia/gpus")),
+    )
+
+
+def _domains(folder: Path) -> Iterator[Domain]:
+    numbers = sorted(int(each.name[4:]) for each in folder.glob("node[0-9]*"))
+    for number in numbers:
+        cpus = parse_cpu_list(_read(folder / f"node{number}" / "cpulist") or "")
+        total = re.search(
+            r"MemTotal:\s+(\d+) kB", _read(folder / f"node{number}" / "meminfo") or ""
+        )
+        yield Domain(number, int(total[1]) * 1024 if total else 0, tuple(cpus))
+
+
+def _gpus(folder: Path) -> Iterator[str]:
+    for each in sorted(folder.glob("*/information")):
+        model = re.search(r"Model:\s+(.+)", _read(each) or "")
+        yield model[1].strip() if model else "NVIDIA GPU"
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def place_rank(
+    topology: Topology, local_rank: int, local_size: int, per_domain: int | None = None
+) -> tuple[Core, ...]:
+    """The cores of the local rank `local_rank` of `local_size`, none shared with another.
+
+    Ranks fill the NUMA domains one after the other, `per_domain` in each (None: evenly), and share
+    a domain's cores equally; what does not divide stays free. Fewer ranks than domains get whole
+    domains. Raises NodeError, with the arithmetic, where they do not fit.
+    """
+    domains = topology.by_domain()
+    if per_domain is not None:
+        if local_size > per_domain * len(domains):
+            raise NodeError(
+                f"{local_size} ranks on this node, but node.workers_per_numa_domain x NUMA domains "
+                f"= {per_domain} x {len(domains)} = {per_domain * len(domains)}; start fewer, or "
+                "set null"
+            )
+        number, sharing = local_rank // per_domain, per_domain
+        index, cores = local_rank % per_domain, domains[number]
+    elif local_size >= len(domains):
+        number = local_rank * len(domains) // local_size
+        ranks = [r for r in range(local_size) if r * len(domains) // local_size == number]
+        index, sharing, cores = ranks.index(local_rank), len(ranks), domains[number]
+    else:
+        each = len(domains) // local_size
+        mine = domains[local_rank * each : (local_rank + 1) * each]
+        index, sharing, cores = 0, 1, tuple(core for domain in mine for core in domain)
+    share = len(cores) // sharing
+    if share == 0:
+        raise NodeError(
+            f"{sharing} ranks share NUMA domain {cores[0].domain}, which has {len(cores)} core(s) "
+            "for them; start fewer, or set node.affinity to none"
+        )
+    return cores[index * share : (index + 1) * share]
+
+
+def cpus_of(cores: Iterable[Core]) -> set[int]:
+    """All hardware threads of `cores`."""
+    return {cpu for core in cores for cpu in core.cpus}
