@@ -254,8 +254,9 @@ class Node(Section):
     """cores: each local rank is kept on cores of its own, of one NUMA domain where they fit; a
     launcher's binding that is narrower stays. none: as the launcher has it."""
     memory_policy: Literal["none", "preferred", "bind"] = "none"
-    """Where a rank's memory comes from (set_mempolicy): of the NUMA domain of its cores first
-    (preferred), or of it alone (bind: the rank is killed when it is full)."""
+    """Where a rank's memory comes from (set_mempolicy). preferred: the NUMA domain of its cores
+    first; cores in several domains have no preference. bind: the domains of its cores alone, and
+    the rank is killed when they are full. none: the domain of the core that touches it first."""
     memory_domain: Annotated[int, Field(ge=0)] | None = None
     """NUMA domain that `memory_policy` is about; null: that of the rank's cores. KNL in flat mode
     has its MCDRAM as domain 1, without cores."""

@@ -21,14 +21,10 @@ _WORD = 64
 def set_memory_policy(policy: Policy, domains: set[int]) -> None:
     """Take this thread's memory, and that of threads it starts from now on, from `domains`.
 
-    `preferred` falls back to others when they are full, `bind` does not; `none` is the system's
-    own way, the domain of the core that touches it first. Raises NodeError where that is refused.
+    `preferred` takes a single one and falls back to others when it is full, `bind` does not; `none`
+    is the system's own way, the domain of the core that touches it first. Raises NodeError where
+    that is refused.
     """
-    if policy == "preferred" and len(domains) > 1:
-        raise NodeError(
-            f"node.memory_policy: preferred takes one NUMA domain, but the rank's cores are in "
-            f"{len(domains)}; set bind, or node.memory_domain"
-        )
     mask = (ctypes.c_ulong * (_BITS // _WORD))()
     for domain in domains if policy != "none" else ():
         mask[domain // _WORD] |= 1 << (domain % _WORD)

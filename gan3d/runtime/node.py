@@ -208,13 +208,13 @@ def _keep_on(cpus: Set[int]) -> None:
 
 def _apply_memory_policy(node: Node) -> tuple[str, tuple[int, ...]]:
     """Set the policy for the domains of the cores that this process is on by now."""
-    if node.memory_policy != "none":
-        domains = {core.domain for core in read_topology().cores}
-        if node.memory_domain is not None:
-            domains = {node.memory_domain}
-        set_memory_policy(node.memory_policy, domains)
-        return node.memory_policy, tuple(sorted(domains))
-    return "none", ()
+    domains = {core.domain for core in read_topology().cores}
+    if node.memory_domain is not None:
+        domains = {node.memory_domain}
+    if node.memory_policy == "none" or (node.memory_policy == "preferred" and len(domains) > 1):
+        return "none", ()
+    set_memory_policy(node.memory_policy, domains)
+    return node.memory_policy, tuple(sorted(domains))
 
 
 def choose_threads(node: Node, cores: Cores) -> Threads:
