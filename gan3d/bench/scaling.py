@@ -109,7 +109,7 @@ def measure_scaling(
     experiment = load_experiment(config, overrides)
     cases = plan(settings, experiment.training.batch_size)
     _check_cores(settings)
-    total = _count_showers(experiment)
+    total = count_showers(experiment)
     for case in cases:
         run_overrides(case, settings, experiment, total)
     several = [case.ranks for case in cases if case.ranks > 1]
@@ -121,7 +121,9 @@ def measure_scaling(
                 folder = temporary / "run"
                 folder.mkdir()
                 changes = (*overrides, *run_overrides(case, settings, experiment, total))
-                run_together(_processes(case, settings, config, changes, folder), str(case), folder)
+                run_together(
+                    processes_of(case, settings, config, changes, folder), str(case), folder
+                )
                 runs[case].append(read_run(folder, case.trainer))
                 shutil.rmtree(folder)
         link = None
@@ -136,7 +138,7 @@ def measure_scaling(
             "overrides": list(overrides),
             **asdict(settings),
         },
-        "machine": _machine(),
+        "machine": describe_machine(),
         "measured": measured,
         "all_reduce": link,
         **_projections(measured, link, experiment, systems),
@@ -338,7 +340,7 @@ def _cycle_seconds(settings: Horovod) -> float:
     return 1e-3 * (_CYCLE_MS if settings.cycle_time_ms is None else settings.cycle_time_ms)
 
 
-def _processes(
+def processes_of(
     case: Case, settings: Settings, config: Path, overrides: Sequence[str], folder: Path
 ) -> list[Process]:
     """The programs of a run of `case`."""
@@ -384,12 +386,14 @@ def _check_cores(settings: Settings) -> None:
         )
 
 
-def _count_showers(experiment: Experiment) -> int:
+def count_showers(experiment: Experiment) -> int:
+    """How many showers short runs of the experiment can be made of."""
     data = experiment.data.model_copy(update={"validation_files": None})
     return len(whole(survey_files(data).files))
 
 
-def _machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
+    """What the figures were measured on, as JSON."""
     environment = describe_environment()
     names = ("cpu", "cores_per_rank", "memory_gib", "system", "versions", "source")
     machine = {name: environment[name] for name in names}

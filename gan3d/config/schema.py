@@ -255,8 +255,9 @@ class Node(Section):
     launcher's binding that is narrower stays. none: as the launcher has it."""
     memory_policy: Literal["none", "preferred", "bind"] = "none"
     """Where a rank's memory comes from (set_mempolicy). preferred: the NUMA domain of its cores
-    first; cores in several domains have no preference. bind: the domains of its cores alone, and
-    the rank is killed when they are full. none: the domain of the core that touches it first."""
+    first; cores in several domains, or of a machine with one, have no preference. bind: the domains
+    of its cores alone, and the rank is killed when they are full. none: the domain of the core that
+    touches it first."""
     memory_domain: Annotated[int, Field(ge=0)] | None = None
     """NUMA domain that `memory_policy` is about; null: that of the rank's cores. KNL in flat mode
     has its MCDRAM as domain 1, without cores."""

@@ -208,10 +208,13 @@ def _keep_on(cpus: Set[int]) -> None:
 
 def _apply_memory_policy(node: Node) -> tuple[str, tuple[int, ...]]:
     """Set the policy for the domains of the cores that this process is on by now."""
-    domains = {core.domain for core in read_topology().cores}
+    topology = read_topology()
+    domains = {core.domain for core in topology.cores}
     if node.memory_domain is not None:
         domains = {node.memory_domain}
-    if node.memory_policy == "none" or (node.memory_policy == "preferred" and len(domains) > 1):
+    # With one domain in the machine there is no choice, and containers may refuse the call.
+    no_choice = len(domains) > 1 or len(topology.domains) < 2
+    if node.memory_policy == "none" or (node.memory_policy == "preferred" and no_choice):
         return "none", ()
     set_memory_policy(node.memory_policy, domains)
     return node.memory_policy, tuple(sorted(domains))

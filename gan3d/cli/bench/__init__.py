@@ -9,6 +9,7 @@ from gan3d.cli import LazyGroup
 COMMANDS = {
     "data": "Measure how fast showers come from files.",
     "scaling": "Measure 1, 2, ... ranks, and project to large machines.",
+    "step": "Find the fastest ranks, threads and batch for this node.",
 }
 """Subcommands and their one-line help."""
 

@@ -1,0 +1,262 @@
+"""Which ranks, threads and batch are fastest on this node: short real runs, and a node file.
+
+Each candidate is run as a user would: `gan3d train`, under horovodrun where it has several ranks,
+with `node.affinity: cores`. All are run once, what `gan3d doctor` recommends first; then the faster
+half again and again, in turn, as long as there is time, as machines are noisy. The fastest by the
+median wins.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gan3d.bench.processes import run_together
+from gan3d.bench.scaling import (
+    Case,
+    Settings,
+    count_showers,
+    describe_machine,
+    processes_of,
+    read_run,
+    run_overrides,
+)
+from gan3d.config import load_experiment
+from gan3d.data import temporary_folder, written_aside
+from gan3d.errors import UsageError
+from gan3d.runtime import Topology, read_topology, recommend
+
+Say = Callable[[str], None]
+
+# A candidate leaves at most this share of the cores without work.
+_LARGEST_IDLE_SHARE = 0.1
+
+_STEPS, _EPOCHS = 4, 3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way of using the node."""
+
+    workers: int
+    """Ranks on the node."""
+    intra_op: int
+    """`node.intra_op_threads` of each."""
+    inter_op: int
+    """`node.inter_op_threads` of each."""
+    batch_size: int
+    """`training.batch_size`, showers of a step on each rank."""
+
+    def __str__(self) -> str:
+        ranks = f"{self.workers} rank{'s' if self.workers > 1 else ''}"
+        return (
+            f"{ranks}, {self.intra_op} intra-op, {self.inter_op} inter-op, batch {self.batch_size}"
+        )
+
+
+@dataclass
+class Tried:
+    """A candidate and what it reached."""
+
+    candidate: Candidate
+    recommended: bool
+    """Whether it is what `auto` does."""
+    showers_per_second: list[float] = field(default_factory=list)
+    """Of all ranks together, in each run."""
+
+    @property
+    def median(self) -> float:
+        """Of all its runs, of which there is at least one."""
+        return statistics.median(self.showers_per_second)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the figures (JSON)."""
+        own = self.candidate
+        return {
+            "workers": own.workers,
+            "intra_op_threads": own.intra_op,
+            "inter_op_threads": own.inter_op,
+            "batch_size": own.batch_size,
+            "recommended": self.recommended,
+            "showers_per_second": float(f"{self.median:.5g}"),
+            "showers_per_second_of_runs": [float(f"{r:.5g}") for r in self.showers_per_second],
+        }
+
+
+def candidates(topology: Topology, batch_sizes: Sequence[int]) -> list[Candidate]:
+    """Return what is worth a try on a CPU node, what `auto` does first.
+
+    Ranks with equally many cores; threads for all of a rank's cores, for all but one, for half of
+    them, and for their hyper-threads; one operation at a time, or two.
+    """
+    cores, per_core = topology.physical, topology.hardware_threads // len(topology.cores)
+    best = recommend(topology)
+    ways = [(best.workers, best.threads.intra_op, best.threads.inter_op)]
+    for workers in range(1, cores + 1):
+        share = cores // workers
+        if workers * share < (1.0 - _LARGEST_IDLE_SHARE) * cores:
+            continue
+        threads = {share, share * per_core}
+        if share >= 4:
+            threads |= {share - 1, share // 2}
+        for intra_op in sorted(threads, reverse=True):
+            ways += [(workers, intra_op, inter_op) for inter_op in (1, 2) if inter_op <= share]
+    unique = dict.fromkeys((*way, batch) for batch in batch_sizes for way in ways)
+    return [Candidate(*way) for way in unique]
+
+
+def sweep(
+    config: Path,
+    overrides: Sequence[str] = (),
+    *,
+    seconds: float,
+    batch_sizes: Sequence[int] = (),
+    say: Say = lambda _: None,
+) -> dict[str, Any]:
+    """Try what is worth a try for about so many seconds; the figures, as JSON, the fastest first.
+
+    `batch_sizes`: of a rank; none: the experiment's own. What there was no time for is counted.
+    Raises DataError where the experiment has too few showers, TrainingError where a run fails.
+    """
+    experiment = load_experiment(config, overrides)
+    batch_sizes = batch_sizes or (experiment.training.batch_size,)
+    topology, total = read_topology(), count_showers(experiment)
+    settings = Settings(steps=_STEPS, epochs=_EPOCHS, pin=False)
+    best = recommend(topology)
+    own = best.workers, best.threads.intra_op, best.threads.inter_op
+    tries = [
+        Tried(each, (each.workers, each.intra_op, each.inter_op) == own)
+        for each in candidates(topology, batch_sizes)
+    ]
+    changes = {
+        id(tried): run_overrides(_case(tried.candidate), settings, experiment, total)
+        for tried in tries
+    }
+    with temporary_folder("gan3d-bench-step-") as temporary:
+
+        def run(tried: Tried) -> float:
+            own = tried.candidate
+            say(str(own))
+            folder = temporary / "run"
+            folder.mkdir()
+            node = (
+                "node.workers_per_node=null",
+                "node.workers_per_numa_domain=null",
+                "node.affinity=cores",
+                "node.memory_policy=preferred",
+                f"node.intra_op_threads={own.intra_op}",
+                f"node.inter_op_threads={own.inter_op}",
+            )
+            all_changes = (*overrides, *changes[id(tried)], *node)
+            processes = processes_of(_case(own), settings, config, all_changes, folder)
+            run_together(processes, str(own), folder)
+            rate = float(read_run(folder, "gan3d")["showers_per_second"])
+            shutil.rmtree(folder)
+            return rate
+
+        measure(tries, run, seconds)
+    ranked = sorted((t for t in tries if t.showers_per_second), key=lambda t: -t.median)
+    return {
+        "experiment": {
+            "config": str(config),
+            "architecture": experiment.model.architecture,
+            "overrides": list(overrides),
+        },
+        "machine": describe_machine() | {"topology": topology.as_dict()},
+        "tried": [tried.as_dict() for tried in ranked],
+        "not_tried": len(tries) - len(ranked),
+        "recommended_over_best": _recommended_share(ranked),
+    }
+
+
+def measure(
+    tries: Sequence[Tried],
+    run: Callable[[Tried], float],
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Run all of `tries` once, then the faster half (two at least) in turn, until time is over.
+
+    No run begins that would end too late if it took as long as the longest so far; the first runs.
+    """
+    began, longest = clock(), 0.0
+
+    def has_time() -> bool:
+        return longest == 0.0 or clock() - began + longest <= seconds
+
+    def run_one(tried: Tried) -> None:
+        nonlocal longest
+        start = clock()
+        tried.showers_per_second.append(run(tried))
+        longest = max(longest, clock() - start)
+
+    for tried in tries:
+        if not has_time():
+            return
+        run_one(tried)
+    ranked = sorted(tries, key=lambda tried: -tried.median)
+    again = ranked[: max(2, (len(ranked) + 1) // 2)]
+    # What is recommended is compared with the best: it must have been measured as well.
+    again += [tried for tried in ranked if tried.recommended and tried not in again]
+    while has_time():
+        for tried in again:
+            if has_time():
+                run_one(tried)
+
+
+def write_node(figures: dict[str, Any], path: Path) -> None:
+    """Write the fastest as a node file, with the table of what was tried as its comment.
+
+    Raises UsageError where `path` is there already.
+    """
+    if path.exists():
+        raise UsageError(f"{path}: is there already; name another file")
+    best, machine = figures["tried"][0], figures["machine"]
+    node = {
+        "name": path.stem,
+        "workers_per_node": best["workers"],
+        "affinity": "cores",
+        "memory_policy": "preferred",
+        "intra_op_threads": best["intra_op_threads"],
+        "inter_op_threads": best["inter_op_threads"],
+    }
+    sections: dict[str, Any] = {"node": node}
+    if len({tried["batch_size"] for tried in figures["tried"]}) > 1:
+        sections["training"] = {"batch_size": best["batch_size"]}
+    lines = [
+        f"# Measured by `gan3d bench step --sweep` with {figures['experiment']['architecture']} on",
+        f"# {machine['cpu']}, {machine['cores']} core(s). Showers/s of all ranks, median of runs:",
+        "#",
+        "#  ranks  intra-op  inter-op  batch  showers/s  runs",
+        *(
+            f"#  {tried['workers']:5d}  {tried['intra_op_threads']:8d}  "
+            f"{tried['inter_op_threads']:8d}  {tried['batch_size']:5d}  "
+            f"{tried['showers_per_second']:9.4g}  {len(tried['showers_per_second_of_runs']):4d}"
+            for tried in figures["tried"]
+        ),
+    ]
+    if figures["not_tried"]:
+        lines.append(f"# There was no time for {figures['not_tried']} more.")
+    text = "\n".join(lines) + "\n" + yaml.safe_dump(sections, sort_keys=False)
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def _case(candidate: Candidate) -> Case:
+    return Case("gan3d", "weak", candidate.workers, candidate.batch_size)
+
+
+def _recommended_share(ranked: Sequence[Tried]) -> float | None:
+    """Showers/s of what `auto` does over those of the fastest with the same batch."""
+    for tried in ranked:
+        if tried.recommended:
+            alike = [t for t in ranked if t.candidate.batch_size == tried.candidate.batch_size]
+            return float(f"{tried.median / alike[0].median:.4g}")
+    return None

@@ -1,0 +1,115 @@
+"""`gan3d bench step`: the training step on this node, and the settings that are fastest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from gan3d.cli.console import make_console
+from gan3d.errors import UsageError
+
+EXAMPLE = """\b
+Examples:
+  gan3d bench step configs/ecal25.yaml --sweep --minutes 10 -o configs/nodes/mine.yaml
+  gan3d bench step configs/ecal25.yaml --sweep --batch 8,16,32 --json
+"""
+
+
+@click.command(name="step", epilog=EXAMPLE)
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override one key.")
+@click.option("--sweep", is_flag=True, help="Try ranks, threads and batches on this node.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
+    help="Time to try in.",
+)  # fmt: skip
+@click.option(
+    "--batch", "batches", metavar="N,...",
+    help="Batches of a rank to try.  [default: the experiment's]",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write the fastest as a node file."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def command(
+    config: Path | None,
+    overrides: tuple[str, ...],
+    sweep: bool,
+    minutes: float,
+    batches: str | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Find the fastest ranks, threads and batch for CONFIG on this node.
+
+    Every try is a short real run of the experiment CONFIG (without: of the quickstart's), under
+    horovodrun where it has several ranks. All are run once, then the faster half again while there
+    is time. The node file goes with any experiment: `gan3d train CONFIG --node FILE`.
+    """
+    if not sweep:
+        raise UsageError("nothing to measure: --sweep tries what is worth a try on this node")
+    from gan3d.bench import sweep as sweeping
+    from gan3d.data import check_folder
+    from gan3d.samples import quickstart_experiment
+
+    if output is not None:
+        check_folder(output.parent)
+        if output.exists():
+            raise UsageError(f"-o {output}: is there already; name another file")
+    figures = sweeping.sweep(
+        config or quickstart_experiment(),
+        overrides,
+        seconds=60.0 * minutes,
+        batch_sizes=_numbers(batches) if batches is not None else (),
+        say=lambda line: click.echo(line, err=True),
+    )
+    if output is not None:
+        sweeping.write_node(figures, output)
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+    else:
+        _print(make_console(), figures, output)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise UsageError(f"--batch {text}: expected showers of a step, such as 8,16")
+    return numbers
+
+
+def _print(console: Console, figures: Mapping[str, Any], output: Path | None) -> None:
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left",
+        title=f"Measured: {figures['experiment']['architecture']}, all ranks together",
+    )  # fmt: skip
+    for name in ("ranks", "intra-op", "inter-op", "batch", "showers/s", "runs", "of the best"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    fastest = figures["tried"][0]["showers_per_second"]
+    for tried in figures["tried"]:
+        table.add_row(
+            str(tried["workers"]),
+            str(tried["intra_op_threads"]),
+            str(tried["inter_op_threads"]),
+            str(tried["batch_size"]),
+            f"{tried['showers_per_second']:.4g}",
+            str(len(tried["showers_per_second_of_runs"])),
+            f"{tried['showers_per_second'] / fastest:.1%}",
+            "auto" if tried["recommended"] else "",
+        )
+    console.print(table)
+    if figures["not_tried"]:
+        console.print(f"There was no time for {figures['not_tried']} more: give it more --minutes.")
+    if output is not None:
+        console.print(f"{output}: the fastest", markup=False)
