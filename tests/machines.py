@@ -1,6 +1,9 @@
 """Machines in made-up file systems: what Linux would tell of them."""
 
+import math
 from pathlib import Path
+
+from gan3d.runtime.topology import Core, Domain, Topology
 
 
 def build(root: Path, domains, *, per_socket=1, threads=1, memory_only=0, gpus=0):
@@ -28,6 +31,17 @@ def build(root: Path, domains, *, per_socket=1, threads=1, memory_only=0, gpus=0
         folder.mkdir(parents=True)
         (folder / "information").write_text("Model: \t\t Tesla P100-PCIE-16GB\nIRQ: 1\n")
     return set(range(total * threads))
+
+
+def describe(domains, threads=1):
+    """The same without files: a socket and a NUMA domain for each number of cores."""
+    owners = [number for number, count in enumerate(domains) for _ in range(count)]
+    cores = tuple(
+        Core(owner, owner, tuple(core + thread * len(owners) for thread in range(threads)))
+        for core, owner in enumerate(owners)
+    )
+    memory = tuple(Domain(number, 2**30, ()) for number in range(len(domains)))
+    return Topology(cores, memory, math.inf, 2**30, ())
 
 
 def _write(folder: Path, cpus, gib):

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import build
+from machines import build, describe
 
 from gan3d.config import Node
 from gan3d.errors import NodeError
 from gan3d.runtime.launch import Launch
 from gan3d.runtime.node import check_workers, rank_cores, recommend
-from gan3d.runtime.topology import Core, Domain, Topology, place_rank, read_topology
+from gan3d.runtime.topology import Core, place_rank, read_topology
 
 MACHINES = {
     # name: (domains and so on, workers, cores of each, intra-op, inter-op)
@@ -105,23 +105,13 @@ def test_this_machine_is_read():
     assert cpus == os.sched_getaffinity(0)
 
 
-def described(domains):
-    numbers = iter(range(10_000))
-    cores = tuple(
-        Core(n, n, (next(numbers),)) for n, count in enumerate(domains) for _ in range(count)
-    )
-    return Topology(
-        cores, tuple(Domain(n, 1, ()) for n in range(len(domains))), float("inf"), 1, ()
-    )
-
-
 @given(
     domains=st.lists(st.integers(1, 40), min_size=1, max_size=8),
     ranks=st.integers(1, 12),
     per_domain=st.none() | st.integers(1, 6),
 )
 def test_ranks_never_share_a_core(domains, ranks, per_domain):
-    topology = described(domains)
+    topology = describe(domains)
     try:
         placed = [place_rank(topology, rank, ranks, per_domain) for rank in range(ranks)]
     except NodeError:
@@ -140,7 +130,7 @@ def test_ranks_never_share_a_core(domains, ranks, per_domain):
 
 
 def test_what_does_not_fit_is_refused_with_the_arithmetic():
-    topology = described([2, 2])
+    topology = describe([2, 2])
     with pytest.raises(NodeError, match=r"= 2 x 2 = 4; start fewer"):
         place_rank(topology, 0, 5, per_domain=2)
     with pytest.raises(NodeError, match=r"3 ranks share NUMA domain 0, which has 2 core"):
@@ -154,7 +144,7 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic():
 
 
 def test_a_binding_that_is_there_stays(monkeypatch):
-    topology, two = described([4]), Launch("horovodrun", 1, 2, 1, 2)
+    topology, two = describe([4]), Launch("horovodrun", 1, 2, 1, 2)
     node = Node(affinity="cores")
     monkeypatch.setattr("gan3d.runtime.node.is_bound", lambda: False)
     assert rank_cores(node, topology, two).cpus == {2, 3}
