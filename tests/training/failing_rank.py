@@ -1,10 +1,11 @@
 """Run by every rank under horovodrun: `gan3d` with a fault in one rank's step.
 
-failing_rank.py FAULT RANK STEP train ...
+failing_rank.py FAULT RANK STEP train ...; a rank that is slow is slow in every step.
 """
 
 import os
 import sys
+import time
 
 from gan3d.cli import main
 
@@ -21,6 +22,8 @@ if int(os.environ.get("HOROVOD_RANK", "0")) == rank:
         call = type(step).__call__
 
         def faulty(self, *batch, **settings):
+            if fault == "slow":
+                time.sleep(0.2)
             if settings["step"] == at_step:
                 if fault == "memory":
                     raise MemoryError("no memory for this batch")

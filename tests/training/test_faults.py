@@ -94,6 +94,26 @@ def test_a_rank_that_fails_ends_all_and_says_why(start, tmp_path, fault, rank, m
         assert status(tmp_path) in ("failed", "training")
 
 
+def test_a_slow_rank_is_named_and_the_others_wait_for_it(start, tmp_path):
+    script = Path(__file__).with_name("failing_rank.py")
+    job = start(
+        sys.executable, script, "slow", 1, 0, "train", "experiment.yaml", "--run", "run",
+        "--set", "training.epochs=2", ranks=2,
+    )  # fmt: skip
+    said = wait_for(job, tmp_path, "run: run")
+    assert job.wait(60) == 0
+    record = json.loads((tmp_path / "run" / "history.jsonl").read_text().splitlines()[1])
+    (slow,) = record["stragglers"]
+    assert slow["rank"] == 1
+    assert slow["factor"] > 1.2
+    assert f"slow: rank 1 on {slow['host']} computes {slow['factor']:.2f} times" in said
+    # In ten steps rank 1 sleeps for 2 s, which are rank 0's waiting: 1 s in the mean over ranks.
+    assert 0.5 < record["rank_wait_seconds"] < record["seconds"]
+    assert record["compute_seconds"] > 1.0
+    parts = "compute_seconds", "all_reduce_seconds", "rank_wait_seconds", "data_wait_seconds"
+    assert sum(record[part] for part in parts) <= record["seconds"]
+
+
 def test_a_rank_that_hangs_is_ended_by_the_watchdog_and_nothing_is_lost(start, tmp_path, gan3d):
     job = start(
         program("gan3d"), "train", "experiment.yaml", "--run", "run",
