@@ -12,7 +12,7 @@ import gan3d
 PACKAGE = Path(gan3d.__file__).parent
 
 WORK = {"training", "generation", "validation", "bench"}
-ROOMS = WORK | {"cli", "config", "runtime", "data", "simulation", "models", "samples"}
+ROOMS = WORK | {"cli", "config", "runtime", "data", "simulation", "models", "samples", "jobs"}
 ALLOWED = {
     # `gan3d/__init__.py`: the functions for notebooks.
     "__init__": {"generation"},
@@ -23,6 +23,7 @@ ALLOWED = {
     "data": {"config"},
     "simulation": {"config", "data"},
     "models": {"config"},
+    "jobs": {"config"},
     "training": {"config", "runtime", "data", "models"},
     "generation": {"config", "data", "models"},
     "validation": {"config", "data"},
@@ -38,6 +39,7 @@ FORBIDDEN_LIBRARIES = {
     "data": {"tensorflow", "keras"},
     "simulation": {"tensorflow", "keras"},
     "config": {"tensorflow", "keras"},
+    "jobs": {"tensorflow", "keras"},
     "cli": {"tensorflow", "keras"},
     "samples": {"tensorflow", "keras"},
 }
@@ -109,6 +111,7 @@ def test_only_the_room_of_the_ranks_imports_horovod():
         ("data", "from gan3d.models.registry import get"),
         ("training", "from gan3d.generation import load_run"),
         ("training", "import horovod.tensorflow as hvd"),
+        ("jobs", "from gan3d.runtime import apply_node"),
         ("generation", "from gan3d.cli.console import make_console"),
     ],
 )
@@ -128,7 +131,7 @@ def test_importing_does_not_load_tensorflow(module):
 
 @pytest.mark.parametrize(
     "command",
-    ["quickstart", "train", "generate", "validate", "data", "simulate", "bench", "doctor"],
+    ["quickstart", "train", "generate", "validate", "data", "simulate", "jobs", "bench", "doctor"],
 )
 def test_help_loads_no_tensorflow_and_has_an_example(command):
     code = (

@@ -27,6 +27,7 @@ COMMANDS = {
     "validate": "Judge showers against Monte Carlo and write a report.",
     "data": "Look at shower files, check, convert, split and fetch them.",
     "simulate": "Write parametric showers, for tests and benchmarks of any size.",
+    "jobs": "Write scripts for batch systems.",
     "bench": "Measure what this machine does.",
     "doctor": "Say what this node is, what is wrong and how to mend it.",
 }

@@ -17,7 +17,7 @@ from gan3d.config.schema import Experiment, Section
 from gan3d.config.tree import Entry, Place, dump_yaml, merge, parse_yaml
 from gan3d.errors import ConfigError
 
-FILE_LISTS = (("data", "files"), ("data", "validation_files"))
+FILES = (("data", "files"), ("data", "validation_files"))
 """Keys whose texts are paths, made absolute relative to the file that names them."""
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -42,7 +42,7 @@ def load_experiment(
         overrides,
         example="training.epochs=5",
         upon=() if node is None else (node,),
-        file_lists=FILE_LISTS,
+        files=FILES,
     )
 
 
@@ -54,13 +54,13 @@ def load_sections(
     example: str,
     upon: Sequence[Path] = (),
     options: Mapping[str, str] = MappingProxyType({}),
-    file_lists: Sequence[tuple[str, str]] = (),
+    files: Sequence[Sequence[str]] = (),
 ) -> SectionT:
     """What `path` describes in terms of `schema`, with `extends` and overrides; None: no file.
 
     `example` is a good override, for messages. `upon` are files that are laid upon `path`.
     `options` are overrides by other options of the command, by their names (`--energy`); they win
-    over all. `file_lists` are the keys whose texts are paths. Raises ConfigError as
+    over all. `files` are the keys whose texts are paths. Raises ConfigError as
     `load_experiment` does.
     """
     tree = Entry({}, Place(name="defaults", line=None, folder=Path()))
@@ -72,7 +72,7 @@ def load_sections(
         tree = merge(tree, _parse_override(override, example))
     for option, override in options.items():
         tree = merge(tree, _parse_override(override, example, option))
-    for location in file_lists:
+    for location in files:
         tree = _with_absolute_paths(tree, location)
     try:
         # JSON's strict mode takes a list for a tuple and a text for a path, but never a text or a
@@ -137,19 +137,24 @@ def _parse_override(override: str, example: str, option: str | None = None) -> E
     return entry
 
 
-def _with_absolute_paths(tree: Entry, location: tuple[str, str]) -> Entry:
-    section, key = location
+def _with_absolute_paths(tree: Entry, location: Sequence[str]) -> Entry:
+    """`tree`, with the text or the list of texts at `location` as absolute paths."""
     entry = tree.nearest(location)
-    found = isinstance(tree.value, dict) and tree.nearest([section]) is not entry
-    if not found or not isinstance(entry.value, list):
+    if tree.nearest(location[:-1]) is entry or not isinstance(entry.value, str | list):
         return tree
-    absolute = [
-        replace(item, value=os.path.normpath(item.place.folder.absolute() / Path(item.value)))
-        if isinstance(item.value, str)
-        else item
-        for item in entry.value
-    ]
-    layer = Entry(
-        {section: Entry({key: Entry(list(absolute), entry.place)}, entry.place)}, tree.place
+    layer = (
+        replace(entry, value=[_absolute(item) for item in entry.value])
+        if isinstance(entry.value, list)
+        else _absolute(entry)
     )
-    return merge(tree, layer)
+    for step in reversed(location):
+        layer = Entry({step: layer}, entry.place)
+    # Upon a tree whose own place stays.
+    return replace(merge(tree, layer), place=tree.place)
+
+
+def _absolute(entry: Entry) -> Entry:
+    if not isinstance(entry.value, str):
+        return entry
+    path = entry.place.folder.absolute() / Path(entry.value)
+    return replace(entry, value=os.path.normpath(path))

@@ -1,0 +1,178 @@
+"""What is in the script of a job, and what is refused before there is one."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gan3d.config.batch import load_batch_system
+
+SYSTEMS = Path(__file__).parents[2] / "jobs" / "systems"
+
+NAMES = sorted(path.stem for path in SYSTEMS.glob("*.yaml"))
+COMMON = ("--account", "physics")
+
+
+def heredocs(script):
+    """The scripts within a script."""
+    return re.findall(r"<<'([A-Z]+)'\n(.*?)\n\1\n", script, re.DOTALL)
+
+
+@pytest.mark.parametrize("staging", ["--staging", "--no-staging"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_is_sound_on_every_system(render, tmp_path, name, staging):
+    code, script, errors = render(name, *COMMON, staging)
+    assert code == 0, errors
+    inner = heredocs(script)
+    assert ("STAGE" in dict(inner)) == ("stage=" in script)
+    for number, text in enumerate([script, *(text for _, text in inner)]):
+        path = tmp_path / f"{number}.sh"
+        path.write_text(text + "\n")
+        subprocess.run(["bash", "-n", path], check=True)
+        if shutil.which("shellcheck") is None:
+            pytest.skip("there is no shellcheck")
+        done = subprocess.run(["shellcheck", path], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_launcher_of_a_system_is_rendered(render, name):
+    system = load_batch_system(SYSTEMS / f"{name}.yaml")
+    for launcher in system.launchers:
+        needs_cpus = any("{cpus_per_rank}" in word for word in system.launchers[launcher])
+        code, script, errors = render(name, *COMMON, "--launcher", launcher)
+        if needs_cpus and system.cpus_per_node is None:
+            assert "needs cpus_per_node" in errors
+        else:
+            assert code == 0, errors
+            assert re.search(rf'^{launcher} .*bash "\$run/rank.sh"', script, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "lsf"])
+def test_a_system_brings_its_own_node(render, name):
+    code, script, errors = render(name, *COMMON, node=None)
+    assert code == 0, errors
+    assert "/configs/nodes/" in script
+
+
+def test_slurm_gets_what_was_asked_for(render):
+    _, script, _ = render(
+        "stampede2-skx", *COMMON, "--partition", "skx-dev", node=None, nodes=4, time="02:00:00"
+    )
+    directives = dict(re.findall(r"^#SBATCH --([a-z-]+)=(\S+)$", script, re.MULTILINE))
+    assert directives["nodes"] == "4"
+    assert directives["ntasks-per-node"] == "4"  # configs/nodes/stampede2-skx.yaml
+    assert directives["time"] == "02:00:00"
+    assert directives["account"] == "physics"
+    assert directives["partition"] == "skx-dev"
+    assert directives["signal"] == "B:USR1@600"
+    assert "#SBATCH --requeue" in script
+    assert "module load impi/18.0.2" in script
+    assert "I_MPI_PIN=off" in script
+
+
+def test_launchers_get_the_number_of_ranks(render):
+    _, script, _ = render("slurm", nodes=3)
+    assert 'horovodrun --gloo -np 6 -H "$hosts" bash' in script
+    assert "sed 's/$/:2/'" in script
+    _, script, _ = render("piz-daint-mc", *COMMON, nodes=3)
+    assert "srun --ntasks=6 --ntasks-per-node=2 --cpus-per-task=18 --cpu-bind=none" in script
+    assert "#SBATCH --cpus-per-task=18" in script
+    _, script, _ = render("stampede2-skx", *COMMON, "--launcher", "mpirun", nodes=3)
+    assert "\nmpirun -np 6 -ppn 2 bash" in script
+
+
+def test_what_is_written_is_what_is_printed(render, tmp_path):
+    _, printed, _ = render("slurm")
+    code, said, _ = render("slurm", "-o", "job.sh")
+    assert code == 0
+    assert said == "job.sh: 2 x 2 ranks on a Slurm cluster\n"
+    assert (tmp_path / "job.sh").read_text() == printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (["slurm"], {"time": "60"}, "--time: expected HH:MM:SS, such as 02:00:00, got '60'"),
+        (["slurm"], {"time": "01:60:00"}, "--time: expected HH:MM:SS"),
+        (["slurm"], {"time": "00:00:00"}, "--time: a job of no time"),
+        (["slurm"], {"time": "00:05:00"}, "told to end 300 s before the limit"),
+        (["piz-daint-gpu", *COMMON], {"time": "24:00:01"}, "take 24:00:00 at most"),
+        (["stampede2-skx", *COMMON], {"nodes": 129}, "have 128 nodes at most"),
+        (["stampede2-skx"], {}, "give --account"),
+        (["slurm", "--account", "a b"], {}, "--account 'a b': expected one word"),
+        (["slurm", "--partition", "a\n#SBATCH"], {}, "expected one word"),
+        (["slurm", "--partition", "a\n"], {}, "expected one word"),
+        (["slurm", "--launcher", "ibrun"], {}, "has horovodrun, mpirun, srun"),
+        (["slurm", "--set", "node.workers_per_node=null"], {}, "node.workers_per_node is null"),
+        (["piz-daint-mc", *COMMON, "--set", "node.workers_per_node=37"], {}, "is 37, more than"),
+        (["slurm", "--set", "training.epoch=3"], {}, "did you mean 'training.epochs'?"),
+        (["slurm", "--set", "model.architecture=ecal"], {}, "ecal"),
+        (["slurm", "--set", "data.files=[data/**/*.h5]"], {}, "give --no-staging"),
+        (["slurm", "--set", "run.folder=\"a\\nb\""], {}, "control characters"),
+        (["slum"], {}, "no system 'slum'; did you mean 'slurm'?"),
+        (["other.yaml"], {}, "other.yaml: no such file"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_before_anything_is_printed(
+    render, arguments, options, message
+):
+    code, script, errors = render(*arguments, **options)
+    assert (code, script) == (2, "")
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("partition: 'a b'", "partition"),
+        ("modules: ['a; rm']", "modules"),
+        ("environment: {A-B: c}", "environment"),
+        ("launchers: {mpirun: [mpirun]}\nlauncher: srun", "launcher"),
+        ("launchers: {horovodrun: ['{rank}']}", "{rank} in '{rank}' is none of nodes, ranks"),
+        ("per_node: null", "every node must copy"),
+        ("staging: {folder: relative, shared: true}", "staging.folder"),
+        ("staging: {folder: $(rm), shared: true}", "staging.folder"),
+        ("max_time: 24h", "max_time"),
+        ("node: null", "node is null"),
+        ("template: none.sh.j2", "no such template"),
+        ("nodes: 3", "unknown key"),
+    ],
+)
+def test_a_wrong_system_is_told_with_its_key(render, tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(f"extends: {SYSTEMS / 'slurm.yaml'}\n{text}\n")
+    code, script, errors = render("mine.yaml", node=None)
+    assert (code, script) == (2, "")
+    assert message in errors
+
+
+def test_a_system_of_ones_own_keeps_the_files_of_that_which_it_extends(render, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        f"extends: {SYSTEMS / 'slurm.yaml'}\nname: mine\nnode: node.yaml\n"
+    )
+    code, script, errors = render("mine.yaml", node=None)
+    assert code == 0, errors
+    assert f"--node {tmp_path}/node.yaml" in script
+
+
+@pytest.mark.parametrize("evil", ["$(touch owned)", "`touch owned`", "'; touch owned; '", "RANK"])
+def test_no_value_is_taken_for_shell(render, tmp_path, experiment, programs, evil):
+    evil = evil.replace("owned", str(tmp_path / "owned"))
+    # A path has no slash of its own.
+    name = evil.replace("/", "_") if "/" in evil else evil
+    (tmp_path / "mine.yaml").write_text(
+        f"extends: {SYSTEMS / 'slurm.yaml'}\nenvironment: {{EVIL: {json.dumps(evil)}}}\n"
+    )
+    programs(gan3d='printf "%s\\n" "$EVIL" "$@" >arguments')
+    code, script, errors = render("mine.yaml", "--no-staging", "--run", name)
+    assert code == 0, errors
+    rank = dict(heredocs(script))["RANK"].replace("exec gan3d", f"exec {tmp_path}/programs/gan3d")
+    subprocess.run(["bash", "-c", rank, "rank.sh", "nowhere"], check=True, cwd=tmp_path)
+    assert not (tmp_path / "owned").exists()
+    said = (tmp_path / "arguments").read_text().splitlines()
+    assert said[0] == evil
+    assert said[said.index("--run") + 1] == str(tmp_path / name)
