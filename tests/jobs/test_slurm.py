@@ -1,0 +1,97 @@
+"""A rendered job on a real Slurm: preempted by its time limit, back in the queue, finished.
+
+About two minutes: Slurm looks at time limits every 30 s.
+"""
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from slurm import slurm, slurm_lacks
+
+from gan3d.cli import main
+
+pytestmark = [
+    pytest.mark.distributed,
+    pytest.mark.skipif(slurm_lacks() is not None, reason=str(slurm_lacks())),
+]
+
+SYSTEM = Path(__file__).parents[2] / "jobs" / "systems" / "slurm.yaml"
+SAMPLES = Path(__file__).parents[2] / "gan3d" / "samples"
+EPOCHS = 4
+EPOCH_STEPS = 200
+"""1600 showers in batches of 4 on two ranks."""
+CONFIG = f"""
+extends: {SAMPLES / "quickstart.yaml"}
+training: {{epochs: {EPOCHS}, batch_size: 4, warmup_epochs: 0, weight_average: null}}
+validation: {{epoch_showers: 0}}
+run: {{max_minutes: null, checkpoint_steps: 20}}
+"""
+NODE = """
+node: {name: test, workers_per_node: 2, intra_op_threads: 1, inter_op_threads: 1}
+horovod: {gloo_timeout_seconds: 120}
+"""
+LONGEST = 420
+"""Seconds; other work on the machine may make it slow."""
+
+
+def newest_step(run):
+    steps = sorted((run / "checkpoints").glob("step-*"))
+    return int(steps[-1].name.partition("-")[2]) if steps else 0
+
+
+def test_a_job_out_of_time_goes_on_where_it_was_until_it_is_finished(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiment.yaml").write_text(CONFIG)
+    (tmp_path / "node.yaml").write_text(NODE)
+    (tmp_path / "system.yaml").write_text(f"extends: {SYSTEM}\nwarning_seconds: 240\n")
+    call = ["jobs", "render", "system.yaml", "experiment.yaml", "--node", "node.yaml"]
+    assert main([*call, "--nodes", "1", "--time", "00:20:00", "-o", "job.sh"]) == 0
+    run = tmp_path / "runs" / "experiment"
+    log = tmp_path / "gan3d-experiment-1.log"
+
+    with slurm() as cluster:
+        began = time.monotonic()
+        number = cluster.run("sbatch", "--parsable", "job.sh", cwd=tmp_path).strip()
+        stopped_at: int | None = None
+        shortened = False
+        while (job := cluster.job(number))["JobState"] in ("PENDING", "RUNNING", "COMPLETING"):
+            told = f"{job}\n{log.read_text() if log.exists() else ''}\n{cluster.logs()}"
+            assert time.monotonic() - began < LONGEST, told
+            if not shortened and newest_step(run):
+                # It trains: now its time is so short that the warning is due.
+                cluster.run("scontrol", "update", f"JobId={number}", "TimeLimit=4")
+                shortened = True
+            if stopped_at is None and job["JobState"] == "PENDING" and job["Restarts"] == "1":
+                assert json.loads((run / "status.json").read_text())["status"] == "requeue", told
+                stopped_at = newest_step(run)
+                # It would be two minutes until Slurm starts it again, with as little time.
+                cluster.run(
+                    "scontrol", "update", f"JobId={number}", "StartTime=now", "TimeLimit=20"
+                )
+            time.sleep(0.5)
+
+    said = log.read_text()
+    assert job["JobState"] == "COMPLETED", said
+    assert json.loads((run / "status.json").read_text())["status"] == "finished"
+    assert stopped_at is not None, said
+    assert 0 < stopped_at < EPOCHS * EPOCH_STEPS
+    assert said.count("job: out of time, back into the queue") == 1
+    assert "DUE TO TIME LIMIT" not in said
+    # It went on at the next step.
+    epoch, step = divmod(stopped_at, EPOCH_STEPS)
+    going_on = f"training from epoch {epoch + 1}" + (f", step {step + 1}:" if step else ":")
+    assert going_on in said
+    # Not a step was lost or done twice.
+    history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert [(each["epoch"], each["step"]) for each in history] == [
+        (epoch, epoch * EPOCH_STEPS) for epoch in range(1, EPOCHS + 1)
+    ]
+    assert json.loads((run / "environment.json").read_text())["world_size"] == 2
+    # The files that were trained on were copies, and the node is as it was.
+    data = json.loads((run / "data.json").read_text())
+    stage = Path(data["files"][0]["path"]).parents[1]
+    assert re.fullmatch(r"/tmp/gan3d-\w+-[0-9a-f]{12}", str(stage))
+    assert not stage.exists()
