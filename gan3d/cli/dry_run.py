@@ -25,17 +25,24 @@ _MARGIN = 15
 def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -> None:
     """Check the experiment, its data and this node as `gan3d train` does, and print what would run.
 
-    Nothing is written and TensorFlow is not loaded. Raises the errors that training would raise.
+    Nothing is written and no network is built. Raises the errors that training would raise before
+    its first step.
     """
     from gan3d.data import count_steps, divide
-    from gan3d.models import check_architecture
+    from gan3d.models import check_architecture, get_architecture
     from gan3d.runtime import launched
+    from gan3d.runtime.quiet import import_tensorflow
+    from gan3d.training.checks import check_energies, check_grid
     from gan3d.training.schedule import LearningRateSchedule
     from gan3d.training.session import find, rank_batch
 
     check_architecture(experiment.model.architecture)
     found = find(experiment, folder, ranks, resume=resume)
     node = _node(experiment, launched())
+    horovod = _horovod(experiment.horovod, ranks)
+    check_energies(experiment.training, found.response)
+    import_tensorflow()
+    check_grid(get_architecture(experiment.model.architecture), experiment.data)
 
     division = divide(found.files, experiment.data.split)
     batch = rank_batch(experiment)
@@ -50,7 +57,7 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
         "ranks": f"{ranks}, each with {_batches(experiment)}: {ranks * batch} showers a step",
         "epochs": _epochs(experiment, steps, len(division.train) - steps * ranks * batch),
         "node": node,
-        "horovod": _horovod(experiment.horovod, ranks),
+        "horovod": horovod,
         "learning rate": _learning_rate(experiment, schedule),
     }
 
@@ -82,9 +89,12 @@ def _wrapped(title: str, value: str, width: int) -> list[str]:
 
 
 def _resumed(folder: Path) -> str:
-    from gan3d.training.records import read_history
+    from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, checkpoint_step
 
-    return f"resumed after {_count(len(read_history(folder)), 'epoch')}"
+    checkpoints = checkpoint_folders(folder / CHECKPOINTS)
+    if not checkpoints:
+        return "begun anew, as it has no checkpoint"
+    return f"resumed after step {checkpoint_step(checkpoints[-1])}"
 
 
 def _files(found: Found) -> str:
@@ -128,10 +138,12 @@ def _node(experiment: Experiment, launch: Launch) -> str:
 
 
 def _horovod(settings: Horovod, ranks: int) -> str:
-    from gan3d.runtime.distributed import horovod_lacks
+    from gan3d.runtime.distributed import check_adasum, horovod_has_mpi, horovod_lacks
 
     if ranks == 1:
         return "not used by a single rank"
+    if settings.op == "adasum":
+        check_adasum(ranks, with_mpi=horovod_has_mpi())
     named = settings.model_dump(exclude={"backward_passes_per_step"}, exclude_none=True)
     text = ", ".join(
         f"{name} {f'{value:g}' if isinstance(value, float) else value}"

@@ -124,7 +124,7 @@ class TrainingProgress:
         self._display.say(self._row(record))
         for slow in record["stragglers"]:
             self._display.say(
-                f"slow: rank {slow['rank']} on {slow['host']} computes {slow['factor']:.2f} times "
+                f"slow: rank {slow['rank']} on {slow['host']} takes {slow['factor']:.2f} times "
                 "as long as the median rank"
             )
         for reason in record.get("newly_skipped", ()):

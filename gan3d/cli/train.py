@@ -38,7 +38,9 @@ Examples:
 @click.option("--auto-resume", is_flag=True, help="The same if there is a run, else start one.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would run, and end.")
 @click.option("--ranks", type=click.IntRange(min=1), help="With --dry-run: plan for so many.")
+@click.pass_context
 def command(
+    ctx: click.Context,
     config: Path,
     node: Path | None,
     overrides: tuple[str, ...],
@@ -54,7 +56,7 @@ def command(
     The run's folder is runs/NAME, NAME being the file's, unless --run or run.folder names another.
 
     SIGTERM, SIGUSR1 (batch systems) and Ctrl-C end it between two steps with a checkpoint; the exit
-    code is then 75, or 130 after Ctrl-C.
+    code is then 75, or 130 after Ctrl-C. It is 75 as well when run.max_minutes are over.
     """
     experiment = load_experiment(config, overrides, node)
     folder = folder or experiment.run.folder or Path("runs") / config.stem
@@ -72,13 +74,15 @@ def command(
         return
     if ranks is not None:
         raise UsageError("--ranks is for --dry-run; ranks are started by horovodrun -np N")
-    train(experiment, folder, resume=resume)
+    if not train(experiment, folder, resume=resume):
+        ctx.exit(Preempted.exit_code)
 
 
-def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None:
+def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> bool:
     """Train as `experiment` says in the run's folder `folder`, showing progress on rank 0.
 
-    What can be checked without TensorFlow is checked before it is loaded.
+    What can be checked without TensorFlow is checked before it is loaded. Returns whether all
+    epochs are done; not so when `run.max_minutes` are over.
     """
     from gan3d.models import check_architecture
     from gan3d.runtime import apply_node, launched, noted_signals, run_ranks
@@ -104,22 +108,35 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> None
         try:
             communicator = run_ranks(session, experiment.horovod)
         except KeyboardInterrupt as error:
-            status = "requeue" if isinstance(error, Preempted) else "failed"
+            status = "requeue" if isinstance(error, Preempted) else "interrupted"
             _say_last(session, status, "stopped between two steps by a signal")
             display.say(f"checkpoint written in {folder}; go on with --resume")
             raise
         except RankLostError as error:
-            # The other rank, if it could, has left word itself.
+            # The other rank, if it could, has left word itself: then the state may not be good.
             if read_status(folder) == "training":
-                _say_last(session, "failed", str(error))
+                saved = session.save_last()
+                if saved is not None and read_status(folder) == "training":
+                    advice = f"{error}; {saved} written, go on with --resume"
+                    _say_last(session, "failed", advice, any_rank=True)
+                    raise RankLostError(advice) from error
             raise
-        except Gan3dError as error:
-            _say_last(session, "failed", str(error), any_rank=True)
+        except Exception as error:
+            said = (
+                str(error) if isinstance(error, Gan3dError) else f"{type(error).__name__}: {error}"
+            )
+            _say_last(session, "failed", said, any_rank=True)
             raise
-        if communicator.rank == 0:
+        finished = session.trainer.position.epoch >= experiment.training.epochs
+        if communicator.rank == 0 and finished:
             write_status(folder, "finished")
+        elif communicator.rank == 0:
+            write_status(folder, "requeue", "run.max_minutes are over")
+        if not finished:
+            display.say("run.max_minutes are over; go on with --resume")
         display.say(f"run: {folder}")
     communicator.shutdown()
+    return finished
 
 
 def _say_last(session: Session, status: str, message: str, *, any_rank: bool = False) -> None:
@@ -134,6 +151,8 @@ def _say_last(session: Session, status: str, message: str, *, any_rank: bool = F
 
 def _say_first(display: ProgressDisplay, session: Session, examine: Examine) -> None:
     trainer = session.trainer
+    for note in trainer.notes:
+        display.say(note)
     for skipped in trainer.files.skipped:
         display.say(f"skipped: {skipped.reason}")
     heldout = trainer.heldout

@@ -402,15 +402,17 @@ class Run(Section):
     a signal or a fault ends training. For epochs that take hours."""
     commit_steps: PositiveInt = 20
     """A copy of the state in memory after so many steps of an epoch: what an elastic run goes on
-    from when a rank is lost, and what the watchdog saves. So at most this many steps are lost, and
-    commit_steps x batch_size x ranks showers of the epoch are seen again. A copy takes
-    milliseconds."""
+    from when a rank is lost, and what is saved when another rank is lost without one, when a step
+    takes longer than a launcher waits after a signal, and by the watchdog. So at most this many
+    steps are lost, and commit_steps x batch_size x backward_passes_per_step x ranks showers of the
+    epoch are seen again. A copy takes milliseconds."""
     watchdog_seconds: PositiveFloat | None = 1800.0
     """When no step has ended for this long (s), the last copy of the state becomes a checkpoint and
     the run ends with exit code 75: Horovod can wait for ever for ranks that are gone. Longer than a
     step, the examination after an epoch and the first compilation together; null: no watchdog."""
     straggler_factor: Annotated[float, Field(gt=1.0)] = 1.2
-    """A rank that computes this many times as long as the median rank is named after the epoch."""
+    """A rank whose reading and computing take this many times those of the median rank is named
+    after the epoch."""
     max_minutes: PositiveFloat | None = None
     """Training ends, with a checkpoint, at the first epoch that ends after this many minutes."""
 
@@ -439,5 +441,12 @@ class Experiment(Section):
             raise ValueError(
                 "data.split.validation is 0 and there are no data.validation_files: "
                 "nothing would be held out"
+            )
+        decay = self.training.decay
+        judged = decay.kind == "plateau" and decay.monitor.startswith("validation.")
+        if judged and not self.validation.epoch_showers:
+            raise ValueError(
+                f"training.decay: monitors {decay.monitor}, but validation.epoch_showers is 0, so "
+                "no epoch has it; the rate would never fall"
             )
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from gan3d.errors import RunError
 CHECKPOINTS = "checkpoints"
 GENERATOR_WEIGHTS = "generator.weights.h5"
 AVERAGE_WEIGHTS = "generator_average.weights.h5"
+
+_CHECKPOINT = re.compile(r"step-\d{8,}")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -31,7 +34,13 @@ def checkpoint_name(global_step: int) -> str:
 
 def checkpoint_folders(folder: Path) -> list[Path]:
     """Complete checkpoints `step-NNNNNNNN` in `folder`, oldest first."""
-    return sorted(p for p in folder.glob("step-*") if p.is_dir())
+    found = [p for p in folder.glob("step-*") if _CHECKPOINT.fullmatch(p.name) and p.is_dir()]
+    return sorted(found, key=checkpoint_step)
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """Global step of a checkpoint, by its name."""
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def generation_weights(checkpoint: Path) -> Path:

@@ -272,13 +272,18 @@ def start_horovod(launch: Launch, settings: Horovod) -> Any:
     Raises NodeError where it lacks what is needed.
     """
     os.environ.update(horovod_environment(settings))
+    for key in ("timeline_filename", "autotune_log_file"):
+        path = getattr(settings, key)
+        if path is not None:
+            _make_room_for(Path(path), key)
     try:
         hvd = load_horovod()
     except ImportError as error:
         raise _cannot_join(launch, str(error)) from error
     _check_controller(launch, hvd)
     if settings.op == "adasum":
-        _check_adasum(launch, hvd)
+        gloo = "HOROVOD_GLOO_RENDEZVOUS_ADDR" in os.environ
+        check_adasum(launch.size, with_mpi=hvd.mpi_built() and not gloo)
     hvd.init()
     return hvd
 
@@ -332,17 +337,36 @@ def ended_ranks_named() -> Iterator[None]:
         raise RankLostError(RANK_ENDED) from error
 
 
-def _check_adasum(launch: Launch, hvd: Any) -> None:
-    if not hvd.mpi_built() or "HOROVOD_GLOO_RENDEZVOUS_ADDR" in os.environ:
+def check_adasum(ranks: int, *, with_mpi: bool) -> None:
+    """Raise NodeError where Adasum cannot reduce the gradients of so many ranks."""
+    if not with_mpi:
         raise NodeError(
             "horovod.op: adasum needs Horovod built with MPI (HOROVOD_WITH_MPI=1) and ranks that "
             "mpirun or srun started; use horovod.op: average"
         )
-    if launch.size & (launch.size - 1):
+    if ranks & (ranks - 1):
         raise NodeError(
-            f"horovod.op: adasum needs a power of two of ranks, there are {launch.size}; use "
+            f"horovod.op: adasum needs a power of two of ranks, there are {ranks}; use "
             "horovod.op: average"
         )
+
+
+def horovod_has_mpi() -> bool:
+    """Whether Horovod was built with MPI, judged by its files."""
+    spec = importlib.util.find_spec("horovod")
+    folders = (spec and spec.submodule_search_locations) or ()
+    libraries = [each for folder in folders for each in Path(folder, "tensorflow").glob("mpi_lib*")]
+    return any(b"libmpi" in library.read_bytes() for library in libraries)
+
+
+def _make_room_for(path: Path, key: str) -> None:
+    """Make the folder of a file that Horovod will write: it would only leave the file out."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NodeError(f"horovod.{key}: {path.parent} cannot be made: {error.strerror}") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise NodeError(f"horovod.{key}: {path} cannot be written; name another file")
 
 
 def _check_controller(launch: Launch, hvd: Any) -> None:

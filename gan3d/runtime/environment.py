@@ -9,17 +9,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from gan3d.config import Horovod
 from gan3d.runtime.cores import memory_bytes, usable_cores
 from gan3d.runtime.distributed import Communicator
 from gan3d.runtime.horovod_settings import horovod_settings
 from gan3d.runtime.launch import read_launch
 from gan3d.runtime.node import applied_node
 
+_OURS = {"op", "compression", "backward_passes_per_step"}
+"""What the section `horovod` sets on us, and not on Horovod's environment."""
+
 PACKAGES = ("gan3d", "tensorflow", "keras", "horovod", "numpy", "h5py")
 
 
-def describe_environment(communicator: Communicator | None = None) -> dict[str, Any]:
-    """Versions, machine, source commit, ranks and node settings, as JSON-able values."""
+def describe_environment(
+    communicator: Communicator | None = None, horovod: Horovod | None = None
+) -> dict[str, Any]:
+    """Versions, machine, source commit, ranks, node and Horovod's settings, as JSON-able values."""
     launch = read_launch()
     cores = usable_cores(communicator.local_size if communicator else launch.local_size)
     applied = applied_node()
@@ -37,7 +43,7 @@ def describe_environment(communicator: Communicator | None = None) -> dict[str, 
         "world_size": communicator.size if communicator else launch.size,
         "ranks_on_node": communicator.local_size if communicator else launch.local_size,
         "node": applied.as_dict() if applied else None,
-        "horovod": horovod_settings(),
+        "horovod": horovod_settings() | (horovod.model_dump(include=_OURS) if horovod else {}),
     }
 
 

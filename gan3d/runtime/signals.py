@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
 """What batch systems send before they take a node away (Slurm: SIGTERM, or what --signal names)."""
+
+
+_NOTED = {int(number) for number in (signal.SIGINT, *_PREEMPTING)}
+
+_SAME_SECONDS = 3.0
 
 
 class Signals:
@@ -19,31 +27,62 @@ class Signals:
         """SIGINT (Ctrl-C) came."""
         self.preempted = False
         """SIGTERM or SIGUSR1 came. horovodrun passes a Ctrl-C on to its ranks as SIGTERM."""
+        self._wake: int | None = None
+
+    def wait(self, seconds: float) -> set[int]:
+        """Wait so long at most for a signal that is noted; return the numbers of those that came.
+
+        For another thread: Python's handlers, which set the notes, run in the main one, when it is
+        back from an operation of TensorFlow.
+        """
+        if self._wake is None:
+            time.sleep(seconds)
+            return set()
+        ready, _, _ = select.select([self._wake], [], [], seconds)
+        return set(os.read(self._wake, 64)) & _NOTED if ready else set()
 
 
 @contextmanager
 def noted_signals() -> Iterator[Signals]:
     """Turn the first SIGINT, SIGTERM or SIGUSR1 into a note, so that it can fall between two steps.
 
-    The next one does what it always does.
+    One that comes within a few seconds is the same: a batch system signals all processes of a step,
+    and a launcher among them passes it on. A later one, or a second Ctrl-C, does what it always
+    does.
     """
     signals = Signals()
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, *_PREEMPTING)}
+
+    first: list[tuple[float, int]] = []
 
     def restore() -> None:
         for number, handler in usual.items():
             signal.signal(number, handler)
 
     def note(number: int, _frame: FrameType | None) -> None:
+        if first:
+            began, before = first[0]
+            again = number == before == signal.SIGINT  # a key pressed twice is meant
+            if again or time.monotonic() - began > _SAME_SECONDS:
+                restore()
+                signal.raise_signal(number)
+            return
+        first.append((time.monotonic(), number))
         if number == signal.SIGINT:
             signals.interrupted = True
         else:
             signals.preempted = True
-        restore()
 
+    # What is written to is told by the system's own handler, at once.
+    signals._wake, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     for number in usual:
         signal.signal(number, note)
     try:
         yield signals
     finally:
         restore()
+        signal.set_wakeup_fd(before)
+        os.close(signals._wake)
+        os.close(told)
+        signals._wake = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,16 +17,19 @@ _LOOK_EVERY = 1.0
 
 
 class Watchdog:
-    """A thread that ends this process, with exit code 75, when nothing has happened for too long.
+    """A thread that ends this process when nothing has happened for too long.
+
+    The exit code is 75 where the state could be saved, else 1.
 
     A rank that waits for one that is gone can wait for ever inside Horovod, where no exception
     reaches it (horovod/horovod #3494). Use as a context manager.
     """
 
-    def __init__(self, seconds: float | None, rescue: Callable[[float], None]) -> None:
+    def __init__(self, seconds: float | None, rescue: Callable[[float], bool]) -> None:
         """Call `rescue` with the seconds passed, and exit, after `seconds` without `progress`.
 
-        None: never. `rescue` is called in the watchdog's thread.
+        None: never. `rescue` is called in the watchdog's thread and says whether the run can go on
+        from what is saved.
         """
         self._seconds = seconds
         self._rescue = rescue
@@ -57,8 +61,13 @@ class Watchdog:
             idle = time.monotonic() - self._seen
             if idle < self._seconds:
                 continue
+            code = 1
             try:
-                self._rescue(idle)
+                if self._rescue(idle):
+                    code = Preempted.exit_code
+            except Exception as error:  # noqa: BLE001 - nobody above: it must be said, and end
+                sys.stderr.write(f"gan3d: error: {type(error).__name__}: {error}\n")
             finally:
+                sys.stderr.flush()
                 # Not sys.exit: the main thread would not end, it hangs.
-                os._exit(Preempted.exit_code)
+                os._exit(code)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ FORMAT = 2
 DISCRIMINATOR_WEIGHTS = "discriminator.weights.h5"
 VARIABLES = "variables.h5"
 STATE = "state.json"
+
+_REPLACED = ".replaced.partial"
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,10 @@ def save_checkpoint(
     """
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / checkpoint_name(position.global_step)
-    aside = folder / f".{final.name}.{os.getpid()}.partial"
-    for left_over in folder.glob(".step-*.partial"):
+    own = f"{socket.gethostname()}.{os.getpid()}"
+    aside = folder / f".{final.name}.{own}.partial"
+    # Of this process alone: another rank may be writing what it has before all ends.
+    for left_over in folder.glob(f".step-*.{own}.partial"):
         shutil.rmtree(left_over)
     aside.mkdir()
     step.generator.save_weights(aside / GENERATOR_WEIGHTS)
@@ -125,9 +130,9 @@ def save_checkpoint(
     (aside / STATE).write_text(json.dumps(state, indent=2) + "\n")
     for path in [*aside.iterdir(), aside]:
         _sync(path)
-    replaced = folder / f".{final.name}.{os.getpid()}.replaced.partial"
+    replaced = folder / f".{final.name}.{own}{_REPLACED}"
     if final.exists():
-        final.rename(replaced)
+        final.rename(replaced)  # `recover_checkpoints` puts it back if this is where we end
     aside.rename(final)
     _sync(folder)
     if replaced.exists():
@@ -137,6 +142,21 @@ def save_checkpoint(
         if old.name != kept:
             shutil.rmtree(old)
     return final
+
+
+def recover_checkpoints(folder: Path) -> None:
+    """Put back what was being replaced when a run was killed, and remove what is half-written.
+
+    Nobody may be writing there.
+    """
+    for replaced in folder.glob(f".step-*{_REPLACED}"):
+        final = folder / replaced.name[1:].partition(".")[0]
+        if final.exists():
+            shutil.rmtree(replaced)
+        else:
+            replaced.rename(final)
+    for left_over in folder.glob(".step-*.partial"):
+        shutil.rmtree(left_over)
 
 
 def restore_checkpoint(checkpoint: Path, step: AdversarialStep) -> Position:

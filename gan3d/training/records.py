@@ -62,8 +62,9 @@ def write_history(folder: Path, records: list[dict[str, Any]]) -> None:
 def write_status(folder: Path, status: str, message: str = "") -> None:
     """Say in status.json how a run stands, for the script that started it.
 
-    `status` is training, finished, requeue (told to make room: start it again with --resume) or
-    failed, `message` why. A run that was killed is left at training.
+    `status` is training, finished, requeue (told to make room, or out of time: start it again with
+    --resume), interrupted (Ctrl-C) or failed, `message` why. A run of which all ranks were killed
+    is left at training.
     """
     write_json(folder / STATUS, {"status": status, "message": message})
 
@@ -74,6 +75,11 @@ def read_status(folder: Path) -> str | None:
     return str(read_json(path).get("status")) if path.is_file() else None
 
 
+def read_message(folder: Path) -> str:
+    """Why the run in `folder` stands as `read_status` says."""
+    return str(read_json(folder / STATUS).get("message", ""))
+
+
 def holds_run(folder: Path) -> bool:
     """Whether `folder` holds a run, to be resumed."""
     return (folder / CONFIG).is_file()
@@ -82,11 +88,15 @@ def holds_run(folder: Path) -> bool:
 def check_run_folder(folder: Path, *, resume: bool) -> None:
     """Check, without writing, that the run's folder can be made, or holds a run to resume.
 
-    Raises RunError where it holds a run already, or none to resume; DataError where it cannot be
+    Raises RunError where it holds a run already, or none to resume, or one that has lost its
+    checkpoints; DataError where it cannot be
     written to.
     """
     if resume and not holds_run(folder):
         raise RunError(f"{folder}: no run to resume here; start one without --resume")
+    checkpoints = folder / CHECKPOINTS
+    if resume and read_history(folder) and not any(checkpoints.glob("*step-*")):
+        raise RunError(f"{checkpoints}: the run's checkpoints are gone; start a new run elsewhere")
     left = [name for name in (CONFIG, HISTORY, BEST, CHECKPOINTS) if (folder / name).exists()]
     if not resume and left:
         raise RunError(

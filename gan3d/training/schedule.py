@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,17 @@ class LearningRateSchedule:
             fall = 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
             return decay.final_share + (1.0 - decay.final_share) * fall
         return 1.0
+
+
+def check_monitored(history: Sequence[Mapping[str, Any]], decay: Decay) -> None:
+    """Raise ConfigError, naming the nearest, where no epoch so far has what a plateau monitors."""
+    if decay.kind != "plateau" or not history or any(decay.monitor in each for each in history):
+        return
+    near = difflib.get_close_matches(decay.monitor, history[-1], n=1, cutoff=0.0)
+    raise ConfigError(
+        f"training.decay.monitor: '{decay.monitor}' is not in history.jsonl after "
+        f"{len(history)} epoch(s), so the rate would never fall; did you mean '{near[0]}'?"
+    )
 
 
 def count_reductions(history: Sequence[Mapping[str, Any]], decay: Decay) -> int:

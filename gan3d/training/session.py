@@ -6,7 +6,9 @@ Importing this module loads no TensorFlow: what can be checked without it is che
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +32,10 @@ from gan3d.runtime import Signals, Watchdog, describe_environment, share_text
 from gan3d.training.records import (
     check_resumable,
     check_run_folder,
+    holds_run,
+    read_message,
     read_response,
+    read_status,
     read_survey,
     write_status,
 )
@@ -42,6 +47,14 @@ if TYPE_CHECKING:
 
 # Rank 0 writes the last checkpoint; were another rank to end first, the launcher would end rank 0.
 _GRACE_SECONDS = 30.0
+
+# When a rank is lost or a signal comes, launchers leave others a few seconds (horovodrun: 5). What
+# a rank has in memory is written within them, by another rank if rank 0 does not.
+_TURN_SECONDS = 1.5
+_WRITERS_ON_A_NODE = 2
+
+# How often the thread that waits for signals looks whether it is still needed (s).
+_LOOK_EVERY = 0.25
 
 
 @dataclass(frozen=True)
@@ -117,6 +130,8 @@ class Session:
         self._begin = begin
         self._trainer: Trainer | None = None
         self._watchdog = Watchdog(experiment.run.watchdog_seconds, self._rescue)
+        self._ended = threading.Event()
+        self._stand_in = threading.Thread(target=self._stand_by, name="gan3d-stand-in", daemon=True)
 
     @property
     def trainer(self) -> Trainer:
@@ -126,10 +141,13 @@ class Session:
 
     def __enter__(self) -> Session:
         self._watchdog.__enter__()
+        self._stand_in.start()
         return self
 
     def __exit__(self, *what: Any) -> None:
         self._watchdog.__exit__(*what)
+        self._ended.set()
+        self._stand_in.join()
         if self._trainer is not None:
             self._trainer.loader.close()
 
@@ -137,6 +155,9 @@ class Session:
         """Take on rank 0's state; build the networks when it is the first time."""
         self.communicator = communicator
         self._watchdog.progress()
+        if self._trainer is not None and read_status(self.folder) == "failed":
+            # In an elastic run Horovod takes a rank that has failed for one that was lost.
+            raise TrainingError(f"another rank has failed: {read_message(self.folder)}")
         first = communicator.rank == 0
         if first and self.found is None and self._trainer is None:
             # An elastic run whose first rank was lost before it could say what it had found.
@@ -149,7 +170,7 @@ class Session:
                 self._trainer.load()
         self.trainer.join(communicator)
         if first:
-            environment = describe_environment(communicator)
+            environment = describe_environment(communicator, self.experiment.horovod)
             self.trainer.describe(environment, resumed=self._resume or not begins)
             write_status(self.folder, "training")
 
@@ -192,20 +213,55 @@ class Session:
         files, response = json.loads(share_text(communicator, json.dumps(mine)))
         return Survey.from_dict(files), Response.from_dict(response)
 
-    def _rescue(self, idle: float) -> None:
-        """Save what rank 0 holds, in the watchdog's thread."""
-        if self.communicator is not None and self.communicator.rank > 0:
-            time.sleep(_GRACE_SECONDS)
+    def save_last(self, turn_seconds: float = _TURN_SECONDS) -> Path | None:
+        """Write what this rank had together with the others last, unless another rank has.
+
+        Rank 0 does so at once, the first ranks of every node if it has not after `turn_seconds`.
+        Returns the newest checkpoint's folder; None: there is none. Raises TrainingError where the
+        state is not good.
+        """
+        if self._trainer is None or self.communicator is None:
+            return None
+        if self.communicator.rank > 0:
+            time.sleep(turn_seconds)
+            if self.communicator.local_rank >= _WRITERS_ON_A_NODE:
+                return None
+        return self._trainer.save_commit()
+
+    def _stand_by(self) -> None:
+        """After a signal, write the last commit while the step under way takes its time.
+
+        A step may take longer than the launcher waits; the checkpoint between two steps replaces
+        this one if it comes.
+        """
+        while not self._ended.is_set():
+            came = self._signals.wait(_LOOK_EVERY)
+            if not came:
+                continue
+            if self._is_first() and self._trainer is not None:
+                if came != {signal.SIGINT}:
+                    write_status(self.folder, "requeue", "told to stop by a signal")
+                if not self._ended.wait(_TURN_SECONDS):
+                    self.save_last()
             return
+
+    def _is_first(self) -> bool:
+        return self.communicator is not None and self.communicator.rank == 0
+
+    def _rescue(self, idle: float) -> bool:
+        """Save what this rank holds, in the watchdog's thread."""
         said = f"no step has ended for {idle:.0f} s (run.watchdog_seconds)"
-        if self._trainer is not None:
-            try:
-                checkpoint = self._trainer.save_commit()
-            except TrainingError as error:
-                said += f"; the state could not be saved: {error}"
-            else:
-                said += f"; {checkpoint} written, go on with --resume"
-            write_status(self.folder, "requeue", said)
+        saved = None
+        try:
+            saved = self.save_last(_GRACE_SECONDS)
+        except TrainingError as error:
+            said += f"; the state could not be saved: {error}"
+        if saved is not None:
+            said += f"; {saved} written, go on with --resume"
+        # Another rank that has seen the same may have left word already.
+        if holds_run(self.folder) and read_status(self.folder) == "training":
+            write_status(self.folder, "requeue" if saved is not None else "failed", said)
         # Nothing else can print: the main thread hangs.
         sys.stderr.write(f"gan3d: error: {said}\n")
         sys.stderr.flush()
+        return saved is not None

@@ -6,6 +6,7 @@ import json
 import math
 import resource
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,19 +20,21 @@ from numpy.typing import NDArray
 
 from gan3d.config import Experiment, dump_experiment
 from gan3d.data import ShowerLoader, Showers, Survey, divide, make_folder, read_part
-from gan3d.errors import ConfigError, DataError, Interrupted, Preempted, TrainingError
+from gan3d.errors import DataError, Interrupted, Preempted, RunError, TrainingError
 from gan3d.models import get_architecture
 from gan3d.models.sampling import sample_images
-from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, read_json
+from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, checkpoint_step, read_json
 from gan3d.runtime import Signals, ended_ranks_named, gather_text, share_text
 from gan3d.training.checkpoint import (
     Position,
     Snapshot,
     random_states,
+    recover_checkpoints,
     restore_checkpoint,
     save_checkpoint,
     state_variables,
 )
+from gan3d.training.checks import check_energies, check_grid
 from gan3d.training.images import mean_picture, single_pictures
 from gan3d.training.records import (
     BEST,
@@ -45,15 +48,13 @@ from gan3d.training.records import (
     write_text,
 )
 from gan3d.training.response import Response
-from gan3d.training.schedule import LearningRateSchedule, count_reductions
+from gan3d.training.schedule import LearningRateSchedule, check_monitored, count_reductions
 from gan3d.training.step import AdversarialStep, without_remapper
 from gan3d.training.timing import StepTimes
 
 if TYPE_CHECKING:
     from gan3d.runtime import Communicator
 
-# How far beyond the training showers' energies generated ones may go, as a share of the range.
-_ENERGY_MARGIN = 0.05
 
 # Showers generated at a time for a comparison; only memory depends on it.
 _EXAMINE_BATCH = 64
@@ -142,22 +143,19 @@ class Trainer:
         """What all ranks had together last."""
         self.progress: Callable[[], None] = lambda: None
         """Called whenever something has been done."""
+        self.notes: list[str] = []
+        """What a user should know before training begins."""
+        self._saving = threading.Lock()
         self._hosts: list[str] = []
         self._lost_before: tuple[dict[str, int], dict[str, str]] = ({}, {})
         self._compiled = False
         self._writer: Any = None
 
         architecture = get_architecture(experiment.model.architecture)
-        seen = experiment.data.model_geometry.shape
-        if architecture.image_shape != seen:
-            raise ConfigError(
-                f"model.architecture: {architecture.name} makes images of "
-                f"{architecture.image_shape} cells, but the networks would see {seen} "
-                "(data.geometry.shape, or data.grid where files are cropped or padded)"
-            )
+        check_grid(architecture, experiment.data)
         self.architecture = architecture
         self.response = response
-        self._check_energies()
+        check_energies(experiment.training, response)
         keras.utils.set_random_seed(experiment.run.seed)
         self.step = self._build_step()
         if architecture.adapt is not None and communicator.rank == 0:  # the others get its weights
@@ -182,13 +180,26 @@ class Trainer:
         )
 
     def load(self) -> None:
-        """Go back to the newest checkpoint of the run's folder, if there is one. Rank 0 calls it.
+        """Go back to the newest good checkpoint of the run's folder. Rank 0 calls it.
 
-        Raises RunError where the folder's files are damaged.
+        A run that ended before its first begins anew. Raises RunError where none is good.
         """
-        checkpoints = checkpoint_folders(self.folder / CHECKPOINTS)
-        if checkpoints:
-            self.position = restore_checkpoint(checkpoints[-1], self.step)
+        folder = self.folder / CHECKPOINTS
+        recover_checkpoints(folder)
+        damaged: list[RunError] = []
+        for checkpoint in reversed(checkpoint_folders(folder)):
+            try:
+                self.position = restore_checkpoint(checkpoint, self.step)
+            except RunError as error:
+                damaged.append(error)
+                continue
+            for other, why in zip(reversed(checkpoint_folders(folder)), damaged, strict=False):
+                aside = other.rename(folder / f"damaged-{other.name}-{time.time_ns()}")
+                self.notes.append(f"note: {why}")
+                self.notes.append(f"note: it is {aside.name} now; going on from {checkpoint.name}")
+            return
+        if damaged:
+            raise damaged[0]
 
     def join(self, communicator: Communicator) -> None:
         """Take on rank 0's state as a rank of `communicator`. All ranks call it.
@@ -224,8 +235,12 @@ class Trainer:
     def describe(self, environment: Mapping[str, Any], *, resumed: bool) -> None:
         """Write what the run is into its folder. Rank 0 calls it."""
         if resumed:
-            earlier = read_json(self.folder / ENVIRONMENT)
-            environment = {**environment, "earlier": [*earlier.pop("earlier", []), earlier]}
+            path = self.folder / ENVIRONMENT
+            earlier = (
+                [read_json(path)] if path.exists() else []
+            )  # a record: a run can go on without
+            before = [each for record in earlier for each in record.pop("earlier", [])]
+            environment = {**environment, "earlier": [*before, *earlier]}
         else:
             make_folder(self.folder)
             write_json(self.folder / RESPONSE, self.response.as_dict())
@@ -271,14 +286,20 @@ class Trainer:
     def save_commit(self) -> Path | None:
         """Write what all ranks had together last as a checkpoint, whatever the state is now.
 
-        For a thread of its own, while the main one hangs in a step. Returns the checkpoint's
-        folder; None: the run had not begun.
+        Where that, or something newer, is there already, nothing is written. For any rank, and for
+        a thread of its own while the main one is in a step. Returns the newest checkpoint's folder;
+        None: the run has not done a step.
         """
-        if self.committed is None:
-            return None
-        step = self._build_step()
-        self.committed.put_into(step)
-        return self._save(step, self.committed.position)
+        committed, folder = self.committed, self.folder / CHECKPOINTS
+        with self._saving:
+            newest = next(reversed(checkpoint_folders(folder)), None)
+            if committed is None or committed.position.global_step == 0:
+                return newest
+            if newest is not None and checkpoint_step(newest) >= committed.position.global_step:
+                return newest
+            step = self._build_step()
+            committed.put_into(step)
+            return self._write(step, committed.position)
 
     def _keep(self, record: dict[str, Any], examine: Examine | None) -> None:
         """Write the epoch's checkpoint and its line of history, to which `examine` adds."""
@@ -319,12 +340,15 @@ class Trainer:
         while showers is not None and not ended:
             if index > first_step:  # before that, the last checkpoint says it all
                 saves = run.checkpoint_steps is not None and index % run.checkpoint_steps == 0
+                commits = (index - first_step) % run.commit_steps == 0
                 if interrupted or preempted or saves:
                     self._save_within_epoch(totals, place)
                     self._raise_if(interrupted, preempted)
-                elif (index - first_step) % run.commit_steps == 0:
+                elif commits:
                     self._commit(totals, place)
+                if commits:
                     self.communicator.check_hosts()
+            read = self.loader.waited
             place, upcoming = self._next(batches)
             flags = upcoming is None, signals.interrupted, signals.preempted
             stepped = time.monotonic()
@@ -334,7 +358,9 @@ class Trainer:
             self._check(losses, epoch, index)
             exchange = self.step.exchange_seconds
             if self._compiled:
-                times.add(compute=time.monotonic() - stepped - exchange, exchange=exchange)
+                work = time.monotonic() - stepped - exchange
+                times.add(compute=work, exchange=exchange, data_wait=self.loader.waited - read)
+                self._write_step_times(work, exchange, self.loader.waited - read)
             self._compiled = True
             totals += list(losses.values())
             index += 1
@@ -422,6 +448,7 @@ class Trainer:
     def _reductions(self) -> int:
         """How often a plateau has lowered the rate; rank 0 has the history."""
         mine = 0
+        check_monitored(self.history, self.experiment.training.decay)
         if self.communicator.rank == 0:
             mine = count_reductions(self.history, self.experiment.training.decay)
         return int(self.communicator.sum(np.array([mine], np.float64))[0])
@@ -609,6 +636,10 @@ class Trainer:
             write_json(self.folder / BEST, {key: best[key] for key in keys})
 
     def _save(self, step: AdversarialStep, position: Position) -> Path:
+        with self._saving:
+            return self._write(step, position)
+
+    def _write(self, step: AdversarialStep, position: Position) -> Path:
         weights = [*step.generator.weights, *step.discriminator.weights]
         if not all(np.isfinite(weight.numpy()).all() for weight in weights):
             raise TrainingError(
@@ -628,6 +659,15 @@ class Trainer:
                 if isinstance(value, int | float):
                     tf.summary.scalar(name.replace(".", "/"), value)
         self._tensorboard().flush()
+
+    def _write_step_times(self, compute: float, exchange: float, data_wait: float) -> None:
+        """Rank 0's times of the step just done (s), for TensorBoard."""
+        if self.communicator.rank:
+            return
+        with self._tensorboard().as_default(step=self.position.global_step):
+            tf.summary.scalar("step/compute_seconds", compute)
+            tf.summary.scalar("step/all_reduce_and_wait_seconds", exchange)
+            tf.summary.scalar("step/data_wait_seconds", data_wait)
 
     def _draw(
         self, generated_nxyz: NDArray[np.float32], reference_nxyz: NDArray[np.float32]
@@ -652,18 +692,6 @@ class Trainer:
         return self._any_rank(
             self.communicator.rank == 0 and time.monotonic() - began >= 60.0 * limit
         )[0]
-
-    def _check_energies(self) -> None:
-        """Refuse incident energies at which the response is not known."""
-        asked = self.experiment.training.incident_energy_gev
-        low, high = self.response.energy_range_gev
-        # Uniform energies of n showers end about a range / n before the ends of their range.
-        margin = _ENERGY_MARGIN * (high - low)
-        if asked is not None and not low - margin <= asked[0] < asked[1] <= high + margin:
-            raise ConfigError(
-                f"training.incident_energy_gev: {asked[0]:g} to {asked[1]:g} GeV, but the training "
-                f"showers, to which the response is fitted, have {low:.4g} to {high:.4g} GeV"
-            )
 
     def _broadcast(self) -> None:
         """Give all ranks rank 0's weights, optimisers, averages and random states."""

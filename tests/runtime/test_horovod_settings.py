@@ -4,13 +4,12 @@ import pytest
 
 from gan3d.config import Horovod
 from gan3d.errors import NodeError
-from gan3d.runtime.distributed import _check_adasum
+from gan3d.runtime.distributed import _make_room_for, check_adasum
 from gan3d.runtime.horovod_settings import (
     HOROVOD_VARIABLES,
     horovod_environment,
     horovod_settings,
 )
-from gan3d.runtime.launch import Launch
 
 
 def test_what_is_null_is_left_to_horovod():
@@ -51,29 +50,19 @@ def test_records_hold_what_is_set_by_whomever():
     assert horovod_settings(environ) == {"HOROVOD_CYCLE_TIME": "5"}
 
 
-class _Built:
-    def __init__(self, mpi):
-        self._mpi = mpi
+def test_adasum_is_refused_where_it_cannot_work():
+    check_adasum(8, with_mpi=True)
+    with pytest.raises(NodeError, match=r"built with MPI .* mpirun or srun"):
+        check_adasum(4, with_mpi=False)
+    with pytest.raises(NodeError, match="a power of two of ranks, there are 6"):
+        check_adasum(6, with_mpi=True)
 
-    def mpi_built(self):
-        return self._mpi
 
-
-@pytest.mark.parametrize(
-    ("mpi", "gloo_run", "ranks", "message"),
-    [
-        (False, False, 4, "built with MPI"),
-        (True, True, 4, "mpirun or srun"),
-        (True, False, 6, "a power of two of ranks, there are 6"),
-        (True, False, 8, None),
-    ],
-)
-def test_adasum_is_refused_where_it_cannot_work(monkeypatch, mpi, gloo_run, ranks, message):
-    if gloo_run:
-        monkeypatch.setenv("HOROVOD_GLOO_RENDEZVOUS_ADDR", "127.0.0.1")
-    launch = Launch("mpirun", 0, ranks)
-    if message is None:
-        _check_adasum(launch, _Built(mpi))
-    else:
-        with pytest.raises(NodeError, match=message):
-            _check_adasum(launch, _Built(mpi))
+def test_a_file_of_horovods_gets_its_folder_or_is_refused(tmp_path):
+    _make_room_for(tmp_path / "logs" / "timeline.json", "timeline_filename")
+    assert (tmp_path / "logs").is_dir()
+    with pytest.raises(NodeError, match=r"horovod\.timeline_filename: .*logs cannot be written"):
+        _make_room_for(tmp_path / "logs", "timeline_filename")
+    (tmp_path / "file").touch()
+    with pytest.raises(NodeError, match=r"horovod\.autotune_log_file: .*file cannot be made"):
+        _make_room_for(tmp_path / "file" / "log.csv", "autotune_log_file")

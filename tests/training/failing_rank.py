@@ -1,6 +1,6 @@
 """Run by every rank under horovodrun: `gan3d` with a fault in one rank's step.
 
-failing_rank.py FAULT RANK STEP train ...; a rank that is slow is slow in every step.
+failing_rank.py FAULT RANK STEP train ...; slow: in every step; very slow: after STEP.
 """
 
 import os
@@ -22,8 +22,8 @@ if int(os.environ.get("HOROVOD_RANK", "0")) == rank:
         call = type(step).__call__
 
         def faulty(self, *batch, **settings):
-            if fault == "slow":
-                time.sleep(0.2)
+            if fault in ("slow", "very slow"):
+                time.sleep(0.2 if fault == "slow" else 6.0 * (settings["step"] > at_step))
             if settings["step"] == at_step:
                 if fault == "memory":
                     raise MemoryError("no memory for this batch")

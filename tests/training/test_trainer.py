@@ -158,7 +158,91 @@ def test_what_a_killed_writer_left_does_not_disturb(make_trainer, listen):
     left.mkdir(parents=True)
     (left / "generator.weights.h5").write_bytes(b"half")
     trainer.train(listen())
+    resume(make_trainer())
     assert checkpoints(trainer) == ["step-00000005"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_checkpoint_that_was_being_replaced_is_there(make_trainer, listen, when):
+    trainer = make_trainer(**{"training.epochs": 1})
+    begin(trainer)
+    trainer.train(listen())
+    folder = trainer.folder / "checkpoints"
+    whole = folder / "step-00000005"
+    replaced = folder / ".step-00000005.host.4711.replaced.partial"
+    if when == "before":  # the new one has not got its name
+        whole.rename(replaced)
+        shutil.copytree(replaced, folder / ".step-00000005.host.4711.partial")
+    else:
+        shutil.copytree(whole, replaced)
+    again = make_trainer(**{"training.epochs": 2})
+    resume(again)
+    assert again.position.global_step == 5
+    assert checkpoints(trainer) == ["step-00000005"]
+
+
+def test_a_copy_of_a_checkpoint_is_none(make_trainer, listen):
+    trainer = make_trainer(**{"training.epochs": 1})
+    begin(trainer)
+    trainer.train(listen())
+    (trainer.folder / "checkpoints" / "step-00000005-backup").mkdir()
+    again = make_trainer(**{"training.epochs": 2})
+    resume(again)
+    assert again.position.global_step == 5
+
+
+@pytest.mark.parametrize("damage", ["state.json", "variables.h5", "generator.weights.h5", "all"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_gone_on_from(
+    make_trainer, listen, damage
+):
+    trainer = make_trainer(**{"training.epochs": 2})
+    begin(trainer)
+    trainer.train(listen())
+    newest = trainer.folder / "checkpoints" / "step-00000010"
+    for path in list(newest.iterdir()) if damage == "all" else [newest / damage]:
+        path.unlink()
+    again = make_trainer(**{"training.epochs": 3})
+    resume(again)
+    assert again.position.global_step == 5
+    assert [record["epoch"] for record in again.history] == [1]
+    assert "step-00000010" in again.notes[0]
+    assert "going on from step-00000005" in again.notes[1]
+    rest = listen()
+    again.train(rest)
+    assert rest.steps == 10
+    assert checkpoints(again)[-3:] == ["step-00000005", "step-00000010", "step-00000015"]
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew(make_trainer, listen):
+    trainer = make_trainer(**{"training.epochs": 1})
+    begin(trainer)
+    trainer.train(listen())
+    check_run_folder(trainer.folder, resume=True)
+    shutil.rmtree(trainer.folder / "checkpoints")
+    with pytest.raises(RunError, match=r"checkpoints are gone; start a new run"):
+        check_run_folder(trainer.folder, resume=True)
+    (trainer.folder / "history.jsonl").unlink()  # killed before the first epoch was over
+    check_run_folder(trainer.folder, resume=True)
+    again = make_trainer()
+    resume(again)
+    assert again.position.global_step == 0
+
+
+def test_the_last_commit_is_saved_by_whoever_has_it_unless_it_is_there(make_trainer, listen):
+    trainer = make_trainer(**{"training.epochs": 2, "run.commit_steps": 2})
+    begin(trainer)
+    assert trainer.save_commit() is None  # nothing has been done yet
+    found = []
+
+    def look(step):
+        if step == 8:
+            found.append(trainer.save_commit())
+            found.append(trainer.save_commit())
+
+    trainer.train(listen(look))
+    assert [path.name for path in found] == ["step-00000007"] * 2
+    state = json.loads((found[0] / "state.json").read_text())
+    assert (state["epoch"], state["step_in_epoch"]) == (1, 2)
 
 
 def test_a_damaged_checkpoint_is_named(make_trainer, listen):
