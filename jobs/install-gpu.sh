@@ -14,7 +14,9 @@ command -v uv >/dev/null || { echo "install: no uv: pip install uv" >&2; exit 1;
 command -v nvcc >/dev/null || { echo "install: no nvcc: load a CUDA 12 toolkit (module avail cuda)" >&2; exit 1; }
 environment=${UV_PROJECT_ENVIRONMENT:-.venv}
 horovod=$(sed -n 's/^horovod = \["horovod==\(.*\)"\]$/\1/p' pyproject.toml | head -n1)
+: "${horovod:?not found in pyproject.toml}"
 tensorflow=$(sed -n 's/^ *"tensorflow==\([0-9.]*\)".*/\1/p' pyproject.toml)
+: "${tensorflow:?not found in pyproject.toml}"
 
 # All but Horovod, the CUDA libraries, and what builds Horovod. `uv sync` removes what it does not know, so it comes
 # first.
@@ -37,6 +39,7 @@ env "${mpi[@]}" HOROVOD_GPU=CUDA HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_NCCL_HOME="
     uv pip install --no-config --python "$environment" --no-cache --reinstall --no-deps \
     --no-build-isolation --no-binary horovod "horovod==$horovod"
 
+export TF_CPP_MIN_LOG_LEVEL=3
 horovodrun --check-build | tee /dev/stderr | grep -q '\[X\] NCCL' ||
     { echo "install: Horovod was built without NCCL" >&2; exit 1; }
 gan3d doctor

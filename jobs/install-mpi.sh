@@ -13,6 +13,7 @@ command -v uv >/dev/null || { echo "install: no uv: pip install uv" >&2; exit 1;
 command -v mpicxx >/dev/null || { echo "install: no mpicxx: load the site's MPI (module avail)" >&2; exit 1; }
 environment=${UV_PROJECT_ENVIRONMENT:-.venv}
 horovod=$(sed -n 's/^horovod = \["horovod==\(.*\)"\]$/\1/p' pyproject.toml | head -n1)
+: "${horovod:?not found in pyproject.toml}"
 
 # All but Horovod, and what builds it. `uv sync` removes what it does not know, so it comes first.
 uv sync --no-install-package horovod
@@ -26,6 +27,7 @@ HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITH_TENSORFLOW=1 \
     uv pip install --no-config --python "$environment" --no-cache --reinstall --no-deps \
     --no-build-isolation --no-binary horovod "horovod==$horovod"
 
+export TF_CPP_MIN_LOG_LEVEL=3
 horovodrun --check-build | tee /dev/stderr | grep -q '\[X\] MPI' ||
     { echo "install: Horovod was built without MPI" >&2; exit 1; }
 gan3d doctor

@@ -176,3 +176,22 @@ def test_no_value_is_taken_for_shell(render, tmp_path, experiment, programs, evi
     said = (tmp_path / "arguments").read_text().splitlines()
     assert said[0] == evil
     assert said[said.index("--run") + 1] == str(tmp_path / name)
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="there is no shellcheck")
+@pytest.mark.parametrize("path", sorted(SYSTEMS.parent.glob("install-*.sh")), ids=lambda p: p.name)
+def test_scripts_of_an_installation_are_sound(path):
+    done = subprocess.run(["shellcheck", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert path.stat().st_mode & 0o111
+    assert path.read_text().endswith("gan3d doctor\n")
+
+
+@pytest.mark.parametrize("name", ["install-mpi.sh", "install-gpu.sh"])
+def test_an_installation_says_what_is_missing(name, tmp_path):
+    for tool in ("dirname", "bash"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    script = SYSTEMS.parent / name
+    done = subprocess.run(["bash", script], env={"PATH": str(tmp_path)}, capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr == b"install: no uv: pip install uv\n"

@@ -177,10 +177,11 @@ def test_a_file_that_is_not_there_ends_the_job_before_training(submit, tmp_path)
     assert "held.h5" in said
     (tmp_path / "data" / "a 1.h5").unlink()
     (tmp_path / "data" / "a 2.h5").unlink()
-    code, said = submit("slurm", "finished")
+    code, said = submit("slurm", "finished", staging=f"{{folder: {tmp_path}, shared: false}}")
     assert code != 0
     assert "data/a *.h5: no such file" in said
     assert not (tmp_path / "told").exists()
+    assert not list(tmp_path.glob("gan3d-*")), "copies are left on the node"
 
 
 def test_files_of_one_name_are_not_mixed_up(submit, tmp_path):
