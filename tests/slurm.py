@@ -124,7 +124,14 @@ def slurm() -> Iterator[Slurm]:
         while "State=IDLE" not in _answer(cluster, "scontrol", "show", "node", host):
             assert time.monotonic() < deadline, cluster.logs()
             time.sleep(0.5)
-        yield cluster
+        try:
+            yield cluster
+        finally:
+            # A job of a test that failed would go on without its Slurm.
+            _answer(cluster, "scancel", "--user=root")
+            deadline = time.monotonic() + 40
+            while _answer(cluster, "squeue", "--noheader") and time.monotonic() < deadline:
+                time.sleep(0.5)
 
 
 @contextmanager
