@@ -16,8 +16,6 @@ _PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)
 
 _NOTED = {int(number) for number in (signal.SIGINT, *_PREEMPTING)}
 
-_SAME_SECONDS = 3.0
-
 
 class Signals:
     """The signals that have come."""
@@ -44,34 +42,27 @@ class Signals:
 
 @contextmanager
 def noted_signals() -> Iterator[Signals]:
-    """Turn the first SIGINT, SIGTERM or SIGUSR1 into a note, so that it can fall between two steps.
+    """Turn SIGINT, SIGTERM and SIGUSR1 into a note, so that they can fall between two steps.
 
-    One that comes within a few seconds is the same: a batch system signals all processes of a step,
-    and a launcher among them passes it on. A later one, or a second Ctrl-C, does what it always
-    does.
+    Repeated, SIGTERM and SIGUSR1 are the same note: batch systems signal all processes of a step,
+    launchers pass it on, scripts repeat it; what kills comes after them. A second Ctrl-C does what
+    it always does.
     """
     signals = Signals()
     usual = {number: signal.getsignal(number) for number in (signal.SIGINT, *_PREEMPTING)}
-
-    first: list[tuple[float, int]] = []
 
     def restore() -> None:
         for number, handler in usual.items():
             signal.signal(number, handler)
 
     def note(number: int, _frame: FrameType | None) -> None:
-        if first:
-            began, before = first[0]
-            again = number == before == signal.SIGINT  # a key pressed twice is meant
-            if again or time.monotonic() - began > _SAME_SECONDS:
-                restore()
-                signal.raise_signal(number)
-            return
-        first.append((time.monotonic(), number))
-        if number == signal.SIGINT:
-            signals.interrupted = True
-        else:
+        if number != signal.SIGINT:
             signals.preempted = True
+        elif signals.interrupted:
+            restore()
+            signal.raise_signal(number)
+        else:
+            signals.interrupted = True
 
     # What is written to is told by the system's own handler, at once.
     signals._wake, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

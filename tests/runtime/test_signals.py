@@ -1,4 +1,4 @@
-"""Signals are noted once; what comes with them is the same, what comes later ends the process."""
+"""Signals become notes; a second Ctrl-C ends the process."""
 
 import os
 import signal
@@ -24,21 +24,6 @@ def test_a_batch_systems_signal_that_comes_several_times_is_noted_once(number):
         assert signals.preempted
         assert not signals.interrupted
     assert signal.getsignal(number) is usual
-
-
-def test_what_comes_later_does_what_it_always_does(monkeypatch):
-    monkeypatch.setattr("gan3d.runtime.signals._SAME_SECONDS", -1.0)
-    came = []
-    monkeypatch_handler = signal.signal(signal.SIGUSR1, lambda *_: came.append("later"))
-    try:
-        with noted_signals() as signals:
-            send(signal.SIGTERM)
-            assert signals.preempted
-            assert not came
-            send(signal.SIGUSR1)
-            assert came == ["later"]
-    finally:
-        signal.signal(signal.SIGUSR1, monkeypatch_handler)
 
 
 def test_another_thread_hears_of_it_while_the_main_one_is_busy_elsewhere():
