@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\b
 Examples:
   gan3d doctor
+  gan3d doctor --node configs/nodes/stampede2-skx.yaml
   gan3d doctor --json
 """
 
@@ -27,17 +29,26 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 @click.command(name="doctor", epilog=EXAMPLE)
+@click.option(
+    "--node", type=click.Path(path_type=Path), help="See also whether this node's file fits here."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
+def command(ctx: click.Context, node: Path | None, as_json: bool) -> None:
     """Look at this machine and installation.
 
     Exits 1 when something is found that prevents training, 0 otherwise. Takes some seconds:
     TensorFlow and Horovod are loaded in a process of their own.
     """
+    from gan3d.config import load_experiment
     from gan3d.runtime.doctor import diagnose
+    from gan3d.samples import quickstart_experiment
 
-    findings = [*diagnose(), _sample()]
+    if node is None:
+        findings = [*diagnose(), _sample()]
+    else:
+        asked = load_experiment(quickstart_experiment(), (), node)
+        findings = [*diagnose(asked.node, asked.horovod), _sample()]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gan3d.runtime.cores import memory_bytes, usable_cores
+from gan3d.config import Horovod, Node
+from gan3d.errors import NodeError
+from gan3d.runtime.cores import Cores, memory_bytes, usable_cores
 from gan3d.runtime.distributed import HOROVOD_REMEDY, horovod_lacks
 from gan3d.runtime.environment import cpu_flags, cpu_model, installed_version, source_state
 from gan3d.runtime.launch import read_launch
-from gan3d.runtime.node import recommend
+from gan3d.runtime.node import check_workers, choose_threads, recommend
 from gan3d.runtime.quiet import has_gpu
-from gan3d.runtime.topology import Topology, read_topology
+from gan3d.runtime.topology import Topology, cpus_of, place_rank, read_topology
 
 # ecal25 at batch 8 and TensorFlow itself take about 2 GiB; twice that leaves room for data.
 _MEMORY_GIB = 4.0
@@ -39,11 +41,15 @@ class Finding:
     """The command, or a sentence, that mends it."""
 
 
-def diagnose() -> list[Finding]:
-    """Look at the machine and the installation, TensorFlow and Horovod in another process."""
+def diagnose(node: Node | None = None, settings: Horovod | None = None) -> list[Finding]:
+    """Look at the machine and the installation, TensorFlow and Horovod in another process.
+
+    With `node` and `settings`, sections of a node file, also whether they can be had here.
+    """
     lacks = horovod_lacks()
     tensorflow, horovod, failure = _probe()
     topology = read_topology()
+    asked = [] if node is None else _asked(node, settings or Horovod(), topology, horovod)
     return [
         _package(),
         _cpu(),
@@ -57,7 +63,46 @@ def diagnose() -> list[Finding]:
         _horovodrun(),
         _library("h5py", "problem", "shower files cannot be read"),
         _library("matplotlib", "warning", "`gan3d validate` cannot draw"),
+        *asked,
     ]
+
+
+def _asked(
+    node: Node, settings: Horovod, topology: Topology, horovod: dict[str, Any] | None
+) -> list[Finding]:
+    """Whether this node and this Horovod have what a node file asks for."""
+    name = f"node {node.name}"
+    ranks = node.workers_per_node or recommend(topology).workers
+    try:
+        check_workers(node, topology, ranks)
+        share = max(1, topology.physical // ranks)
+        cores = Cores(share, max(share, topology.hardware_threads // ranks))
+        if node.affinity == "cores":
+            placed = place_rank(topology, 0, ranks, node.workers_per_numa_domain)
+            cores = Cores(len(placed), len(cpus_of(placed)))
+        threads = choose_threads(node, cores)
+    except NodeError as error:
+        return [Finding(name, "problem", str(error), "Change the node file, or take another node.")]
+    text = (
+        f"{_count(ranks, 'rank')} of {_count(cores.physical, 'core')}: {threads.intra_op} "
+        f"intra-op, {threads.inter_op} inter-op, {threads.omp} OpenMP threads"
+    )
+    found = [Finding(name, "ok", text)]
+    built = horovod or {"controllers": [], "nccl": False}
+    if node.gpu == "required" and not built["nccl"]:
+        found.append(
+            Finding(
+                f"{name}: NCCL",
+                "warning",
+                "Horovod was built without it: gradients go through the processor's memory",
+                "jobs/install-gpu.sh",
+            )
+        )
+    if settings.op == "adasum" and "MPI" not in built["controllers"]:
+        found.append(
+            Finding(f"{name}: MPI", "problem", "horovod.op: adasum needs it", "jobs/install-mpi.sh")
+        )
+    return found
 
 
 def _package() -> Finding:

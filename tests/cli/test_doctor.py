@@ -1,18 +1,23 @@
 """`gan3d doctor`: a table that fits a terminal, figures as JSON, an exit code."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from machines import describe
 
 from gan3d.cli import main
+from gan3d.config import load_experiment
 from gan3d.runtime import doctor
 from gan3d.runtime.doctor import Finding
+from gan3d.samples import quickstart_experiment
 
 
 @pytest.fixture
 def found(monkeypatch):
     """Make `diagnose` return what is given."""
-    return lambda *findings: monkeypatch.setattr(doctor, "diagnose", lambda: list(findings))
+    return lambda *findings: monkeypatch.setattr(doctor, "diagnose", lambda *_: list(findings))
 
 
 OK = Finding("memory", "ok", "24 GiB")
@@ -52,3 +57,34 @@ def test_json_holds_the_findings_and_the_sample(found, capsys):
         "remedy": "use another node",
     }
     assert findings[2]["status"] == "ok"
+
+
+NODES = Path(__file__).parents[2] / "configs" / "nodes"
+
+
+@pytest.mark.parametrize(
+    ("horovod", "node", "changes", "expected"),
+    [
+        ({"controllers": ["Gloo"], "nccl": False}, "auto", {}, [("node auto", "ok")]),
+        (None, "stampede2-skx", {}, [("node stampede2-skx", "problem")]),
+        (None, "piz-daint-gpu", {}, [("node piz-daint-gpu", "problem")]),
+        (
+            {"controllers": ["Gloo"], "nccl": False}, "laptop", {"op": "adasum"},
+            [("node laptop", "ok"), ("node laptop: MPI", "problem")],
+        ),
+    ],
+)  # fmt: skip
+def test_a_node_file_is_held_against_the_node(horovod, node, changes, expected):
+    asked = load_experiment(quickstart_experiment(), (), NODES / f"{node}.yaml")
+    settings = asked.horovod.model_copy(update=changes)
+    found = doctor._asked(asked.node, settings, describe([2]), horovod)
+    assert [(finding.name, finding.status) for finding in found] == expected
+
+
+def test_a_gpu_node_wants_nccl():
+    asked = load_experiment(quickstart_experiment(), (), NODES / "piz-daint-gpu.yaml")
+    with_gpu = replace(describe([12], 2), gpus=("Tesla P100-PCIE-16GB",))
+    for nccl, expected in ((True, ["ok"]), (False, ["ok", "warning"])):
+        built = {"controllers": ["MPI"], "nccl": nccl}
+        found = doctor._asked(asked.node, asked.horovod, with_gpu, built)
+        assert [finding.status for finding in found] == expected
