@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
+import hypothesis
 import numpy as np
 import pytest
 from launchers import launch, program
@@ -14,20 +15,33 @@ from launchers import launch, program
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+# How long a test takes says nothing of the code, least of all beside others.
+hypothesis.settings.register_profile("gan3d", deadline=None)
+hypothesis.settings.load_profile("gan3d")
+
 pytest_plugins = ["tiny"]
 
 Gan3d = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what is fast first, then what needs TensorFlow, then what trains or starts ranks."""
+    """Run what is fast first, then what needs TensorFlow, then what trains or starts ranks.
+
+    With `-n 2` one process runs all that starts ranks, one after the other, and the other the rest:
+    ranks wait much, for each other and for what is to happen to them.
+    """
     order = ("tensorflow", "slow", "distributed")
+    among_several = "PYTEST_XDIST_WORKER" in os.environ
 
     def weight(item: pytest.Item) -> int:
         ranks = [1 + order.index(m.name) for m in item.iter_markers() if m.name in order]
-        return max(ranks, default=0)
+        last = max(ranks, default=0)
+        return -1 if among_several and last == len(order) else last
 
     items.sort(key=weight)
+    for item in items:
+        if item.get_closest_marker("distributed"):
+            item.add_marker(pytest.mark.xdist_group("ranks"))
 
 
 @pytest.fixture
