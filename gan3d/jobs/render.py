@@ -57,8 +57,10 @@ def render(system: BatchSystem, job: Job, experiment: Experiment) -> str:
     where something does not fit the system, and before anything is written.
     """
     import jinja2
+    from jinja2.sandbox import SandboxedEnvironment
 
-    environment = jinja2.Environment(
+    # A template may be a stranger's, as the file that names it: it writes text and runs nothing.
+    environment = SandboxedEnvironment(
         loader=jinja2.FileSystemLoader(system.template.parent),
         undefined=jinja2.StrictUndefined,
         finalize=quoted,
@@ -76,7 +78,7 @@ def render(system: BatchSystem, job: Job, experiment: Experiment) -> str:
         raise ConfigError(
             f"{system.template.parent / str(error.name)}:{error.lineno}: {error.message}"
         ) from error
-    except jinja2.UndefinedError as error:
+    except (jinja2.UndefinedError, jinja2.exceptions.SecurityError) as error:
         raise ConfigError(f"{system.template}: {error.message}") from error
 
 

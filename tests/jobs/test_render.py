@@ -150,6 +150,17 @@ def test_a_wrong_system_is_told_with_its_key(render, tmp_path, text, message):
     assert message in errors
 
 
+def test_a_strangers_template_runs_nothing(render, tmp_path):
+    template = tmp_path / "evil.sh.j2"
+    template.write_text("{{ system.__class__.__mro__[1].__subclasses__() }}\n")
+    path = tmp_path / "evil.yaml"
+    path.write_text(f"extends: {SYSTEMS / 'slurm.yaml'}\ntemplate: evil.sh.j2\n")
+    code, script, errors = render(str(path))
+    assert code != 0
+    assert not script
+    assert "unsafe" in errors
+
+
 def test_a_system_of_ones_own_keeps_the_files_of_that_which_it_extends(render, tmp_path):
     (tmp_path / "mine.yaml").write_text(
         f"extends: {SYSTEMS / 'slurm.yaml'}\nname: mine\nnode: node.yaml\n"
