@@ -24,6 +24,7 @@ pytest_plugins = ["tiny"]
 Gan3d = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what is fast first, then what needs TensorFlow, then what trains or starts ranks.
 
