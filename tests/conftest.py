@@ -24,7 +24,12 @@ pytest_plugins = ["tiny"]
 Gan3d = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Put all that starts ranks into one group, before xdist looks at groups."""
+    if item.get_closest_marker("distributed"):
+        item.add_marker(pytest.mark.xdist_group("ranks"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what is fast first, then what needs TensorFlow, then what trains or starts ranks.
 
@@ -40,9 +45,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return -1 if among_several and last == len(order) else last
 
     items.sort(key=weight)
-    for item in items:
-        if item.get_closest_marker("distributed"):
-            item.add_marker(pytest.mark.xdist_group("ranks"))
 
 
 @pytest.fixture
