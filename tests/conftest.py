@@ -1,6 +1,7 @@
 """Fixtures that all rooms' tests share."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,10 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # How long a test takes says nothing of the code, least of all beside others.
 hypothesis.settings.register_profile("gan3d", deadline=None)
 hypothesis.settings.load_profile("gan3d")
+
+# A shell that starts the tests in the background leaves SIGINT ignored; some send it to themselves.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tiny"]
 
