@@ -17,7 +17,7 @@ from gan3d.errors import UsageError
 
 EXAMPLE = """\b
 Examples:
-  gan3d bench step configs/ecal25.yaml --sweep --minutes 10 -o configs/nodes/mine.yaml
+  gan3d bench step configs/ecal25.yaml --sweep --minutes 10 -o mine.yaml
   gan3d bench step configs/ecal25.yaml --sweep --batch 8,16,32 --json
 """
 
