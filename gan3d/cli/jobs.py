@@ -13,7 +13,7 @@ from gan3d.errors import ConfigError
 
 EXAMPLE = """\b
 Examples:
-  gan3d jobs render slurm --nodes 4 configs/ecal25.yaml --time 12:00:00 -o j.sh
+  gan3d jobs render slurm --nodes 4 configs/ecal25.yaml --time 6:00:00 -o j.sh
   gan3d jobs render stampede2-skx --nodes 128 configs/ecal25.yaml \\
       --time 02:00:00 --account TG-X
   gan3d jobs render mine.yaml --nodes 2 configs/ecal25.yaml --time 01:00:00 \\

@@ -114,9 +114,9 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> bool
             raise
         except RankLostError as error:
             # The other rank, if it could, has left word itself: then the state may not be good.
-            if read_status(folder) == "training":
+            if session.note_lost_rank() and read_status(folder) != "failed":
                 saved = session.save_last()
-                if saved is not None and read_status(folder) == "training":
+                if saved is not None and read_status(folder) != "failed":
                     advice = f"{error}; {saved} written, go on with --resume"
                     _say_last(session, "failed", advice, any_rank=True)
                     raise RankLostError(advice) from error

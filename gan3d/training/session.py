@@ -131,6 +131,9 @@ class Session:
         self._trainer: Trainer | None = None
         self._watchdog = Watchdog(experiment.run.watchdog_seconds, self._rescue)
         self._ended = threading.Event()
+        self._word = threading.Lock()
+        self._told_at: float | None = None
+        self._lost = False
         self._stand_in = threading.Thread(target=self._stand_by, name="gan3d-stand-in", daemon=True)
 
     @property
@@ -239,11 +242,23 @@ class Session:
             if not came:
                 continue
             if self._is_first() and self._trainer is not None:
-                if came != {signal.SIGINT}:
-                    write_status(self.folder, "requeue", "told to stop by a signal")
+                with self._word:
+                    self._told_at = time.monotonic()
+                    if came != {signal.SIGINT} and not self._lost:
+                        write_status(self.folder, "requeue", "told to stop by a signal")
                 if not self._ended.wait(_TURN_SECONDS):
                     self.save_last()
             return
+
+    def note_lost_rank(self) -> bool:
+        """Note that another rank is lost; whether that is why this one ends.
+
+        A launcher tells the others to stop when one is lost; told to stop itself, it kills them all
+        after some seconds, one after the other.
+        """
+        with self._word:
+            self._lost = True
+            return self._told_at is None or time.monotonic() - self._told_at < _TURN_SECONDS
 
     def _is_first(self) -> bool:
         return self.communicator is not None and self.communicator.rank == 0
