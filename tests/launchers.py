@@ -1,12 +1,13 @@
 """How ranks are started."""
 
-import importlib.util
 import os
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+
+from gan3d.runtime.distributed import horovod_has_mpi
 
 
 def program(name: str) -> str:
@@ -18,11 +19,7 @@ def mpi_lacks() -> str | None:
     """What keeps ranks from being started by mpirun; None: nothing."""
     if not shutil.which("mpirun"):
         return "there is no mpirun"
-    spec = importlib.util.find_spec("horovod")
-    for location in (spec and spec.submodule_search_locations) or ():
-        if any(b"libmpi" in each.read_bytes() for each in Path(location).glob("*/mpi_lib*.so")):
-            return None
-    return "Horovod was built without MPI"
+    return None if horovod_has_mpi() else "Horovod was built without MPI"
 
 
 NEEDS_MPI = pytest.mark.skipif(mpi_lacks() is not None, reason=str(mpi_lacks()))

@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from gan3d.errors import UsageError
 from gan3d.runtime.launch import read_launch
-
-_CPUS = Path("/sys/devices/system/cpu")
+from gan3d.runtime.topology import read_topology
 
 
 def pinned(command: Sequence[str], cores: int, rank: int | None = None) -> list[str]:
@@ -29,24 +27,16 @@ def cores_of(rank: int, cores: int) -> set[int]:
 
     Hyper-threads of a core come after all cores. Raises UsageError where there are too few.
     """
-    usable = sorted(os.sched_getaffinity(0))
-    siblings = [_siblings(cpu) for cpu in usable]
-    first = [siblings.index(each) == number for number, each in enumerate(siblings)]
-    ordered = sorted(range(len(usable)), key=lambda number: (not first[number], usable[number]))
-    mine = [usable[number] for number in ordered][rank * cores : (rank + 1) * cores]
+    threads = [core.cpus for core in read_topology().cores]
+    most = max(map(len, threads))
+    ordered = [cpus[number] for number in range(most) for cpus in threads if number < len(cpus)]
+    mine = ordered[rank * cores : (rank + 1) * cores]
     if len(mine) < cores:
         raise UsageError(
             f"rank {rank} would need {cores} core(s) after those of the ranks before it, but there "
-            f"are {len(usable)}"
+            f"are {len(ordered)}"
         )
     return set(mine)
-
-
-def _siblings(cpu: int) -> str:
-    try:
-        return (_CPUS / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text()
-    except OSError:
-        return str(cpu)
 
 
 def _main() -> None:

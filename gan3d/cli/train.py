@@ -86,7 +86,7 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> bool
     """
     from gan3d.models import check_architecture
     from gan3d.runtime import apply_node, launched, noted_signals, run_ranks
-    from gan3d.training.records import read_status, write_status
+    from gan3d.training.records import write_status
     from gan3d.training.session import Session, find
 
     check_architecture(experiment.model.architecture)
@@ -113,15 +113,8 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> bool
             display.say(f"checkpoint written in {folder}; go on with --resume")
             raise
         except RankLostError as error:
-            # The other rank, if it could, has left word itself: then the state may not be good.
-            if session.note_lost_rank() and read_status(folder) != "failed":
-                saved = session.save_last()
-                if saved is not None and read_status(folder) != "failed":
-                    advice = f"{error}; {saved} written, go on with --resume"
-                    _say_last(session, "failed", advice, any_rank=True)
-                    raise RankLostError(advice) from error
-            raise
-        except Exception as error:
+            raise RankLostError(session.rank_lost(str(error))) from error
+        except Exception as error:  # it goes on; whoever waits for the run must learn of its end
             said = (
                 str(error) if isinstance(error, Gan3dError) else f"{type(error).__name__}: {error}"
             )

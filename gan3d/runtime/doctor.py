@@ -14,13 +14,19 @@ from typing import Any, Literal
 
 from gan3d.config import Horovod, Node
 from gan3d.errors import NodeError
-from gan3d.runtime.cores import Cores, memory_bytes, usable_cores
+from gan3d.runtime.cores import memory_bytes, usable_cores
 from gan3d.runtime.distributed import HOROVOD_REMEDY, horovod_lacks
 from gan3d.runtime.environment import cpu_flags, cpu_model, installed_version, source_state
 from gan3d.runtime.launch import read_launch
-from gan3d.runtime.node import check_workers, choose_threads, recommend
+from gan3d.runtime.node import (
+    check_workers,
+    choose_threads,
+    placed_cores,
+    recommend,
+    shared_cores,
+)
 from gan3d.runtime.quiet import has_gpu
-from gan3d.runtime.topology import Topology, cpus_of, place_rank, read_topology
+from gan3d.runtime.topology import Topology, read_topology
 
 # ecal25 at batch 8 and TensorFlow itself take about 2 GiB; twice that leaves room for data.
 _MEMORY_GIB = 4.0
@@ -75,11 +81,8 @@ def _asked(
     ranks = node.workers_per_node or recommend(topology).workers
     try:
         check_workers(node, topology, ranks)
-        share = max(1, topology.physical // ranks)
-        cores = Cores(share, max(share, topology.hardware_threads // ranks))
-        if node.affinity == "cores":
-            placed = place_rank(topology, 0, ranks, node.workers_per_numa_domain)
-            cores = Cores(len(placed), len(cpus_of(placed)))
+        own = node.affinity == "cores"
+        cores = placed_cores(node, topology, 0, ranks) if own else shared_cores(topology, ranks)
         threads = choose_threads(node, cores)
     except NodeError as error:
         return [Finding(name, "problem", str(error), "Change the node file, or take another node.")]

@@ -151,10 +151,20 @@ def rank_cores(node: Node, topology: Topology, launch: Launch) -> Cores:
     """
     if node.affinity == "none" or is_bound() or topology.quota < len(topology.cores):
         return usable_cores(launch.local_size)
-    per_domain = node.workers_per_numa_domain
-    cores = place_rank(topology, launch.local_rank, launch.local_size, per_domain)
+    return placed_cores(node, topology, launch.local_rank, launch.local_size)
+
+
+def placed_cores(node: Node, topology: Topology, local_rank: int, local_size: int) -> Cores:
+    """Cores of a rank's own, where `node` wants them. Raises NodeError where they do not fit."""
+    cores = place_rank(topology, local_rank, local_size, node.workers_per_numa_domain)
     cpus = cpus_of(cores)
     return Cores(len(cores), len(cpus), frozenset(cpus))
+
+
+def shared_cores(topology: Topology, local_size: int) -> Cores:
+    """What a rank has of a node that it shares equally with others; at least 1."""
+    share = max(1, topology.physical // local_size)
+    return Cores(share, max(share, topology.hardware_threads // local_size))
 
 
 @dataclass(frozen=True)
@@ -180,8 +190,7 @@ def recommend(topology: Topology) -> Recommendation:
         # A few cores that happen to lie in several domains are not worth several ranks.
         few = topology.physical <= _CORES_PER_WORKER
         workers = 1 if few else sum(_workers_of(count) for count in counts)
-    share = max(1, topology.physical // workers)
-    cores = Cores(share, max(share, topology.hardware_threads // workers))
+    cores = shared_cores(topology, workers)
     return Recommendation(workers, cores, choose_threads(Node(), cores))
 
 

@@ -241,24 +241,41 @@ class Session:
             came = self._signals.wait(_LOOK_EVERY)
             if not came:
                 continue
-            if self._is_first() and self._trainer is not None:
-                with self._word:
-                    self._told_at = time.monotonic()
-                    if came != {signal.SIGINT} and not self._lost:
-                        write_status(self.folder, "requeue", "told to stop by a signal")
-                if not self._ended.wait(_TURN_SECONDS):
+            with self._word:
+                self._told_at = time.monotonic()
+                writes = self._trainer is not None and self._is_first()
+                if writes and came != {signal.SIGINT} and not self._lost:
+                    write_status(self.folder, "requeue", "told to stop by a signal")
+            if writes and not self._ended.wait(_TURN_SECONDS):
+                try:
                     self.save_last()
+                except (TrainingError, OSError) as error:
+                    # The main thread says what becomes of the run, if it comes to it.
+                    sys.stderr.write(f"gan3d: the last commit cannot be written: {error}\n")
             return
 
-    def note_lost_rank(self) -> bool:
-        """Note that another rank is lost; whether that is why this one ends.
+    def rank_lost(self, said: str) -> str:
+        """Save what there is and leave word, as another rank is lost; returns what to say of it.
 
-        A launcher tells the others to stop when one is lost; told to stop itself, it kills them all
-        after some seconds, one after the other.
+        Where that rank has left word itself, the state may not be good and nothing is saved.
         """
         with self._word:
             self._lost = True
-            return self._told_at is None or time.monotonic() - self._told_at < _TURN_SECONDS
+            # A launcher tells the others to stop when one is lost; told to stop itself, it kills
+            # them all after some seconds, one after the other: then it is not why this one ends.
+            if self._told_at is not None and time.monotonic() - self._told_at >= _TURN_SECONDS:
+                return said
+        if not holds_run(self.folder) or read_status(self.folder) == "failed":
+            return said
+        try:
+            saved = self.save_last()
+        except TrainingError as error:
+            saved, said = None, f"{said}; the state could not be saved: {error}"
+        if saved is not None:
+            said = f"{said}; {saved} written, go on with --resume"
+        if read_status(self.folder) != "failed":
+            write_status(self.folder, "failed", said)
+        return said
 
     def _is_first(self) -> bool:
         return self.communicator is not None and self.communicator.rank == 0

@@ -371,9 +371,7 @@ class Trainer:
             listener.step_done(epoch=epoch, step=index - 1, losses=losses)
             showers = upcoming
             ended, interrupted, preempted = self.step.flagged
-            if (
-                self.communicator.size == 1
-            ):  # nobody to agree with: what came during the step counts
+            if self.communicator.size == 1:  # nobody to agree with: what came meanwhile counts
                 interrupted, preempted = signals.interrupted, signals.preempted
         seconds = time.monotonic() - began
         skipped = self._bad_files().and_before(skipped_before)

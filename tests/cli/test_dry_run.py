@@ -171,6 +171,13 @@ def test_a_run_to_be_resumed_is_found_and_left_as_it_is(plan, begun):
         (("--set", "data.files=[nothing.h5]"), 1, "nothing.h5"),
         (("--set", "training.batch_size=51"), 1, "there are only 50 showers"),
         (("--set", "node.intra_op_threads=4000"), 1, "node.intra_op_threads is 4000"),
+        (("--set", "data.grid=[20, 20, 20]"), 2, "the networks would see (20, 20, 20)"),
+        (("--set", "training.incident_energy_gev=[1, 2000]"), 2, "1 to 2000 GeV, but the training"),
+        (
+            ("--set", "training.decay={kind: plateau}", "--set", "validation.epoch_showers=0"),
+            2,
+            "validation.epoch_showers is 0",
+        ),
     ],
 )
 def test_errors_are_those_of_training(gan3d, experiment, begun, arguments, code, message):
@@ -180,6 +187,19 @@ def test_errors_are_those_of_training(gan3d, experiment, begun, arguments, code,
     assert planned.stderr.count("\n") == 1
     trained = gan3d("train", experiment, *arguments)
     assert (trained.returncode, trained.stderr) == (code, planned.stderr)
+
+
+@pytest.mark.parametrize(
+    ("with_mpi", "ranks", "message"),
+    [(False, "2", "built with MPI"), (True, "3", "a power of two of ranks, there are 3")],
+)
+def test_adasum_is_planned_only_where_it_can_run(
+    experiment, monkeypatch, capsys, with_mpi, ranks, message
+):
+    monkeypatch.setattr("gan3d.runtime.distributed.horovod_has_mpi", lambda: with_mpi)
+    arguments = ["train", str(experiment), "--dry-run", "--set", "horovod.op=adasum"]
+    assert main([*arguments, "--ranks", ranks]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_too_many_ranks_for_the_showers_are_an_error(gan3d, experiment):

@@ -74,7 +74,7 @@ def test_a_node_is_applied_quietly_and_recorded(monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
     code = """
 import json, os
-from gan3d.config import Node
+from gan3d.config import Horovod, Node
 from gan3d.errors import NodeError
 from gan3d.runtime import SingleProcess, apply_node, connect, describe_environment
 node = Node(name="test", intra_op_threads=1, inter_op_threads=1, kmp_blocktime=1, onednn=False,
@@ -85,7 +85,7 @@ try:
     apply_node(Node())
 except NodeError as error:
     refused = str(error)
-communicator = connect(node)
+communicator = connect(Horovod())
 assert isinstance(communicator, SingleProcess)
 import tensorflow as tf, keras, sys
 assert "horovod" not in sys.modules
@@ -96,7 +96,7 @@ print(json.dumps({
     "backend": keras.backend.backend(),
     "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"],
     "refused": refused,
-    "environment": describe_environment(communicator),
+    "environment": describe_environment(communicator, Horovod(compression="fp16")),
 }))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -124,4 +124,6 @@ print(json.dumps({
         "deterministic": True,
     }
     assert environment["world_size"] == 1
+    assert environment["horovod"]["compression"] == "fp16"
+    assert environment["horovod"]["op"] == "average"
     assert environment["versions"]["tensorflow"].startswith("2.")

@@ -8,6 +8,12 @@ import time
 import numpy as np
 import pytest
 
+from gan3d.config import Data, Experiment
+from gan3d.errors import TrainingError
+from gan3d.runtime import Signals, SingleProcess
+from gan3d.training.records import write_status
+from gan3d.training.session import Session
+
 pytestmark = pytest.mark.slow
 
 CONFIG = """
@@ -73,6 +79,8 @@ def test_resuming_after_an_epoch_and_after_ctrl_c_gives_the_same_bits(
     newest = max((tmp_path / "parts" / "checkpoints").glob("step-*"))
     state = json.loads((newest / "state.json").read_text())
     assert interrupted.returncode == 130
+    status = json.loads((tmp_path / "parts" / "status.json").read_text())["status"]
+    assert status == "interrupted"
     assert 6 <= state["global_step"] < 18
 
     last = gan3d("train", experiment, "--run", "parts", "--resume")
@@ -101,3 +109,28 @@ def test_resume_refuses_another_experiment_and_names_the_keys(gan3d, experiment)
     assert other.returncode == 2
     assert "training.batch_size" in other.stderr
     assert "training.epochs" not in other.stderr
+
+
+def test_a_run_that_is_out_of_time_asks_to_be_started_again(gan3d, experiment, tmp_path):
+    def status():
+        return json.loads((tmp_path / "run" / "status.json").read_text())["status"]
+
+    limited = gan3d("train", experiment, "--run", "run", "--set", "run.max_minutes=1e-9")
+    assert limited.returncode == 75, limited.stderr
+    assert "go on with --resume" in limited.stdout
+    assert status() == "requeue"
+    rest = gan3d("train", experiment, "--run", "run", "--auto-resume")
+    assert rest.returncode == 0, rest.stderr
+    assert status() == "finished"
+
+
+def test_a_rank_goes_on_with_no_run_in_which_another_has_failed(tmp_path):
+    """As in an elastic run, in which Horovod takes the failed one for lost."""
+    session = Session(
+        Experiment(data=Data(files=["a.h5"])), tmp_path, None,
+        resume=False, signals=Signals(), begin=lambda _: None,
+    )  # fmt: skip
+    session._trainer = object()
+    write_status(tmp_path, "failed", "generator.loss is nan")
+    with pytest.raises(TrainingError, match=r"another rank has failed: generator\.loss is nan"):
+        session.join(SingleProcess())

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from gan3d.config import Decay, Experiment
 from gan3d.errors import ConfigError
-from gan3d.training.schedule import LearningRateSchedule, count_reductions
+from gan3d.training.schedule import LearningRateSchedule, check_monitored, count_reductions
 
 
 def schedule(ranks=1, *, passes=1, epochs=25, **training):
@@ -178,6 +178,14 @@ def test_a_run_that_stays_where_it_is_loses_a_factor_every_patience_epochs(
     decay = Decay(kind="plateau", monitor="m", patience=patience, improvement=improvement)
     # The first epoch is what the others are measured against.
     assert count_reductions(records(*[3.0] * epochs), decay) == (epochs - 1) // patience
+
+
+def test_a_plateau_of_what_no_epoch_has_is_refused_after_the_first():
+    check_monitored([], PLATEAU)
+    check_monitored([{"m": None}], PLATEAU)  # not measured in that epoch, but known
+    with pytest.raises(ConfigError, match=r"'m' is not in history.* did you mean 'mm'\?"):
+        check_monitored([{"mm": 1.0, "other": 2.0}], PLATEAU)
+    check_monitored([{"other": 2.0}], Decay())
 
 
 def test_a_plateau_of_what_is_no_number_is_refused():

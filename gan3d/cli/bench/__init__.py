@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gan3d.cli import LazyGroup
+from gan3d.errors import UsageError
 
 COMMANDS = {
     "data": "Measure how fast showers come from files.",
@@ -24,3 +25,17 @@ Examples:
 @click.group(cls=LazyGroup, package=__name__, subcommands=COMMANDS, epilog=EXAMPLE)
 def command() -> None:
     """Measure what this machine does; figures are printed as JSON."""
+
+
+def parse_numbers(option: str, text: str, what: str, *, lowest: int = 1) -> tuple[int, ...]:
+    """The whole numbers, not below `lowest`, of an option such as 1,2,4.
+
+    Raises UsageError, which says that the option wants `what`.
+    """
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < lowest:
+        raise UsageError(f"{option} {text}: expected {what}")
+    return numbers

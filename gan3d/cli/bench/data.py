@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gan3d.cli.bench import parse_numbers
 from gan3d.cli.data.options import shape_option
 from gan3d.errors import UsageError
 
@@ -81,7 +82,7 @@ def command(
             raise UsageError(f"--format {name}: expected {', '.join(FORMATS)}")
     settings = Settings(
         formats=formats or FORMATS,
-        workers=_numbers(workers),
+        workers=parse_numbers("--workers", workers, "numbers of threads, such as 0,1,2", lowest=0),
         showers=showers,
         rounds=rounds,
         batch_size=batch_size,
@@ -99,16 +100,6 @@ def command(
             "formats": measure_formats(patterns, settings, lambda line: click.echo(line, err=True))
         }
     click.echo(json.dumps({"machine": _machine(), **figures}, indent=None if as_is else 2))
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < 0:
-        raise UsageError(f"--workers {text}: expected numbers of threads, such as 0,1,2")
-    return numbers
 
 
 def _machine() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from gan3d.cli.bench import parse_numbers
 from gan3d.cli.console import make_console
 from gan3d.errors import UsageError
 
@@ -101,7 +102,7 @@ def command(
         config,
         overrides,
         Settings(
-            ranks=_numbers(ranks),
+            ranks=parse_numbers("--ranks", ranks, "numbers of ranks, such as 1,2,4"),
             modes=("weak", "strong") if mode == "both" else (mode,),  # type: ignore[arg-type]
             mwms=also == "mwms",
             steps=steps,
@@ -121,16 +122,6 @@ def command(
         click.echo(json.dumps(figures, indent=2))
     else:
         _print(make_console(), figures)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < 1:
-        raise UsageError(f"--ranks {text}: expected numbers of ranks, such as 1,2,4")
-    return numbers
 
 
 def _print(console: Console, figures: Mapping[str, Any]) -> None:

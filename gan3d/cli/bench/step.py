@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from gan3d.cli.bench import parse_numbers
 from gan3d.cli.console import make_console
 from gan3d.errors import UsageError
 
@@ -63,11 +64,14 @@ def command(
         check_folder(output.parent)
         if output.exists():
             raise UsageError(f"-o {output}: is there already; name another file")
+    tried: tuple[int, ...] = ()
+    if batches is not None:
+        tried = parse_numbers("--batch", batches, "showers of a step, such as 8,16")
     figures = sweeping.sweep(
         config or quickstart_experiment(),
         overrides,
         seconds=60.0 * minutes,
-        batch_sizes=_numbers(batches) if batches is not None else (),
+        batch_sizes=tried,
         say=lambda line: click.echo(line, err=True),
     )
     if output is not None:
@@ -76,16 +80,6 @@ def command(
         click.echo(json.dumps(figures, indent=2))
     else:
         _print(make_console(), figures, output)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < 1:
-        raise UsageError(f"--batch {text}: expected showers of a step, such as 8,16")
-    return numbers
 
 
 def _print(console: Console, figures: Mapping[str, Any], output: Path | None) -> None:
