@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def elastic_job(tmp_path, write_lcd, gan3d_program):
             "-np", "2", "--min-np", "1", "--max-np", "2", "--host-discovery-script", hosts,
             # A host that lost a worker is let in again after so many seconds.
             "--blacklist-cooldown-range", "2", "4",
-            gan3d_program, "train", "experiment.yaml", "--run", "run",
+            sys.executable, Path(__file__).with_name("noting_rank.py"),
+            "train", "experiment.yaml", "--run", "run",
         ],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "COLUMNS": "80"},
@@ -58,7 +60,7 @@ def test_a_rank_that_is_killed_is_gone_on_without_and_taken_in_again(elastic_job
     for line in elastic_job.stdout:
         lines.append(line)
         if killed_at is None and re.search(r"epoch +2/40 ", line):
-            os.kill(find_rank(tmp_path, victim), signal.SIGKILL)
+            os.kill(find_rank(tmp_path, victim, "noting_rank.py"), signal.SIGKILL)
             killed_at = len(lines)
     output = "".join(lines)
     assert elastic_job.wait(60) == 0, output
@@ -88,6 +90,17 @@ def test_a_rank_that_is_killed_is_gone_on_without_and_taken_in_again(elastic_job
     for record in changed:
         assert 12 < record["steps"] <= 24
     assert steps == [sum(r["steps"] for r in records[: n + 1]) for n in range(len(records))]
+    # Of the showers of each epoch none is left out, and what comes twice is within the bound; steps
+    # that were lost have the numbers of those that were done in their place.
+    seen = [json.loads(line) for path in tmp_path.glob("seen-*") for line in path.open()]
+    repeated = []
+    for begin, end in zip([0, *steps], steps, strict=False):
+        showers = [energy for step, energies in seen if begin <= step < end for energy in energies]
+        repeated.append(len(showers) - len(set(showers)))
+        # What does not fill a batch of both ranks when an epoch is shared out anew sits out.
+        assert len(set(showers)) > SHOWERS - 2 * BATCH, output
+    assert max(repeated) <= COMMIT * BATCH * 2
+    assert sum(count > 0 for count in repeated) <= len(changed)
     # The rate follows the number of ranks: back to twice the base at the end of the warm-up.
     assert records[-1]["learning_rate"] == pytest.approx(2 * 1e-3)
     assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "finished"

@@ -1,0 +1,32 @@
+"""Run by every rank under horovodrun: `gan3d`, with a note of the showers of every step.
+
+noting_rank.py train ...; a line of JSON for each step, [step, incident energies], in seen-PID.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from gan3d.cli import main
+from gan3d.training import session
+
+build = session.Session._build
+
+
+def build_noting(self, *arguments):
+    trainer = build(self, *arguments)
+    call = type(trainer.step).__call__
+
+    def noting(self, images_bxyz, energy_b1, **settings):
+        losses = call(self, images_bxyz, energy_b1, **settings)
+        with Path(f"seen-{os.getpid()}").open("a") as notes:
+            notes.write(json.dumps([settings["step"], energy_b1[:, 0].tolist()]) + "\n")
+        return losses
+
+    type(trainer.step).__call__ = noting
+    return trainer
+
+
+session.Session._build = build_noting
+sys.exit(main(sys.argv[1:]))
