@@ -139,7 +139,7 @@ def test_ctrl_c_under_horovodrun_leaves_a_checkpoint_between_two_steps(
     assert "checkpoint written in run" in output, output
     newest = max((tmp_path / "run" / "checkpoints").glob("step-*"))
     state = json.loads((newest / "state.json").read_text())
-    assert state["step_in_epoch"] > 0
+    assert state["global_step"] > 20
     assert state["global_step"] == 20 * state["epoch"] + state["step_in_epoch"]
     batch = 2
     assert state["divisions"] == [[batch * state["step_in_epoch"]] * 2]
