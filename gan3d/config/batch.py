@@ -106,6 +106,10 @@ class BatchSystem(Section):
     """Time (s) before the limit at which the ranks are told to write a checkpoint and end. A step,
     a checkpoint and the launcher's end must fit; 5 min are plenty for steps of seconds. 65535 is
     what Slurm can count to; it may send it up to 60 s earlier."""
+    idle_attempts: PositiveInt = 3
+    """After so many attempts in a row that did not do a step, a job does not go back into the queue
+    again: its time is too short, and it would do so for ever. Not 1, as a job may also have been
+    told to make room while it was starting."""
 
     @model_validator(mode="after")
     def _launchers_known(self) -> Self:

@@ -141,6 +141,13 @@ class Optimizer(Section):
     """Adam family: decay of the second moment (Keras default)."""
     epsilon: PositiveFloat = 1e-7
     """All but SGD: the term that keeps the division finite (Keras default)."""
+    loss_scale: PositiveFloat = 32768.0
+    """mixed_float16: the loss is multiplied by this at first, so that small gradients do not
+    vanish; halved, and the update left out, when one overflows (Micikevicius et al. 2018; Keras
+    default)."""
+    loss_scale_growth_steps: PositiveInt = 2000
+    """mixed_float16: the scale is doubled after so many updates without overflow (Keras
+    default)."""
 
 
 class LossWeights(Section):
@@ -285,6 +292,12 @@ class Node(Section):
     tf32: bool = True
     """Matrix products and convolutions of float32 in TensorFloat-32 on GPUs that have it (Ampere
     and later): 10 bits of mantissa, up to 8 times as fast."""
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """What the layers compute in (Keras's dtype policies). mixed: 16 bits, with weights, sums over
+    cells, losses and the cells' energies in float32; mixed_float16 scales the loss
+    (`training.optimizer.loss_scale`). auto: mixed_bfloat16 on GPUs with tensor cores for it (Ampere
+    and later), mixed_float16 on those with tensor cores for float16 alone (Volta, Turing), float32
+    elsewhere. Not every architecture gains: `gan3d bench step` with each."""
     deterministic: bool = False
     """Same bits from the same start on every run; slower on GPUs."""
 

@@ -125,6 +125,7 @@ def _values(system: BatchSystem, job: Job, experiment: Experiment) -> dict[str, 
             f"{math.ceil(seconds / 60) // 60}:{math.ceil(seconds / 60) % 60:02d}"
         ),
         "warning_seconds": system.warning_seconds,
+        "idle_attempts": system.idle_attempts,
         "account": job.account,
         "partition": job.partition or system.partition,
         "constraint": system.constraint,

@@ -31,7 +31,8 @@ class Architecture:
     energy over `data.energy_scale_gev`, to images (B, x, y, layer, 1) in GeV. The discriminator
     maps an image (and the energy, where `discriminator_sees_energy`) to a dictionary of
     `generation` (B, 1), the probability of being Monte Carlo, `auxiliary` (B, 1), the estimated
-    scaled incident energy, and `ecal` (B, 1), the sum of all cells in GeV.
+    scaled incident energy, and `ecal` (B, 1), the sum of all cells in GeV. Images and outputs are
+    best computed in float32 whatever Keras's dtype policy (`node.precision`).
     """
 
     name: str

@@ -611,8 +611,13 @@ class ShowerSummaries(StatisticsLayer):
 class BatchSpread(keras.layers.Layer):
     """Standard deviation of every feature over the batch, given to all showers: (B, F) -> (B, F).
 
-    It shows the discriminator the width of the generated distribution (Karras et al. 2018).
+    It shows the discriminator the width of the generated distribution (Karras et al. 2018). In
+    float32: in 16 bits the squares of small deviations are lost.
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
 
     def call(self, features_bf: Any) -> Any:
         """Take the deviation."""

@@ -20,6 +20,7 @@ from gan3d.runtime.environment import cpu_flags, cpu_model, installed_version, s
 from gan3d.runtime.launch import read_launch
 from gan3d.runtime.node import (
     check_workers,
+    choose_precision,
     choose_threads,
     placed_cores,
     recommend,
@@ -55,7 +56,9 @@ def diagnose(node: Node | None = None, settings: Horovod | None = None) -> list[
     lacks = horovod_lacks()
     tensorflow, horovod, failure = _probe()
     topology = read_topology()
-    asked = [] if node is None else _asked(node, settings or Horovod(), topology, horovod)
+    asked = (
+        [] if node is None else _asked(node, settings or Horovod(), topology, tensorflow, horovod)
+    )
     return [
         _package(),
         _cpu(),
@@ -74,7 +77,11 @@ def diagnose(node: Node | None = None, settings: Horovod | None = None) -> list[
 
 
 def _asked(
-    node: Node, settings: Horovod, topology: Topology, horovod: dict[str, Any] | None
+    node: Node,
+    settings: Horovod,
+    topology: Topology,
+    tensorflow: dict[str, Any] | None,
+    horovod: dict[str, Any] | None,
 ) -> list[Finding]:
     """Whether this node and this Horovod have what a node file asks for."""
     name = f"node {node.name}"
@@ -88,7 +95,8 @@ def _asked(
         return [Finding(name, "problem", str(error), "Change the node file, or take another node.")]
     text = (
         f"{_count(ranks, 'rank')} of {_count(cores.physical, 'core')}: {threads.intra_op} "
-        f"intra-op, {threads.inter_op} inter-op, {threads.omp} OpenMP threads"
+        f"intra-op, {threads.inter_op} inter-op, {threads.omp} OpenMP threads, "
+        f"{_precision(node, tensorflow)}"
     )
     found = [Finding(name, "ok", text)]
     built = horovod or {"controllers": [], "nccl": False}
@@ -106,6 +114,12 @@ def _asked(
             Finding(f"{name}: MPI", "problem", "horovod.op: adasum needs it", "jobs/install-mpi.sh")
         )
     return found
+
+
+def _precision(node: Node, tensorflow: dict[str, Any] | None) -> str:
+    gpus = tensorflow["gpus"] if tensorflow and node.gpu != "none" else []
+    capability = gpus[0].get("compute_capability") if gpus else None
+    return choose_precision(node, tuple(capability) if capability else None)
 
 
 def _package() -> Finding:
@@ -199,7 +213,12 @@ def _tensorflow(found: dict[str, Any] | None, failure: str) -> Finding:
 def _gpu(found: dict[str, Any] | None) -> Finding:
     gpus = found["gpus"] if found else []
     if gpus:
-        return Finding("GPU", "ok", f"{len(gpus)} seen by TensorFlow")
+        kinds = dict.fromkeys(
+            f"{gpu.get('device_name', gpu['name'])}, compute capability "
+            f"{'.'.join(map(str, gpu.get('compute_capability', ['unknown'])))}"
+            for gpu in gpus
+        )
+        return Finding("GPU", "ok", f"{len(gpus)} seen by TensorFlow: {'; '.join(kinds)}")
     if has_gpu():
         return Finding(
             "GPU",

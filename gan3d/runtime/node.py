@@ -24,6 +24,10 @@ _CORES_FOR_TWO_OPERATIONS = 4
 # the 12 cores of a worker on Stampede2 (CERN openlab workshop, January 2019).
 _CORES_FOR_A_FREE_ONE = 8
 
+# CUDA compute capabilities (CUDA C++ Programming Guide, "Compute Capabilities").
+_TENSOR_CORES_FLOAT16 = (7, 0)
+_TENSOR_CORES_BFLOAT16 = (8, 0)
+
 _CORES_PER_WORKER = 12
 """What a rank is best given: 4 workers on the 48 cores of a Stampede2 node (the same source)."""
 
@@ -51,6 +55,8 @@ class AppliedNode:
     """Environment variables that were set."""
     gpu: str | None
     """The GPU of this rank."""
+    precision: str
+    """Keras's dtype policy."""
     topology: Topology
     cpus: tuple[int, ...]
     """Hardware threads that this rank is kept on, or may use."""
@@ -64,6 +70,7 @@ class AppliedNode:
             "threads": asdict(self.threads),
             "environment": self.environment,
             "gpu": self.gpu,
+            "precision": self.precision,
             "cpus": list(self.cpus),
             "memory_policy": self.memory[0],
             "memory_domains": list(self.memory[1]),
@@ -116,10 +123,18 @@ def apply_node(node: Node) -> AppliedNode:
     tf.config.threading.set_intra_op_parallelism_threads(threads.intra_op)
     tf.config.threading.set_inter_op_parallelism_threads(threads.inter_op)
     gpu = _choose_gpu(tf, node, launch)
+    details = {} if gpu is None else dict(tf.config.experimental.get_device_details(gpu))
+    precision = choose_precision(node, details.get("compute_capability"))
+    import keras  # only now: it imports TensorFlow
+
+    keras.config.set_dtype_policy(precision)
     if node.deterministic:
         tf.config.experimental.enable_op_determinism()
     cpus = tuple(sorted(os.sched_getaffinity(0)))
-    _applied = AppliedNode(node, cores, threads, environment, gpu, topology, cpus, memory)
+    name = None if gpu is None else str(details.get("device_name", gpu.name))
+    _applied = AppliedNode(
+        node, cores, threads, environment, name, precision, topology, cpus, memory
+    )
     return _applied
 
 
@@ -271,8 +286,17 @@ def _environment(node: Node, threads: Threads) -> dict[str, str]:
     return {name: str(value) for name, value in settings.items() if value is not None}
 
 
-def _choose_gpu(tf: Any, node: Node, launch: Launch) -> str | None:
-    """One GPU per rank, by local rank."""
+def choose_precision(node: Node, capability: tuple[int, int] | None) -> str:
+    """Keras's dtype policy for a GPU of this CUDA compute capability; None: no GPU."""
+    if node.precision != "auto":
+        return node.precision
+    if capability is None or capability < _TENSOR_CORES_FLOAT16:
+        return "float32"
+    return "mixed_bfloat16" if capability >= _TENSOR_CORES_BFLOAT16 else "mixed_float16"
+
+
+def _choose_gpu(tf: Any, node: Node, launch: Launch) -> Any:
+    """One GPU per rank, by local rank; None: none."""
     gpus = tf.config.list_physical_devices("GPU")
     if node.gpu == "none":
         tf.config.set_visible_devices([], "GPU")
@@ -293,5 +317,4 @@ def _choose_gpu(tf: Any, node: Node, launch: Launch) -> str | None:
     tf.config.set_visible_devices(gpu, "GPU")
     tf.config.experimental.set_memory_growth(gpu, node.gpu_memory_growth)
     tf.config.experimental.enable_tensor_float_32_execution(node.tf32)
-    details = tf.config.experimental.get_device_details(gpu)
-    return str(details.get("device_name", gpu.name))
+    return gpu

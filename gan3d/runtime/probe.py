@@ -15,7 +15,8 @@ from gan3d.runtime.quiet import import_tensorflow
 def main() -> None:
     """Print what loaded: versions and GPUs of TensorFlow, then Horovod's controllers."""
     tf = import_tensorflow()
-    gpus = [gpu.name for gpu in tf.config.list_physical_devices("GPU")]
+    describe = tf.config.experimental.get_device_details
+    gpus = [{"name": gpu.name} | describe(gpu) for gpu in tf.config.list_physical_devices("GPU")]
     print(json.dumps({"version": tf.__version__, "gpus": gpus}), flush=True)
     horovod = load_horovod()
     controllers = [

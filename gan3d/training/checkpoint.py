@@ -28,12 +28,14 @@ from gan3d.models.weights import (
     checkpoint_name,
     read_json,
 )
+from gan3d.training.optimizers import inner_variables, loss_scale_variables
 from gan3d.training.step import AdversarialStep
 
 FORMAT = 2
 DISCRIMINATOR_WEIGHTS = "discriminator.weights.h5"
 VARIABLES = "variables.h5"
 STATE = "state.json"
+LOSS_SCALE = "loss_scale"
 
 _REPLACED = ".replaced.partial"
 
@@ -177,7 +179,9 @@ def restore_checkpoint(checkpoint: Path, step: AdversarialStep) -> Position:
         step.discriminator.load_weights(checkpoint / DISCRIMINATOR_WEIGHTS)
         with h5py.File(checkpoint / VARIABLES, "r") as file:
             for name, variable in _named_variables(step):
-                variable.assign(np.asarray(file[name]))
+                # A run that goes on in another precision begins with the scale of its own.
+                if name in file or LOSS_SCALE not in name:
+                    variable.assign(np.asarray(file[name]))
         return Position(**state)
     except (OSError, KeyError, ValueError, TypeError) as error:
         first = str(error).partition("\n")[0]
@@ -199,9 +203,16 @@ def random_states(*models: keras.Model) -> list[keras.Variable]:
 
 def _named_variables(step: AdversarialStep) -> Iterable[tuple[str, keras.Variable]]:
     """Optimiser and random-generator variables, under names that do not depend on the process."""
+    optimizers = {
+        "generator_optimizer": step.generator_optimizer,
+        "discriminator_optimizer": step.discriminator_optimizer,
+    }
+    scales = {
+        f"{owner}_{LOSS_SCALE}": loss_scale_variables(each) for owner, each in optimizers.items()
+    }
     for owner, variables in (
-        ("generator_optimizer", step.generator_optimizer.variables),
-        ("discriminator_optimizer", step.discriminator_optimizer.variables),
+        *((owner, inner_variables(each)) for owner, each in optimizers.items()),
+        *scales.items(),
         ("random", random_states(step.generator, step.discriminator)),
     ):
         for index, variable in enumerate(variables):

@@ -25,6 +25,8 @@ def discriminator_losses(
     Binary cross-entropy for `generation`, mean absolute percentage error for the others
     (Vallecorsa et al., ISC 2018: 8 * BCE + 0.2 * MAPE(Ep) + 0.1 * MAPE(ECAL)).
     """
+    # In float32 also of an architecture that computes its outputs in 16 bits.
+    outputs = {name: ops.cast(outputs[name], "float32") for name in OUTPUTS}
     losses = {
         "generation": ops.mean(keras.losses.binary_crossentropy(labels_b1, outputs["generation"])),
         "auxiliary": ops.mean(

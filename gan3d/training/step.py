@@ -22,7 +22,7 @@ from gan3d.models import Architecture
 from gan3d.models.layers import BatchNormalization
 from gan3d.training.losses import NAMES, discriminator_losses
 from gan3d.training.noise import NoiseStream
-from gan3d.training.optimizers import build_optimizer
+from gan3d.training.optimizers import build_optimizer, scale_loss
 from gan3d.training.response import Response
 
 if TYPE_CHECKING:
@@ -291,7 +291,8 @@ class AdversarialStep:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(inner)
                 losses = judge(*part)
-            return tf.stack([losses[name] for name in NAMES]), tape.gradient(losses["loss"], inner)
+                loss = scale_loss(optimizer, losses["loss"])
+            return tf.stack([losses[name] for name in NAMES]), tape.gradient(loss, inner)
 
         losses, gradients = self._accumulate(backward, inner, batch)
         riders = [] if riders is None else riders

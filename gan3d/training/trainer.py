@@ -210,6 +210,7 @@ class Trainer:
         self.position = self._share_position()
         self._broadcast()
         self._hosts = gather_text(communicator, f"{socket.gethostname()}\n").split()
+        _check_precision(communicator)
         self.loader.exclude(self.position.skipped_files)
         self._divide()
         self.schedule = LearningRateSchedule.of(self.experiment, communicator.size)
@@ -705,3 +706,13 @@ class Trainer:
 def _best_step(folder: Path) -> int | None:
     path = folder / BEST
     return int(read_json(path)["step"]) if path.is_file() else None
+
+
+def _check_precision(communicator: Communicator) -> None:
+    """Raise TrainingError where ranks compute in different precision, as on unlike GPUs."""
+    policies = gather_text(communicator, f"{keras.config.dtype_policy().name}\n").split()
+    if len(set(policies)) > 1:
+        said = ", ".join(f"rank {rank}: {policy}" for rank, policy in enumerate(policies))
+        raise TrainingError(
+            f"ranks compute in different precision ({said}); set node.precision to one of them"
+        )

@@ -77,7 +77,7 @@ NODES = Path(__file__).parents[2] / "configs" / "nodes"
 def test_a_node_file_is_held_against_the_node(horovod, node, changes, expected):
     asked = load_experiment(quickstart_experiment(), (), NODES / f"{node}.yaml")
     settings = asked.horovod.model_copy(update=changes)
-    found = doctor._asked(asked.node, settings, describe([2]), horovod)
+    found = doctor._asked(asked.node, settings, describe([2]), None, horovod)
     assert [(finding.name, finding.status) for finding in found] == expected
 
 
@@ -86,5 +86,18 @@ def test_a_gpu_node_wants_nccl():
     with_gpu = replace(describe([12], 2), gpus=("Tesla P100-PCIE-16GB",))
     for nccl, expected in ((True, ["ok"]), (False, ["ok", "warning"])):
         built = {"controllers": ["MPI"], "nccl": nccl}
-        found = doctor._asked(asked.node, asked.horovod, with_gpu, built)
+        found = doctor._asked(asked.node, asked.horovod, with_gpu, None, built)
         assert [finding.status for finding in found] == expected
+
+
+@pytest.mark.parametrize(("capability", "expected"), [([7, 0], "float16"), ([9, 0], "bfloat16")])
+def test_the_precision_of_a_gpu_is_told(capability, expected):
+    asked = load_experiment(quickstart_experiment(), (), NODES / "gpu.yaml")
+    with_gpu = replace(describe([12], 2), gpus=("one",))
+    tensorflow = {
+        "gpus": [{"name": "GPU:0", "device_name": "V1", "compute_capability": capability}]
+    }
+    found = doctor._asked(asked.node, asked.horovod, with_gpu, tensorflow, None)
+    assert found[0].detail.endswith(f", mixed_{expected}")
+    told = doctor._gpu(tensorflow).detail
+    assert told == f"1 seen by TensorFlow: V1, compute capability {capability[0]}.{capability[1]}"

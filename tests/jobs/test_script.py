@@ -20,6 +20,7 @@ finished) status finished ;;
 failed) status failed; exit 1 ;;
 dies) exit 3 ;;
 terminated) status requeue; exit 75 ;;
+steps) mkdir -p "$RUN/checkpoints/step-$(date +%s%N)" ;;&
 *)
     touch started
     sleep 1
@@ -141,6 +142,23 @@ def test_a_job_that_was_cancelled_does_not_come_back(submit, tmp_path, name):
     assert code == (1 if name == "lsf" else 75)
     assert "submit it again to go on" in said
     assert batch(tmp_path) is None
+
+
+@every_system
+@pytest.mark.parametrize("ending", ["warned", "steps"])
+def test_a_job_that_never_does_a_step_stops_coming_back(submit, tmp_path, name, ending):
+    # Two attempts before this one did not do one.
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "idle_attempts").write_text("one\ntwo\n")
+    code, said = submit(name, ending, warn=True)
+    assert not (tmp_path / "run" / "idle_attempts").exists()
+    if ending == "steps":
+        assert code == (75 if name == "lsf" else 0)
+        assert (batch(tmp_path) is None) == (name == "lsf")
+    else:
+        assert code == 1 if name == "lsf" else code not in (0,)
+        assert "job: no step in 3 attempts; give it more time, exit code 75" in said
+        assert batch(tmp_path) is None
 
 
 @pytest.mark.parametrize("name", ["pbs", "lsf"])

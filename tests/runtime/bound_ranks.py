@@ -12,8 +12,9 @@ from gan3d.runtime.topology import read_topology
 
 before, topology = os.sched_getaffinity(0), read_topology()
 node = Node(
-    affinity="cores", memory_policy="bind", inter_op_threads=1, onednn=False, kmp_blocktime=1
-)
+    affinity="cores", memory_policy="bind", inter_op_threads=1, onednn=False, kmp_blocktime=1,
+    precision="mixed_bfloat16",
+)  # fmt: skip
 applied = apply_node(node)
 launch = read_launch()
 share = len(topology.cores) // launch.size
@@ -24,8 +25,10 @@ wanted = {cpu for core in mine for cpu in core.cpus}
 assert os.sched_getaffinity(0) == wanted != before, (os.sched_getaffinity(0), wanted, before)
 assert memory_policy() == ("bind", {core.domain for core in mine}), memory_policy()
 
+import keras  # noqa: E402 - after apply_node, as in the package
 import tensorflow as tf  # noqa: E402 - after apply_node, as in the package
 
+assert keras.layers.Dense(1).compute_dtype == "bfloat16"
 tf.linalg.matmul(tf.ones([64, 64]), tf.ones([64, 64]))
 assert tf.config.threading.get_intra_op_parallelism_threads() == applied.threads.intra_op
 assert tf.config.threading.get_inter_op_parallelism_threads() == 1

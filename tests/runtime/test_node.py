@@ -10,7 +10,7 @@ import pytest
 from gan3d.config import Node
 from gan3d.errors import NodeError
 from gan3d.runtime.cores import Cores
-from gan3d.runtime.node import Threads, choose_threads
+from gan3d.runtime.node import Threads, choose_precision, choose_threads
 from gan3d.runtime.quiet import _without_lines
 
 SKX_WORKER = Cores(physical=12, logical=24)
@@ -33,6 +33,23 @@ SKX_WORKER = Cores(physical=12, logical=24)
 )
 def test_threads_fill_the_cores_of_a_rank_unless_they_are_given(node, cores, expected):
     assert choose_threads(node, cores) == expected
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [
+        (None, "float32"),
+        ((6, 0), "float32"),  # P100
+        ((7, 0), "mixed_float16"),  # V100
+        ((7, 5), "mixed_float16"),  # T4
+        ((8, 0), "mixed_bfloat16"),  # A100
+        ((9, 0), "mixed_bfloat16"),  # H100
+    ],
+)
+def test_auto_is_the_sixteen_bits_that_a_gpu_has_tensor_cores_for(capability, expected):
+    assert choose_precision(Node(precision="auto"), capability) == expected
+    for asked in ("float32", "mixed_float16", "mixed_bfloat16"):
+        assert choose_precision(Node(precision=asked), capability) == asked
 
 
 @pytest.mark.parametrize("key", ["intra_op_threads", "inter_op_threads", "omp_num_threads"])
@@ -78,7 +95,7 @@ from gan3d.config import Horovod, Node
 from gan3d.errors import NodeError
 from gan3d.runtime import SingleProcess, apply_node, connect, describe_environment
 node = Node(name="test", intra_op_threads=1, inter_op_threads=1, kmp_blocktime=1, onednn=False,
-            deterministic=True)
+            precision="mixed_bfloat16", deterministic=True)
 applied = apply_node(node)
 assert apply_node(node) is applied
 try:
@@ -94,6 +111,7 @@ print(json.dumps({
     "intra": tf.config.threading.get_intra_op_parallelism_threads(),
     "inter": tf.config.threading.get_inter_op_parallelism_threads(),
     "backend": keras.backend.backend(),
+    "policy": keras.config.dtype_policy().name,
     "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"],
     "refused": refused,
     "environment": describe_environment(communicator, Horovod(compression="fp16")),
@@ -107,7 +125,13 @@ print(json.dumps({
     assert environment["node"].pop("topology")["cores"] >= 1
     assert environment["node"].pop("cpus") == sorted(os.sched_getaffinity(0))
     refused = found.pop("refused")
-    assert found == {"intra": 1, "inter": 1, "backend": "tensorflow", "onednn": "0"}
+    assert found == {
+        "intra": 1,
+        "inter": 1,
+        "backend": "tensorflow",
+        "policy": "mixed_bfloat16",
+        "onednn": "0",
+    }
     assert "only once in a process" in refused
     assert environment["node"] == {
         "name": "test",
@@ -119,6 +143,7 @@ print(json.dumps({
             "KERAS_BACKEND": "tensorflow",
         },
         "gpu": None,
+        "precision": "mixed_bfloat16",
         "memory_policy": "none",
         "memory_domains": [],
         "deterministic": True,

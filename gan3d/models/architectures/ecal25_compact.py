@@ -64,14 +64,16 @@ RANK = 8
 def build_generator(settings: Model) -> keras.Model:
     """Generator: [latent (B, LATENT_DIM), energy (B, 1)] -> images (B, 25, 25, 25, 1) in GeV.
 
-    Nothing in `settings` concerns it.
+    Nothing in `settings` concerns it. In float32 whatever the precision policy.
     """
     del settings
     x, y, z = IMAGE_SHAPE
     latent_bz = keras.Input((LATENT_DIM,), name="latent")
     energy_b1 = keras.Input((1,), name="energy")
     shower_bz = latent_bz[:, :SHOWER_NOISE]
-    noise = layers.Reshape((x, y, z, 1), name="cell_noise")(latent_bz[:, SHOWER_NOISE:])
+    noise = layers.Reshape((x, y, z, 1), dtype="float32", name="cell_noise")(
+        latent_bz[:, SHOWER_NOISE:]
+    )
     terms_bt = EnergyTerms(name="energy_terms")(energy_b1)
 
     scores_bv, layers_bz, displacement_b2 = ShowerVariables(z, name="shower_variables")(
@@ -88,7 +90,7 @@ def build_generator(settings: Model) -> keras.Model:
         [shower_bz[:, z + 4 : z + 4 + MODES], terms_bt]
     )
     scores = CorrelatedNoise(name="correlated_noise")([noise, log_expected])
-    log_expected = layers.Add(name="log_expected")([log_expected, maps])
+    log_expected = layers.Add(dtype="float32", name="log_expected")([log_expected, maps])
     images_bxyzc = CellEnergies(IMAGE_SHAPE, name="images")(
         [scores, log_expected, layers_bz, hits_bz]
     )
@@ -123,9 +125,11 @@ def build_discriminator(settings: Model) -> keras.Model:
     return keras.Model(
         [images_bxyzc, energy_b1],
         {
-            "generation": layers.Dense(1, activation="sigmoid", name="generation")(head),
+            "generation": layers.Dense(1, activation="sigmoid", dtype="float32", name="generation")(
+                head
+            ),
             "auxiliary": layers.Dense(
-                1, use_bias=False, kernel_initializer="ones", name="auxiliary"
+                1, use_bias=False, kernel_initializer="ones", dtype="float32", name="auxiliary"
             )(calibrated_bz),
             "ecal": EcalSum(name="ecal")(images_bxyzc),
         },
