@@ -295,9 +295,9 @@ class Node(Section):
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """What the layers compute in (Keras's dtype policies). mixed: 16 bits, with weights, sums over
     cells, losses and the cells' energies in float32; mixed_float16 scales the loss
-    (`training.optimizer.loss_scale`). auto: mixed_bfloat16 on GPUs with tensor cores for it (Ampere
-    and later), mixed_float16 on those with tensor cores for float16 alone (Volta, Turing), float32
-    elsewhere. Not every architecture gains: `gan3d bench step` with each."""
+    (`training.optimizer.loss_scale`) and wants a GPU. auto: mixed_bfloat16 on GPUs with tensor
+    cores for it (Ampere and later), mixed_float16 on those with tensor cores for float16 alone
+    (Volta, Turing), float32 elsewhere."""
     deterministic: bool = False
     """Same bits from the same start on every run; slower on GPUs."""
 

@@ -91,12 +91,12 @@ def _asked(
         own = node.affinity == "cores"
         cores = placed_cores(node, topology, 0, ranks) if own else shared_cores(topology, ranks)
         threads = choose_threads(node, cores)
+        precision = _precision(node, tensorflow)
     except NodeError as error:
         return [Finding(name, "problem", str(error), "Change the node file, or take another node.")]
     text = (
         f"{_count(ranks, 'rank')} of {_count(cores.physical, 'core')}: {threads.intra_op} "
-        f"intra-op, {threads.inter_op} inter-op, {threads.omp} OpenMP threads, "
-        f"{_precision(node, tensorflow)}"
+        f"intra-op, {threads.inter_op} inter-op, {threads.omp} OpenMP threads, {precision}"
     )
     found = [Finding(name, "ok", text)]
     built = horovod or {"controllers": [], "nccl": False}

@@ -156,6 +156,11 @@ def check_workers(node: Node, topology: Topology, local_size: int) -> None:
             f"node.gpu is required, a GPU for each of {max(asked or 1, local_size)} rank(s), but "
             f"this node has {gpus}; set auto, or take a node with GPUs"
         )
+    if node.precision == "mixed_float16" and (node.gpu == "none" or not gpus):
+        raise NodeError(
+            "node.precision is mixed_float16, which TensorFlow has no fast kernels for on a "
+            "processor (a step of ecal25 takes minutes); set mixed_bfloat16 or auto, or take a GPU"
+        )
 
 
 def rank_cores(node: Node, topology: Topology, launch: Launch) -> Cores:

@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+from machines import describe
 
 from gan3d.config import Node
 from gan3d.errors import NodeError
 from gan3d.runtime.cores import Cores
-from gan3d.runtime.node import Threads, choose_precision, choose_threads
+from gan3d.runtime.node import Threads, check_workers, choose_precision, choose_threads
 from gan3d.runtime.quiet import _without_lines
 
 SKX_WORKER = Cores(physical=12, logical=24)
@@ -50,6 +52,17 @@ def test_auto_is_the_sixteen_bits_that_a_gpu_has_tensor_cores_for(capability, ex
     assert choose_precision(Node(precision="auto"), capability) == expected
     for asked in ("float32", "mixed_float16", "mixed_bfloat16"):
         assert choose_precision(Node(precision=asked), capability) == asked
+
+
+def test_float16_on_a_processor_is_refused():
+    with_gpu = replace(describe([2]), gpus=("Tesla V100-SXM2-16GB",))
+    check_workers(Node(precision="mixed_float16"), with_gpu, 1)
+    for node, topology in (
+        (Node(precision="mixed_float16"), describe([2])),
+        (Node(precision="mixed_float16", gpu="none"), with_gpu),
+    ):
+        with pytest.raises(NodeError, match="set mixed_bfloat16 or auto, or take a GPU"):
+            check_workers(node, topology, 1)
 
 
 @pytest.mark.parametrize("key", ["intra_op_threads", "inter_op_threads", "omp_num_threads"])
