@@ -30,16 +30,20 @@ Gan3d = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Put all that starts ranks into one group, before xdist looks at groups."""
-    if item.get_closest_marker("distributed"):
-        item.add_marker(pytest.mark.xdist_group("ranks"))
+    """Put all that starts ranks into two groups, before xdist looks at groups.
+
+    What mostly waits says so, `distributed("waiting")`, and goes beside what computes.
+    """
+    marker = item.get_closest_marker("distributed")
+    if marker:
+        item.add_marker(pytest.mark.xdist_group(marker.args[0] if marker.args else "ranks"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what is fast first, then what needs TensorFlow, then what trains or starts ranks.
 
-    With `-n 2` one process runs all that starts ranks, one after the other, and the other the rest:
-    ranks wait much, for each other and for what is to happen to them.
+    With `-n 2` one process runs most of what starts ranks, one after the other, and the other the
+    rest: ranks wait much, for each other and for what is to happen to them.
     """
     order = ("tensorflow", "slow", "distributed")
     among_several = "PYTEST_XDIST_WORKER" in os.environ

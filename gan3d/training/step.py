@@ -109,7 +109,8 @@ class AdversarialStep:
         for layer in (*self.generator.layers, *self.discriminator.layers):
             if isinstance(layer, BatchNormalization):
                 layer.mean_over_ranks = self._mean_over_ranks if synchronized else None
-        self.function = tf.function(self._step, reduce_retracing=True)
+        # Nothing in the step branches on a tensor in Python: AutoGraph would only rewrite it.
+        self.function = tf.function(self._step, reduce_retracing=True, autograph=False)
 
     def __call__(
         self,

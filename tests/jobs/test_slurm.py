@@ -14,7 +14,7 @@ from slurm import slurm, slurm_lacks
 from gan3d.cli import main
 
 pytestmark = [
-    pytest.mark.distributed,
+    pytest.mark.distributed("waiting"),
     pytest.mark.skipif(slurm_lacks() is not None, reason=str(slurm_lacks())),
 ]
 

@@ -1,16 +1,19 @@
 """Run by every rank under horovodrun: `gan3d`, with a note of the showers of every step.
 
-noting_rank.py train ...; a line of JSON for each step, [step, incident energies], in seen-PID.
+noting_rank.py SECONDS train ...; a line of JSON for each step, [step, incident energies], in
+seen-PID. Each step takes SECONDS more.
 """
 
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from gan3d.cli import main
 from gan3d.training import session
 
+seconds = float(sys.argv[1])
 build = session.Session._build
 
 
@@ -19,6 +22,7 @@ def build_noting(self, *arguments):
     call = type(trainer.step).__call__
 
     def noting(self, images_bxyz, energy_b1, **settings):
+        time.sleep(seconds)
         losses = call(self, images_bxyz, energy_b1, **settings)
         with Path(f"seen-{os.getpid()}").open("a") as notes:
             notes.write(json.dumps([settings["step"], energy_b1[:, 0].tolist()]) + "\n")
@@ -29,4 +33,4 @@ def build_noting(self, *arguments):
 
 
 session.Session._build = build_noting
-sys.exit(main(sys.argv[1:]))
+sys.exit(main(sys.argv[2:]))

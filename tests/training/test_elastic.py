@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 from processes import find_rank
 
-pytestmark = pytest.mark.distributed
+pytestmark = pytest.mark.distributed("waiting")
 
 SHOWERS, BATCH, COMMIT = 96, 4, 3
+EPOCHS = 10
+STEP_SECONDS = 0.1
+"""At least: training is to go on alone for some steps before a rank is back."""
 
 CONFIG = f"""
 data: {{files: [train.h5], validation_files: [heldout.h5]}}
 model: {{architecture: ecal25-compact}}
-training: {{epochs: 40, batch_size: {BATCH}, warmup_epochs: 2}}
+training: {{epochs: {EPOCHS}, batch_size: {BATCH}, warmup_epochs: 2}}
 node: {{intra_op_threads: 1, inter_op_threads: 1}}
 validation: {{epoch_showers: 4}}
 run: {{commit_steps: {COMMIT}, watchdog_seconds: 240}}
@@ -40,7 +43,7 @@ def elastic_job(tmp_path, write_lcd, gan3d_program):
             "-np", "2", "--min-np", "1", "--max-np", "2", "--host-discovery-script", hosts,
             # A host that lost a worker is let in again after so many seconds.
             "--blacklist-cooldown-range", "2", "4",
-            sys.executable, Path(__file__).with_name("noting_rank.py"),
+            sys.executable, Path(__file__).with_name("noting_rank.py"), str(STEP_SECONDS),
             "train", "experiment.yaml", "--run", "run",
         ],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -59,7 +62,7 @@ def test_a_rank_that_is_killed_is_gone_on_without_and_taken_in_again(elastic_job
     assert elastic_job.stdout is not None
     for line in elastic_job.stdout:
         lines.append(line)
-        if killed_at is None and re.search(r"epoch +2/40 ", line):
+        if killed_at is None and re.search(rf"epoch +2/{EPOCHS} ", line):
             os.kill(find_rank(tmp_path, victim, "noting_rank.py"), signal.SIGKILL)
             killed_at = len(lines)
     output = "".join(lines)
@@ -79,7 +82,7 @@ def test_a_rank_that_is_killed_is_gone_on_without_and_taken_in_again(elastic_job
     assert (epoch, step) >= (2, 12 - COMMIT), output
 
     records = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").open()]
-    assert [record["epoch"] for record in records] == list(range(1, 41))
+    assert [record["epoch"] for record in records] == list(range(1, EPOCHS + 1))
     assert [records[0]["ranks"], records[-1]["ranks"]] == [2, 2]
     # Two ranks take 12 steps of 2 x 4 for the 96 showers. However the ranks changed, the showers
     # of every epoch were gone through once: what was repeated is no part of it.

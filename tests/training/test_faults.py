@@ -70,6 +70,12 @@ def status(folder):
     return json.loads((folder / "run" / "status.json").read_text())["status"]
 
 
+def finish_epoch(gan3d, state, resume):
+    """Go on with the run, on two ranks, to the end of the epoch that `state` is of."""
+    epochs = f"training.epochs={state['epoch'] + 1}"
+    return gan3d("train", "experiment.yaml", "--run", "run", resume, "--set", epochs, ranks=2)
+
+
 @pytest.mark.parametrize(
     ("fault", "rank", "message"),
     [
@@ -107,10 +113,7 @@ def test_a_rank_that_is_killed_costs_no_more_than_the_steps_since_the_last_commi
     assert state["global_step"] >= before
     assert state["global_step"] % 10 in (0, 3, 6, 9)
     assert status(tmp_path) == "failed"
-    again = gan3d(
-        "train", "experiment.yaml", "--run", "run", "--auto-resume",
-        "--set", f"training.epochs={state['epoch'] + 1}", ranks=2,
-    )  # fmt: skip
+    again = finish_epoch(gan3d, state, "--auto-resume")
     assert again.returncode == 0, said + again.stdout + again.stderr
     assert status(tmp_path) == "finished"
 
@@ -167,10 +170,7 @@ def test_a_rank_that_hangs_is_ended_by_the_watchdog_and_nothing_is_lost(start, t
     assert state["global_step"] >= before
     assert state["global_step"] % 10 in (0, 3, 6, 9)
     assert status(tmp_path) == "requeue"
-    again = gan3d(
-        "train", "experiment.yaml", "--run", "run", "--auto-resume",
-        "--set", f"training.epochs={state['epoch'] + 1}", ranks=2,
-    )  # fmt: skip
+    again = finish_epoch(gan3d, state, "--auto-resume")
     assert again.returncode == 0, again.stdout + again.stderr
     assert newest(tmp_path)["global_step"] == 10 * (state["epoch"] + 1)
     assert status(tmp_path) == "finished"
@@ -206,9 +206,6 @@ def test_a_signal_to_one_of_two_ranks_stops_both_after_the_same_step(
     assert status(tmp_path) == "requeue"
     state = newest(tmp_path)
     assert state["divisions"] in ([], [[4 * state["step_in_epoch"]] * 2])
-    again = gan3d(
-        "train", "experiment.yaml", "--run", "run", "--resume",
-        "--set", f"training.epochs={state['epoch'] + 1}", ranks=2,
-    )  # fmt: skip
+    again = finish_epoch(gan3d, state, "--resume")
     assert again.returncode == 0, again.stdout + again.stderr
     assert newest(tmp_path)["global_step"] == 10 * (state["epoch"] + 1)
