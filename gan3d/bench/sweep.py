@@ -28,10 +28,10 @@ from gan3d.bench.scaling import (
     read_run,
     run_overrides,
 )
-from gan3d.config import load_experiment
+from gan3d.config import Node, load_experiment
 from gan3d.data import temporary_folder, written_aside
-from gan3d.errors import UsageError
-from gan3d.runtime import Topology, read_topology, recommend
+from gan3d.errors import NodeError, TrainingError, UsageError
+from gan3d.runtime import Topology, placed_cores, read_topology, recommend
 
 Say = Callable[[str], None]
 
@@ -70,6 +70,8 @@ class Tried:
     """Whether it is what `auto` does."""
     showers_per_second: list[float] = field(default_factory=list)
     """Of all ranks together, in each run."""
+    failed: str = ""
+    """Why it cannot be run; empty where it can."""
 
     @property
     def median(self) -> float:
@@ -93,15 +95,19 @@ class Tried:
 def candidates(topology: Topology, batch_sizes: Sequence[int]) -> list[Candidate]:
     """Return what is worth a try on a CPU node, what `auto` does first.
 
-    Ranks with equally many cores; threads for all of a rank's cores, for all but one, for half of
-    them, and for their hyper-threads; one operation at a time, or two.
+    Ranks with cores of their own, nearly all of the node's, and a GPU where there are some; threads
+    for all of a rank's cores, for all but one, for half of them, and for their hyper-threads; one
+    operation at a time, or two.
     """
-    cores, per_core = topology.physical, topology.hardware_threads // len(topology.cores)
-    best = recommend(topology)
+    per_core = topology.hardware_threads // len(topology.cores)
+    best, most = recommend(topology), len(topology.gpus) or topology.physical
     ways = [(best.workers, best.threads.intra_op, best.threads.inter_op)]
-    for workers in range(1, cores + 1):
-        share = cores // workers
-        if workers * share < (1.0 - _LARGEST_IDLE_SHARE) * cores:
+    for workers in range(1, most + 1):
+        try:
+            share = smallest_share(topology, workers)
+        except NodeError:  # a NUMA domain has fewer cores than ranks
+            continue
+        if workers * share < (1.0 - _LARGEST_IDLE_SHARE) * topology.physical:
             continue
         threads = {share, share * per_core}
         if share >= 4:
@@ -110,6 +116,15 @@ def candidates(topology: Topology, batch_sizes: Sequence[int]) -> list[Candidate
             ways += [(workers, intra_op, inter_op) for inter_op in (1, 2) if inter_op <= share]
     unique = dict.fromkeys((*way, batch) for batch in batch_sizes for way in ways)
     return [Candidate(*way) for way in unique]
+
+
+def smallest_share(topology: Topology, workers: int) -> int:
+    """Cores of the rank that gets the fewest. Raises NodeError where ranks do not fit."""
+    own = Node(affinity="cores")
+    if topology.quota < len(topology.cores):
+        # Time and not cores: nobody is put anywhere.
+        return topology.physical // workers
+    return min(placed_cores(own, topology, rank, workers).physical for rank in range(workers))
 
 
 def sweep(
@@ -122,8 +137,9 @@ def sweep(
 ) -> dict[str, Any]:
     """Try what is worth a try for about so many seconds; the figures, as JSON, the fastest first.
 
-    `batch_sizes`: of a rank; none: the experiment's own. What there was no time for is counted.
-    Raises DataError where the experiment has too few showers, TrainingError where a run fails.
+    `batch_sizes`: of a rank; none: the experiment's own. What there was no time for is counted, and
+    what fails is told. Raises DataError where the experiment has too few showers, TrainingError
+    where nothing can be run.
     """
     experiment = load_experiment(config, overrides)
     batch_sizes = batch_sizes or (experiment.training.batch_size,)
@@ -145,6 +161,7 @@ def sweep(
             own = tried.candidate
             say(str(own))
             folder = temporary / "run"
+            shutil.rmtree(folder, ignore_errors=True)  # of the one before, which may have failed
             folder.mkdir()
             node = (
                 "node.workers_per_node=null",
@@ -157,12 +174,15 @@ def sweep(
             all_changes = (*overrides, *changes[id(tried)], *node)
             processes = processes_of(_case(own), settings, config, all_changes, folder)
             run_together(processes, str(own), folder)
-            rate = float(read_run(folder, "gan3d")["showers_per_second"])
-            shutil.rmtree(folder)
-            return rate
+            return float(read_run(folder, "gan3d")["showers_per_second"])
 
         measure(tries, run, seconds)
-    ranked = sorted((t for t in tries if t.showers_per_second), key=lambda t: -t.median)
+    failed = [t for t in tries if t.failed]
+    ranked = sorted(
+        (t for t in tries if t.showers_per_second and not t.failed), key=lambda t: -t.median
+    )
+    if not ranked:
+        raise TrainingError(failed[0].failed)
     return {
         "experiment": {
             "config": str(config),
@@ -171,7 +191,8 @@ def sweep(
         },
         "machine": describe_machine() | {"topology": topology.as_dict()},
         "tried": [tried.as_dict() for tried in ranked],
-        "not_tried": len(tries) - len(ranked),
+        "failed": [{"candidate": str(t.candidate), "error": t.failed} for t in failed],
+        "not_tried": len(tries) - len(ranked) - len(failed),
         "recommended_over_best": _recommended_share(ranked),
     }
 
@@ -185,6 +206,7 @@ def measure(
     """Run all of `tries` once, then the faster half (two at least) in turn, until time is over.
 
     No run begins that would end too late if it took as long as the longest so far; the first runs.
+    What fails, for want of memory perhaps, is not run again.
     """
     began, longest = clock(), 0.0
 
@@ -194,20 +216,23 @@ def measure(
     def run_one(tried: Tried) -> None:
         nonlocal longest
         start = clock()
-        tried.showers_per_second.append(run(tried))
+        try:
+            tried.showers_per_second.append(run(tried))
+        except TrainingError as error:
+            tried.failed = str(error)
         longest = max(longest, clock() - start)
 
     for tried in tries:
         if not has_time():
             return
         run_one(tried)
-    ranked = sorted(tries, key=lambda tried: -tried.median)
+    ranked = sorted((t for t in tries if not t.failed), key=lambda tried: -tried.median)
     again = ranked[: max(2, (len(ranked) + 1) // 2)]
     # What is recommended is compared with the best: it must have been measured as well.
     again += [tried for tried in ranked if tried.recommended and tried not in again]
-    while has_time():
+    while has_time() and not all(tried.failed for tried in again):
         for tried in again:
-            if has_time():
+            if has_time() and not tried.failed:
                 run_one(tried)
 
 

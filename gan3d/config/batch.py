@@ -89,6 +89,9 @@ class BatchSystem(Section):
     cpus_per_node: PositiveInt | None = None
     """CPUs as the batch system counts them (often hyper-threads), divided among the ranks as
     {cpus_per_rank}; null: not asked for, which is right where jobs have whole nodes."""
+    asks_for_gpus: bool = True
+    """Whether jobs whose node file has `gpu: required` ask for a GPU for every rank (Slurm:
+    --gpus-per-node, PBS: ngpus); false where nodes come with theirs, as by a constraint."""
     modules: list[Word] = Field(default=[])
     """Environment modules to load, in this order."""
     environment: dict[Variable, str] = Field(default={})

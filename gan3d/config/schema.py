@@ -312,6 +312,9 @@ class Horovod(Section):
     op: Literal["average", "adasum"] = "average"
     """How gradients are reduced. Adasum (Maleki et al. 2021) needs Horovod with MPI and a power of
     two of ranks; the learning rate is then best not scaled."""
+    needs: list[Literal["gloo", "mpi", "nccl"]] = []
+    """What Horovod must have been built with on this machine, beyond what other settings want:
+    `gan3d doctor --node` says what is missing."""
     compression: Literal["none", "fp16"] = "none"
     """Gradients travel in half precision with fp16."""
     backward_passes_per_step: PositiveInt = 1

@@ -129,6 +129,9 @@ def _values(system: BatchSystem, job: Job, experiment: Experiment) -> dict[str, 
         "account": job.account,
         "partition": job.partition or system.partition,
         "constraint": system.constraint,
+        "gpus_per_node": per_node
+        if experiment.node.gpu == "required" and system.asks_for_gpus
+        else 0,
         "directives": system.directives,
         "modules": system.modules,
         "environment": system.environment,

@@ -24,6 +24,7 @@ from gan3d.runtime.node import (
     apply_node,
     check_workers,
     choose_threads,
+    placed_cores,
     rank_cores,
     recommend,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "is_elastic",
     "launched",
     "noted_signals",
+    "placed_cores",
     "rank_cores",
     "read_topology",
     "recommend",

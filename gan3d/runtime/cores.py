@@ -34,11 +34,13 @@ def usable_cores(local_size: int = 1) -> Cores:
     mask = os.sched_getaffinity(0)
     allowed = max(len(mask), _allowed_cpus())
     sharing = max(1, math.ceil(local_size * len(mask) / allowed))
-    share = min(1.0 / sharing, cpu_quota() / local_size / len(mask))
-    return Cores(
-        physical=max(1, math.floor(share * _physical(mask) + 1e-9)),
-        logical=max(1, math.floor(share * len(mask) + 1e-9)),
-    )
+    # Time of one hardware thread is a core's, as long as there are cores without one.
+    granted = cpu_quota() / local_size
+
+    def share(count: int) -> int:
+        return max(1, math.floor(min(count / sharing, granted) + 1e-9))
+
+    return Cores(physical=share(_physical(mask)), logical=share(len(mask)))
 
 
 def _physical(mask: set[int]) -> int:

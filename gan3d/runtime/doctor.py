@@ -92,27 +92,41 @@ def _asked(
         cores = placed_cores(node, topology, 0, ranks) if own else shared_cores(topology, ranks)
         threads = choose_threads(node, cores)
         precision = _precision(node, tensorflow)
+        text = (
+            f"{_count(ranks, 'rank')} of {_count(cores.physical, 'core')}: {threads.intra_op} "
+            f"intra-op, {threads.inter_op} inter-op, {threads.omp} OpenMP threads, {precision}"
+        )
+        found = [Finding(name, "ok", text)]
     except NodeError as error:
-        return [Finding(name, "problem", str(error), "Change the node file, or take another node.")]
-    text = (
-        f"{_count(ranks, 'rank')} of {_count(cores.physical, 'core')}: {threads.intra_op} "
-        f"intra-op, {threads.inter_op} inter-op, {threads.omp} OpenMP threads, {precision}"
-    )
-    found = [Finding(name, "ok", text)]
-    built = horovod or {"controllers": [], "nccl": False}
-    if node.gpu == "required" and not built["nccl"]:
-        found.append(
-            Finding(
-                f"{name}: NCCL",
-                "warning",
-                "Horovod was built without it: gradients go through the processor's memory",
-                "jobs/install-gpu.sh",
-            )
-        )
-    if settings.op == "adasum" and "MPI" not in built["controllers"]:
-        found.append(
-            Finding(f"{name}: MPI", "problem", "horovod.op: adasum needs it", "jobs/install-mpi.sh")
-        )
+        remedy = "Change the node file, or take another node."
+        found = [Finding(name, "problem", str(error), remedy)]
+    return found + _asked_of_horovod(name, node, settings, horovod)
+
+
+def _asked_of_horovod(
+    name: str, node: Node, settings: Horovod, horovod: dict[str, Any] | None
+) -> list[Finding]:
+    """What Horovod was built without, of what a node file asks for, whatever the node is."""
+    there = {each.lower() for each in horovod["controllers"]} if horovod else set()
+    if horovod and horovod["nccl"]:
+        there.add("nccl")
+    found = []
+    for what, script in (
+        ("gloo", HOROVOD_REMEDY),
+        ("mpi", "jobs/install-mpi.sh"),
+        ("nccl", "jobs/install-gpu.sh"),
+    ):
+        if what in there:
+            continue
+        title = f"{name}: {'Gloo' if what == 'gloo' else what.upper()}"
+        if what in settings.needs:
+            said = "horovod.needs asks for it, but Horovod was built without"
+            found.append(Finding(title, "problem", said, script))
+        elif what == "mpi" and settings.op == "adasum":
+            found.append(Finding(title, "problem", "horovod.op: adasum needs it", script))
+        elif what == "nccl" and node.gpu == "required":
+            said = "Horovod was built without it: gradients go through the processor's memory"
+            found.append(Finding(title, "warning", said, script))
     return found
 
 
@@ -224,7 +238,7 @@ def _gpu(found: dict[str, Any] | None) -> Finding:
             "GPU",
             "warning",
             "there is one, but TensorFlow does not see it: its CUDA libraries are missing",
-            "uv pip install 'tensorflow[and-cuda]==2.18.1'",
+            "jobs/install-gpu.sh",
         )
     return Finding("GPU", "ok", "none; training runs on the processor")
 

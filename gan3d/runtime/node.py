@@ -58,6 +58,9 @@ class AppliedNode:
     precision: str
     """Keras's dtype policy."""
     topology: Topology
+    affinity: str
+    """cores: this rank was put on `cpus`; none: they are what the launcher or the system gave it,
+    also where `node.affinity` is cores."""
     cpus: tuple[int, ...]
     """Hardware threads that this rank is kept on, or may use."""
     memory: tuple[str, tuple[int, ...]]
@@ -71,6 +74,7 @@ class AppliedNode:
             "environment": self.environment,
             "gpu": self.gpu,
             "precision": self.precision,
+            "affinity": self.affinity,
             "cpus": list(self.cpus),
             "memory_policy": self.memory[0],
             "memory_domains": list(self.memory[1]),
@@ -106,7 +110,7 @@ def apply_node(node: Node) -> AppliedNode:
             "process; start a new one"
         )
     launch, topology = read_launch(), read_topology()
-    check_workers(node, topology, launch.local_size)
+    check_workers(node, topology, launch.local_size, bound=is_bound())
     cores = rank_cores(node, topology, launch)
     threads = choose_threads(node, cores)
     if cores.cpus is not None:
@@ -130,18 +134,23 @@ def apply_node(node: Node) -> AppliedNode:
     keras.config.set_dtype_policy(precision)
     if node.deterministic:
         tf.config.experimental.enable_op_determinism()
+    affinity = "none" if cores.cpus is None else "cores"
     cpus = tuple(sorted(os.sched_getaffinity(0)))
     name = None if gpu is None else str(details.get("device_name", gpu.name))
     _applied = AppliedNode(
-        node, cores, threads, environment, name, precision, topology, cpus, memory
+        node, cores, threads, environment, name, precision, topology, affinity, cpus, memory
     )
     return _applied
 
 
-def check_workers(node: Node, topology: Topology, local_size: int) -> None:
-    """Raise NodeError if the ranks that `node` asks for, or that were started, do not fit here."""
+def check_workers(node: Node, topology: Topology, local_size: int, *, bound: bool = False) -> None:
+    """Raise NodeError if the ranks that `node` asks for, or that were started, do not fit here.
+
+    `bound`: `topology` is only what a launcher keeps this rank on.
+    """
     asked, gpus = node.workers_per_node, len(topology.gpus)
-    if asked is not None and asked > topology.physical:
+    # Cores that a launcher has bound this rank to are not all that the ranks have.
+    if asked is not None and asked > topology.physical and not bound:
         raise NodeError(
             f"node.workers_per_node is {asked}, but there are {topology.physical} core(s) here; "
             f"set at most {topology.physical}, or null"
@@ -317,7 +326,14 @@ def _choose_gpu(tf: Any, node: Node, launch: Launch) -> Any:
             f"{launch.local_size} ranks on this node, but {len(gpus)} GPUs: start at most one "
             f"rank per GPU"
         )
-    # A single visible GPU: the launcher has given every rank its own (srun --gpus-per-task=1).
+    # A single visible GPU: the launcher has given every rank its own (srun --gpus-per-task=1), or
+    # they would all be on the same.
+    cards = len(read_topology().gpus)
+    if len(gpus) == 1 and cards < launch.local_size and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        raise NodeError(
+            f"{launch.local_size} ranks on this node, but it has {cards} GPU(s): start at most one "
+            "rank per GPU"
+        )
     gpu = gpus[launch.local_rank] if len(gpus) > 1 else gpus[0]
     tf.config.set_visible_devices(gpu, "GPU")
     tf.config.experimental.set_memory_growth(gpu, node.gpu_memory_growth)

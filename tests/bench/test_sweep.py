@@ -10,9 +10,9 @@ from machines import describe
 
 from gan3d.bench.sweep import Candidate, Tried, candidates, measure, write_node
 from gan3d.cli.bench.step import command
-from gan3d.config import load_experiment
-from gan3d.errors import UsageError
-from gan3d.runtime import read_topology, recommend
+from gan3d.config import Node, load_experiment
+from gan3d.errors import TrainingError, UsageError
+from gan3d.runtime import check_workers, choose_threads, placed_cores, read_topology, recommend
 
 
 @given(count=st.integers(1, 64), domains=st.integers(1, 4), threads=st.integers(1, 4))
@@ -23,10 +23,17 @@ def test_candidates_fit_the_node_and_begin_with_what_auto_does(count, domains, t
     best = recommend(topology)
     assert found[0] == Candidate(best.workers, best.threads.intra_op, best.threads.inter_op, 8)
     for each in found:
-        share = topology.physical // each.workers
-        assert each.workers * share > 0.89 * topology.physical
-        assert each.intra_op <= share * threads
-        assert each.inter_op <= share
+        node = Node(
+            affinity="cores",
+            workers_per_node=each.workers,
+            intra_op_threads=each.intra_op,
+            inter_op_threads=each.inter_op,
+        )
+        check_workers(node, topology, each.workers)
+        own = [placed_cores(node, topology, rank, each.workers) for rank in range(each.workers)]
+        assert sum(cores.physical for cores in own) > 0.89 * topology.physical
+        for cores in own:
+            choose_threads(node, cores)  # would refuse
     assert {each.batch_size for each in found} == {8, 16}
 
 
@@ -69,6 +76,37 @@ def test_the_faster_half_and_what_is_recommended_are_run_again():
     assert [len(each.showers_per_second) for each in tries] == [3, 1, 1, 3, 3, 3]
 
 
+def test_gpus_limit_the_ranks():
+    topology = replace(describe([16, 16]), gpus=("one", "two"))
+    assert {each.workers for each in candidates(topology, (8,))} == {1, 2}
+
+
+def test_what_fails_is_left_out_and_the_others_are_run_on():
+    tries, clock = tried(1, 2, 3, 4), Clock()
+
+    def run(each):
+        clock.now += 1.0
+        # One fails at once, another the second time.
+        if each.candidate.batch_size == 2 or (clock.now > 4 and each.candidate.batch_size == 4):
+            raise TrainingError("no memory")
+        return float(each.candidate.batch_size)
+
+    measure(tries, run, 10.0, clock)
+    assert [each.failed for each in tries] == ["", "no memory", "", "no memory"]
+    assert [len(each.showers_per_second) for each in tries] == [3, 0, 4, 1]
+
+
+def test_where_all_fail_the_time_is_not_waited_for():
+    tries, clock = tried(1, 2), Clock()
+
+    def run(each):
+        clock.now += 1.0
+        raise TrainingError("no memory")
+
+    measure(tries, run, 1000.0, clock)
+    assert clock.now == 2.0
+
+
 def figures():
     tries = tried(8, 16)
     tries = [
@@ -79,6 +117,7 @@ def figures():
         "experiment": {"architecture": "ecal25"},
         "machine": {"cpu": "a processor", "cores": 2},
         "tried": [each.as_dict() for each in tries],
+        "failed": [],
         "not_tried": 3,
     }
 

@@ -66,8 +66,15 @@ NODES = Path(__file__).parents[2] / "configs" / "nodes"
     ("horovod", "node", "changes", "expected"),
     [
         ({"controllers": ["Gloo"], "nccl": False}, "auto", {}, [("node auto", "ok")]),
-        (None, "stampede2-skx", {}, [("node stampede2-skx", "problem")]),
-        (None, "piz-daint-gpu", {}, [("node piz-daint-gpu", "problem")]),
+        # What Horovod lacks is told also where the node is another.
+        (
+            None, "stampede2-skx", {},
+            [("node stampede2-skx", "problem"), ("node stampede2-skx: MPI", "problem")],
+        ),
+        (
+            {"controllers": ["MPI"], "nccl": False}, "piz-daint-gpu", {},
+            [("node piz-daint-gpu", "problem"), ("node piz-daint-gpu: NCCL", "problem")],
+        ),
         (
             {"controllers": ["Gloo"], "nccl": False}, "laptop", {"op": "adasum"},
             [("node laptop", "ok"), ("node laptop: MPI", "problem")],
@@ -82,7 +89,7 @@ def test_a_node_file_is_held_against_the_node(horovod, node, changes, expected):
 
 
 def test_a_gpu_node_wants_nccl():
-    asked = load_experiment(quickstart_experiment(), (), NODES / "piz-daint-gpu.yaml")
+    asked = load_experiment(quickstart_experiment(), (), NODES / "gpu.yaml")
     with_gpu = replace(describe([12], 2), gpus=("Tesla P100-PCIE-16GB",))
     for nccl, expected in ((True, ["ok"]), (False, ["ok", "warning"])):
         built = {"controllers": ["MPI"], "nccl": nccl}

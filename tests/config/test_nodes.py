@@ -1,5 +1,6 @@
 """The node files that come with the project."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,11 @@ def test_a_node_file_wins_over_the_experiment_and_set_over_both(tmp_path):
     assert (laid.node.name, laid.horovod.cycle_time_ms) == ("mine", 3)
     assert laid.data.files == load_experiment(config).data.files
     assert load_experiment(config, ("horovod.cycle_time_ms=4",), node).horovod.cycle_time_ms == 4
+
+
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_every_value_says_its_reason_or_its_source(name):
+    lines = (CONFIGS / "nodes" / f"{name}.yaml").read_text().splitlines()
+    values = [line for line in lines if re.match(r"  \w+: *\S", line)]
+    assert len(values) > 3
+    assert [v for v in values if "#" not in v and not v.startswith("  name:")] == []

@@ -74,6 +74,21 @@ def test_slurm_gets_what_was_asked_for(render):
     assert "I_MPI_PIN=off" in script
 
 
+def test_jobs_of_a_gpu_node_ask_for_gpus_unless_nodes_come_with_theirs(render, tmp_path):
+    (tmp_path / "gpus.yaml").write_text("node: {name: g, workers_per_node: 4, gpu: required}\n")
+    for name, node, asked in (
+        ("slurm", "gpus.yaml", "#SBATCH --gpus-per-node=4\n"),
+        ("pbs", "gpus.yaml", ":mpiprocs=4:ngpus=4\n"),
+        ("slurm", "node.yaml", ""),
+        ("pbs", "node.yaml", ":mpiprocs=2\n#PBS -l walltime"),
+        ("piz-daint-gpu", None, "#SBATCH --constraint=gpu\n"),
+    ):
+        code, script, errors = render(name, *COMMON, node=node)
+        assert code == 0, errors
+        assert asked in script
+        assert ("gpus" in asked) == ("--gpus" in script or "ngpus" in script)
+
+
 def test_launchers_get_the_number_of_ranks(render):
     _, script, _ = render("slurm", nodes=3)
     assert 'horovodrun --gloo -np 6 -H "$hosts" bash' in script
@@ -195,7 +210,7 @@ def test_scripts_of_an_installation_are_sound(path):
     done = subprocess.run(["shellcheck", path], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert path.stat().st_mode & 0o111
-    assert path.read_text().endswith("gan3d doctor\n")
+    assert path.read_text().endswith('\ngan3d doctor ${node:+--node "$node"}\n')
 
 
 @pytest.mark.parametrize("name", ["install-mpi.sh", "install-gpu.sh"])

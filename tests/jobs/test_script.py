@@ -11,6 +11,7 @@ import pytest
 GAN3D = r"""
 # Listens late, as a rank that is still importing; ends as it was told to.
 echo "$@" >>told
+echo "${LD_LIBRARY_PATH-}" >libraries
 if [[ $* =~ files=\[\"([^\"]*)/0/ ]]; then
     { stat -c %a "${BASH_REMATCH[1]}"; ls "${BASH_REMATCH[1]}/0"; } >seen
 fi
@@ -55,7 +56,8 @@ def submit(render, tmp_path, programs):
     folder = programs(
         gan3d=GAN3D,
         # A launcher that is more than one process, and dies of the signal.
-        launcher='"$@"\ncode=$?\nexit $code',
+        # Nor does it hand on what the job's shell has loaded.
+        launcher='echo "$ENDING" >launcher_saw\nenv -u LD_LIBRARY_PATH "$@"\ncode=$?\nexit $code',
         srun='while [[ $1 == --* ]]; do shift; done\n"$@"',
         scontrol="case $1 in show) echo localhost ;; *) echo scontrol \"$@\" >>batch ;; esac",
         qsub="echo qsub \"$@\" >>batch",
@@ -117,8 +119,12 @@ def test_a_job_that_is_warned_ends_and_goes_back_into_the_queue(submit, tmp_path
 
 
 @every_system
-def test_a_job_that_is_finished_ends(submit, tmp_path, name):
+def test_a_job_that_is_finished_ends(submit, tmp_path, name, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/a b:/opt/c")
     assert submit(name, "finished")[0] == 0
+    # The system's environment is there for the launcher, and the modules' libraries for the ranks.
+    assert (tmp_path / "launcher_saw").read_text() == "finished\n"
+    assert (tmp_path / "libraries").read_text() == "/opt/a b:/opt/c\n"
     assert batch(tmp_path) is None
 
 

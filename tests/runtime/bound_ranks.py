@@ -41,6 +41,7 @@ communicator = connect(Horovod())
 for thread in Path("/proc/self/task").iterdir():
     assert os.sched_getaffinity(int(thread.name)) == wanted
 said = applied.as_dict()
+assert said["affinity"] == "cores"
 assert said["cpus"] == sorted(wanted)
 assert said["memory_policy"] == "bind"
 communicator.barrier()

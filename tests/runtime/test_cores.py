@@ -76,6 +76,14 @@ def test_a_quota_limits_the_cores(machine, limit, expected):
     assert usable_cores() == Cores(physical=expected, logical=expected)
 
 
+def test_a_quota_is_of_cores_and_not_of_their_hyper_threads(machine):
+    # docker run --cpus=3
+    machine(8, siblings=2, files={"job/cpu.max": "300000 100000"})
+    assert usable_cores() == Cores(physical=3, logical=3)
+    machine(96, siblings=2, files={"job/cpu.max": "2400000 100000"})
+    assert usable_cores(2) == Cores(physical=12, logical=12)
+
+
 def test_a_quota_is_shared_by_the_ranks(machine):
     machine(8, files={"job/cpu.max": "400000 100000"})
     assert usable_cores(2).physical == 2

@@ -157,6 +157,7 @@ print(json.dumps({
         },
         "gpu": None,
         "precision": "mixed_bfloat16",
+        "affinity": "none",
         "memory_policy": "none",
         "memory_domains": [],
         "deterministic": True,

@@ -103,6 +103,8 @@ def _print(console: Console, figures: Mapping[str, Any], output: Path | None) ->
             "auto" if tried["recommended"] else "",
         )
     console.print(table)
+    for each in figures["failed"]:
+        console.print(f"failed: {each['candidate']}: {each['error']}", markup=False)
     if figures["not_tried"]:
         console.print(f"There was no time for {figures['not_tried']} more: give it more --minutes.")
     if output is not None:
