@@ -124,10 +124,13 @@ def _epochs(experiment: Experiment, steps: int, left: int) -> str:
 
 
 def _node(experiment: Experiment, launch: Launch) -> str:
-    from gan3d.runtime import check_workers, choose_threads, rank_cores, read_topology
+    from gan3d.runtime import check_workers, choose_threads, plan, rank_cores, read_topology
 
-    topology = read_topology()
+    topology, workers = read_topology(), experiment.node.workers_per_node
     check_workers(experiment.node, topology, launch.local_size)
+    if launch.launcher is None and workers is not None:
+        # Alone a rank has all cores; what the node file is for is that many ranks.
+        plan(experiment.node, topology, workers)
     cores = rank_cores(experiment.node, topology, launch)
     threads = choose_threads(experiment.node, cores)
     who = f"each of {launch.local_size} ranks" if launch.local_size > 1 else "one rank alone"

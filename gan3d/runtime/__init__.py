@@ -25,6 +25,7 @@ from gan3d.runtime.node import (
     check_workers,
     choose_threads,
     placed_cores,
+    plan,
     rank_cores,
     recommend,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "launched",
     "noted_signals",
     "placed_cores",
+    "plan",
     "rank_cores",
     "read_topology",
     "recommend",

@@ -18,14 +18,7 @@ from gan3d.runtime.cores import memory_bytes, usable_cores
 from gan3d.runtime.distributed import HOROVOD_REMEDY, horovod_lacks
 from gan3d.runtime.environment import cpu_flags, cpu_model, installed_version, source_state
 from gan3d.runtime.launch import read_launch
-from gan3d.runtime.node import (
-    check_workers,
-    choose_precision,
-    choose_threads,
-    placed_cores,
-    recommend,
-    shared_cores,
-)
+from gan3d.runtime.node import choose_precision, plan, recommend
 from gan3d.runtime.quiet import has_gpu
 from gan3d.runtime.topology import Topology, read_topology
 
@@ -87,10 +80,7 @@ def _asked(
     name = f"node {node.name}"
     ranks = node.workers_per_node or recommend(topology).workers
     try:
-        check_workers(node, topology, ranks)
-        own = node.affinity == "cores"
-        cores = placed_cores(node, topology, 0, ranks) if own else shared_cores(topology, ranks)
-        threads = choose_threads(node, cores)
+        cores, threads = plan(node, topology, ranks)
         precision = _precision(node, tensorflow)
         text = (
             f"{_count(ranks, 'rank')} of {_count(cores.physical, 'core')}: {threads.intra_op} "

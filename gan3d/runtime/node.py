@@ -196,6 +196,17 @@ def shared_cores(topology: Topology, local_size: int) -> Cores:
     return Cores(share, max(share, topology.hardware_threads // local_size))
 
 
+def plan(node: Node, topology: Topology, workers: int) -> tuple[Cores, Threads]:
+    """Cores and threads that each of so many ranks would have here; those of the first.
+
+    Raises NodeError where they do not fit.
+    """
+    check_workers(node, topology, workers)
+    own = node.affinity == "cores"
+    cores = placed_cores(node, topology, 0, workers) if own else shared_cores(topology, workers)
+    return cores, choose_threads(node, cores)
+
+
 @dataclass(frozen=True)
 class Recommendation:
     """How a node is best used."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gan3d.cli import main
 from gan3d.cli.dry_run import draw_curve
 from gan3d.config import Experiment, dump_experiment, load_experiment
+from gan3d.runtime import read_topology
 from gan3d.training.records import CONFIG, DATA, HISTORY, RESPONSE, write_json, write_text
 from gan3d.training.schedule import LearningRateSchedule
 from gan3d.training.session import find
@@ -212,6 +213,17 @@ def test_a_number_of_ranks_is_for_the_dry_run_alone(gan3d, experiment):
     done = gan3d("train", experiment, "--ranks", "2")
     assert done.returncode == 2
     assert "horovodrun -np N" in done.stderr
+
+
+def test_threads_are_looked_at_for_as_many_ranks_as_the_node_is_to_have(gan3d, experiment):
+    topology = read_topology()
+    threads = f"node.intra_op_threads={topology.hardware_threads}"
+    workers = f"node.workers_per_node={topology.physical}"
+    assert gan3d("train", experiment, "--dry-run", "--set", threads).returncode == 0
+    done = gan3d("train", experiment, "--dry-run", "--set", threads, "--set", workers)
+    if topology.physical > 1:
+        assert done.returncode == 1, done.stdout
+        assert "node.intra_op_threads is" in done.stderr
 
 
 def test_horovod_is_not_started(experiment, tmp_path):
