@@ -17,7 +17,16 @@ from gan3d.runtime import check_workers, choose_threads, placed_cores, read_topo
 
 @given(count=st.integers(1, 64), domains=st.integers(1, 4), threads=st.integers(1, 4))
 def test_candidates_fit_the_node_and_begin_with_what_auto_does(count, domains, threads):
-    topology = describe([count] * domains, threads)
+    check_candidates(describe([count] * domains, threads))
+
+
+def test_candidates_fit_unlike_domains_and_a_quota():
+    check_candidates(describe([18, 18, 16, 16], 4))
+    topology = replace(describe([48], 2), quota=24.0)
+    assert all(each.workers * each.intra_op <= 24 * 2 for each in candidates(topology, (8,)))
+
+
+def check_candidates(topology):
     found = candidates(topology, (8, 16))
     assert len(found) == len(set(found))
     best = recommend(topology)

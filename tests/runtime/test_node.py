@@ -54,6 +54,13 @@ def test_auto_is_the_sixteen_bits_that_a_gpu_has_tensor_cores_for(capability, ex
         assert choose_precision(Node(precision=asked), capability) == asked
 
 
+def test_ranks_that_a_launcher_has_bound_see_only_cores_of_their_own():
+    node, own = Node(workers_per_node=2), describe([1])
+    check_workers(node, own, 2, bound=True)
+    with pytest.raises(NodeError, match=r"workers_per_node is 2, but there are 1 core\(s\) here"):
+        check_workers(node, own, 2)
+
+
 def test_float16_on_a_processor_is_refused():
     with_gpu = replace(describe([2]), gpus=("Tesla V100-SXM2-16GB",))
     check_workers(Node(precision="mixed_float16"), with_gpu, 1)
