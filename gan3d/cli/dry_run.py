@@ -147,7 +147,7 @@ def _horovod(settings: Horovod, ranks: int) -> str:
         return "not used by a single rank"
     if settings.op == "adasum":
         check_adasum(ranks, with_mpi=horovod_has_mpi())
-    named = settings.model_dump(exclude={"backward_passes_per_step"}, exclude_none=True)
+    named = settings.model_dump(exclude={"backward_passes_per_step", "needs"}, exclude_none=True)
     text = ", ".join(
         f"{name} {f'{value:g}' if isinstance(value, float) else value}"
         for name, value in named.items()
