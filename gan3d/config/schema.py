@@ -373,6 +373,16 @@ class Validation(Section):
     their spread."""
     hit_threshold_gev: PositiveFloat = 1e-5
     """A cell counts as hit above this energy (GeV); a minimum-ionising particle leaves 1.5e-4."""
+    occupancy_thresholds_gev: list[PositiveFloat] = Field(default=[1e-5, 1e-4, 1e-3], min_length=1)
+    """Thresholds (GeV) of the occupancy of layers: a hit, about a minimum-ionising particle, and
+    the core of the shower."""
+    start_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
+    """A shower starts where it has left this share of its energy: beyond the noise of single cells,
+    before the maximum."""
+    containment_shares: list[Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(
+        default=[0.5, 0.9], min_length=1
+    )
+    """Shares of the energy that the containment radii R50 and R90 hold."""
     histogram_bins: Annotated[int, Field(ge=5, le=10_000)] = 50
     """Bins of the histograms that the separation power is computed from."""
     cell_energy_range_gev: tuple[PositiveFloat, PositiveFloat] = (1e-7, 1.0)

@@ -11,8 +11,9 @@ import numpy as np
 from gan3d.config import Geometry, Validation
 from gan3d.data import Showers
 from gan3d.errors import DataError
+from gan3d.validation.measures import Float, Integer
 from gan3d.validation.metrics import METRICS, Binning, bin_name, compare
-from gan3d.validation.observables import Float, Integer, Observables, observe
+from gan3d.validation.observables import Observables, observe
 from gan3d.validation.sample import Sample, summarise
 
 Word = Literal["agrees", "close", "differs"]

@@ -1,11 +1,7 @@
-"""What is measured on a shower: per-shower values from images and the geometry.
+"""What is measured on a sample of showers: `gan3d.validation.measures` of all of them, in one pass.
 
 Showers are taken in chunks, so that memory stays bounded by the per-shower results and not by the
-images. Positions and widths are in mm, measured from the low edge of the image (x, y) and from the
-front face of the first layer; cell i is taken to sit at its centre, (i + 1/2) times the pitch.
-
-The observables are those the 3DGAN papers look at (Vallecorsa et al., EPJ Web Conf. 214 (2019)
-02010) and those of the Fast Calorimeter Challenge 2022 (Krause et al., arXiv:2410.21611).
+images.
 """
 
 from __future__ import annotations
@@ -20,15 +16,24 @@ from numpy.typing import NDArray
 from gan3d.config import Geometry, Validation
 from gan3d.data import Showers
 from gan3d.errors import DataError
-
-Float = NDArray[np.float64]
-Integer = NDArray[np.int64]
+from gan3d.validation.measures import (
+    Float,
+    Integer,
+    Projections,
+    barycentre_angle,
+    cell_energy_edges,
+    containment_radii,
+    count_cells,
+    count_hits,
+    count_layer_hits,
+    energy_depth,
+    layer_fractions,
+    maximum_layer,
+    moments,
+)
 
 AXES = ("x", "y", "layer")
 """The axes of an image, in order."""
-MOMENT_ORDERS = 2
-"""Moments are computed from the first to this order."""
-
 _CHUNK_CELLS = 2**22  # cells per chunk: 16 MiB of float32 images
 
 
@@ -36,7 +41,8 @@ _CHUNK_CELLS = 2**22  # cells per chunk: 16 MiB of float32 images
 class Observables:
     """Per-shower values of one sample of N showers.
 
-    A shower without energy has NaN moments, shower maximum and layer fractions; all else is 0.
+    A shower without energy has NaN moments, start, radii, angle, maximum and layer fractions; all
+    else is 0.
     """
 
     label: str
@@ -56,13 +62,22 @@ class Observables:
     longitudinal_nz: Float
     """Energy in each layer (GeV)."""
     moments_nao: Float
-    """Moments along (x, y, layer), orders 1 and 2: barycentre (mm) and variance (mm²)."""
+    """Moments along (x, y, layer), orders 1 to 4: barycentre (mm), then central ones (mm^order)."""
+    start_mm_n: Float
+    """Depth by which the shower has left `settings.start_share` of its energy (mm)."""
+    radii_mm_ns: Float
+    """Radii around the barycentre that hold `settings.containment_shares` of the energy (mm)."""
+    angle_n2: Float
+    """Angles of the axis to the normal of the layers in the planes (x, layer) and (y, layer), by
+    the barycentre method (rad)."""
     maximum_layer_n: Float
     """Index of the layer with most energy."""
     layer_fractions_n3: Float
     """Energy in the first, middle and last third of the layers over the total."""
     hits_n: Integer
     """Cells above `settings.hit_threshold_gev`."""
+    layer_hits_ntz: Integer
+    """Cells of each layer above each of `settings.occupancy_thresholds_gev`."""
     cell_counts_nb: Integer
     """Cells with energy, in the bins of `cell_energy_edges` with an underflow bin before and an
     overflow bin after them."""
@@ -188,8 +203,10 @@ def observe_chunk(
 ) -> Observables:
     """All observables of showers that have been checked and fit into memory."""
     images_nxyz = chunk.images_nxyz
-    profiles = slice_energies(images_nxyz)
+    projections = Projections.of(images_nxyz)
+    profiles = projections.profiles
     longitudinal_nz = profiles[2]
+    pitch_x_mm, pitch_y_mm, pitch_z_mm = geometry.cell_size_mm
     return Observables(
         label=label,
         geometry=geometry,
@@ -206,86 +223,20 @@ def observe_chunk(
             ],
             axis=1,
         ),
+        start_mm_n=energy_depth(longitudinal_nz, settings.start_share, pitch_z_mm),
+        radii_mm_ns=containment_radii(
+            projections.xy_nxy, geometry.cell_size_mm[:2], settings.containment_shares
+        ),
+        angle_n2=np.stack(
+            [
+                barycentre_angle(projections.xz_nxz, pitch_x_mm, pitch_z_mm),
+                barycentre_angle(projections.yz_nyz, pitch_y_mm, pitch_z_mm),
+            ],
+            axis=1,
+        ),
         maximum_layer_n=maximum_layer(longitudinal_nz),
         layer_fractions_n3=layer_fractions(longitudinal_nz),
         hits_n=count_hits(images_nxyz, settings.hit_threshold_gev),
+        layer_hits_ntz=count_layer_hits(images_nxyz, settings.occupancy_thresholds_gev),
         cell_counts_nb=count_cells(images_nxyz, cell_energy_edges(settings)),
     )
-
-
-def slice_energies(images_nxyz: NDArray[np.float32]) -> tuple[Float, Float, Float]:
-    """Energy (GeV) in the slices along x, y and layer: (N, x), (N, y), (N, layer)."""
-    yz = images_nxyz.sum(axis=1, dtype=np.float64)
-    return (
-        images_nxyz.sum(axis=(2, 3), dtype=np.float64),
-        yz.sum(axis=2),
-        yz.sum(axis=1),
-    )
-
-
-def moments(profile_ni: Float, pitch_mm: float) -> Float:
-    """Energy-weighted moments of a profile along its axis: (N, order).
-
-    Order 1 is the barycentre, sum(E_i s_i) / sum(E_i) with s_i = (i + 1/2) pitch, in mm; order
-    k > 1 is the central moment sum(E_i (s_i - barycentre)^k) / sum(E_i), in mm^k. These are the
-    moments of 3DGAN's validation. A shower without energy has NaN.
-
-    Args:
-        profile_ni: energies (GeV) of the slices, (N, slices).
-        pitch_mm: distance between slices (mm).
-
-    """
-    position_i = (np.arange(profile_ni.shape[1]) + 0.5) * pitch_mm
-    weight_ni = profile_ni / _or_nan(profile_ni.sum(axis=1))[:, None]
-    barycentre_n = weight_ni @ position_i
-    offset_ni = position_i - barycentre_n[:, None]
-    central = [(weight_ni * offset_ni**k).sum(axis=1) for k in range(2, MOMENT_ORDERS + 1)]
-    moments_no: Float = np.stack([barycentre_n, *central], axis=1)
-    return moments_no
-
-
-def maximum_layer(longitudinal_nz: Float) -> Float:
-    """Index of the layer with most energy (the first of equals); NaN for an empty shower."""
-    index_n: Float = longitudinal_nz.argmax(axis=1).astype(np.float64)
-    index_n[longitudinal_nz.sum(axis=1) == 0.0] = np.nan
-    return index_n
-
-
-def layer_fractions(longitudinal_nz: Float) -> Float:
-    """Energy in the first, middle and last third of the layers over the total: (N, 3).
-
-    With 25 layers: 0 to 7, 8 to 16, 17 to 24. NaN for an empty shower.
-    """
-    layers = longitudinal_nz.shape[1]
-    cuts = [round(layers / 3), round(2 * layers / 3)]
-    parts_n3 = np.stack([p.sum(axis=1) for p in np.split(longitudinal_nz, cuts, axis=1)], axis=1)
-    fractions_n3: Float = parts_n3 / _or_nan(longitudinal_nz.sum(axis=1))[:, None]
-    return fractions_n3
-
-
-def count_hits(images_nxyz: NDArray[np.float32], threshold_gev: float) -> Integer:
-    """Number of cells with more than `threshold_gev`: (N,)."""
-    hits_n: Integer = np.count_nonzero(images_nxyz > threshold_gev, axis=(1, 2, 3))
-    return hits_n
-
-
-def cell_energy_edges(settings: Validation) -> Float:
-    """Logarithmic bin edges (GeV) of the cell-energy spectrum."""
-    low, high = np.log10(settings.cell_energy_range_gev)
-    bins = max(1, round((high - low) * settings.cell_energy_bins_per_decade))
-    return np.logspace(low, high, bins + 1)
-
-
-def count_cells(images_nxyz: NDArray[np.float32], edges_gev: Float) -> Integer:
-    """Cells with energy per bin of energy: (N, bins + 2), underflow first and overflow last."""
-    count = len(images_nxyz)
-    flat = images_nxyz.reshape(count, -1)
-    row, column = np.nonzero(flat)
-    bin_index = np.searchsorted(edges_gev, flat[row, column], side="right")
-    width = len(edges_gev) + 1
-    counts = np.bincount(row * width + bin_index, minlength=count * width)
-    return counts.reshape(count, width).astype(np.int64)
-
-
-def _or_nan(total_n: Float) -> Float:
-    return np.where(total_n > 0.0, total_n, np.nan)

@@ -17,8 +17,9 @@ import numpy as np
 
 from gan3d.data import make_folder, written_aside
 from gan3d.validation.judgement import Judgement, Verdict
+from gan3d.validation.measures import Float
 from gan3d.validation.metrics import bin_name
-from gan3d.validation.observables import Float, Observables
+from gan3d.validation.observables import Observables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 from gan3d.config import Geometry, Validation
 from gan3d.data import Showers
 from gan3d.errors import DataError
-from gan3d.validation.observables import (
-    Observables,
-    checked_chunks,
-    concatenate,
-    observe_chunk,
-)
+from gan3d.validation.observables import Observables, checked_chunks, concatenate, observe_chunk
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from gan3d.config import Geometry, Validation
 from gan3d.data import Showers
 from gan3d.errors import DataError
-from gan3d.validation import observables as o
-from gan3d.validation import observe, summarise
+from gan3d.validation import observables, observe, summarise
 
 ARRAYS = [
     "energy_n",
@@ -19,9 +18,13 @@ ARRAYS = [
     "transverse_y_ny",
     "longitudinal_nz",
     "moments_nao",
+    "start_mm_n",
+    "radii_mm_ns",
+    "angle_n2",
     "maximum_layer_n",
     "layer_fractions_n3",
     "hits_n",
+    "layer_hits_ntz",
     "cell_counts_nb",
 ]
 
@@ -32,21 +35,19 @@ def test_all_energy_in_one_cell(one_cell, geometry, settings):
     assert seen.sampling_fraction_n == pytest.approx([0.02])
     assert seen.moments_nao[0, :, 0] == pytest.approx([3.5 * 5.1, 20.5 * 5.1, 7.5 * 5.1])
     assert seen.moments_nao[0, :, 1] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert seen.start_mm_n == pytest.approx([(7 + settings.start_share) * 5.1])
+    assert seen.radii_mm_ns.tolist() == [[0.0, 0.0]]
+    assert np.isnan(seen.angle_n2).all()
     assert seen.maximum_layer_n == [7]
     assert seen.layer_fractions_n3.tolist() == [[1, 0, 0]]
     assert seen.hits_n == [1]
+    assert seen.layer_hits_ntz.shape == (1, 3, 25)
+    assert seen.layer_hits_ntz[0, :, 7].tolist() == [1, 1, 1]
+    assert seen.layer_hits_ntz.sum() == 3
     assert seen.transverse_x_nx[0].nonzero()[0] == [3]
     assert seen.transverse_y_ny[0].nonzero()[0] == [20]
     assert seen.longitudinal_nz[0].nonzero()[0] == [7]
     assert seen.cell_counts_nb.sum() == 1
-
-
-def test_two_cells_give_the_variance_of_two_points():
-    profile = np.zeros((1, 10))
-    profile[0, [2, 6]] = 1.0, 3.0
-    barycentre, variance = o.moments(profile, 2.0)[0]
-    assert barycentre == pytest.approx((2.5 * 2 + 3 * 6.5 * 2) / 4)
-    assert variance == pytest.approx(0.25 * 0.75 * (4 * 2.0) ** 2)
 
 
 def test_a_gaussian_blob_has_its_own_mean_and_width():
@@ -68,31 +69,17 @@ def test_a_shift_by_one_layer_moves_the_depth_by_one_pitch(geant4, geometry, set
     before = observe(Showers(images, geant4.energy_n[:20]), geometry, settings)
     after = observe(Showers(np.roll(images, 1, axis=3), geant4.energy_n[:20]), geometry, settings)
     assert after.moments_nao[:, 2, 0] - before.moments_nao[:, 2, 0] == pytest.approx(5.1)
-    assert after.moments_nao[:, :, 1] == pytest.approx(before.moments_nao[:, :, 1])
+    assert after.moments_nao[:, :, 1:] == pytest.approx(before.moments_nao[:, :, 1:])
+    assert after.start_mm_n - before.start_mm_n == pytest.approx(5.1)
+    assert after.angle_n2 == pytest.approx(before.angle_n2)
     assert np.array_equal(after.maximum_layer_n, before.maximum_layer_n + 1)
-
-
-def test_thirds_of_25_layers_are_8_9_and_8():
-    fractions = o.layer_fractions(np.ones((1, 25)))
-    assert fractions == pytest.approx(np.array([[8, 9, 8]]) / 25)
-
-
-def test_hits_are_above_and_not_at_the_threshold(one_cell):
-    images = one_cell((0, 0, 0), energy=0.5).images_nxyz
-    assert o.count_hits(images, 0.5) == [0]
-    assert o.count_hits(images, 0.4999) == [1]
-
-
-def test_cells_outside_the_spectrum_are_in_the_flow_bins():
-    edges = np.array([1e-3, 1e-2, 1e-1])
-    images = np.float32([1e-4, 0, 5e-3, 5e-2, 5e-2, 1, 2, 3]).reshape(1, 2, 2, 2)
-    assert o.count_cells(images, edges).tolist() == [[1, 1, 2, 3]]
 
 
 def test_an_empty_shower_has_no_moments_but_counts_as_empty(one_cell, geometry, settings):
     seen = observe(one_cell((1, 1, 1), energy=0.0), geometry, settings)
     assert seen.empty_n.tolist() == [True]
-    assert np.isnan(seen.moments_nao).all()
+    for name in ("moments_nao", "start_mm_n", "radii_mm_ns", "angle_n2"):
+        assert np.isnan(getattr(seen, name)).all(), name
     assert np.isnan(seen.maximum_layer_n).all()
     assert np.isnan(seen.layer_fractions_n3).all()
     assert seen.sampling_fraction_n == [0]
@@ -126,7 +113,7 @@ def test_chunks_and_blocks_do_not_change_the_result(count, cuts, chunk, seed):
     geometry, settings = Geometry(shape=shape), Validation()
     expected = observe(whole, geometry, settings)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(o, "_CHUNK_CELLS", chunk * 120)
+        patch.setattr(observables, "_CHUNK_CELLS", chunk * 120)
         seen = observe(blocks, geometry, settings)
     for name in ARRAYS:
         np.testing.assert_allclose(getattr(seen, name), getattr(expected, name), rtol=1e-10)

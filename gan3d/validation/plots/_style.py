@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from gan3d.validation.observables import Float, Observables
+from gan3d.validation.measures import Float
+from gan3d.validation.observables import Observables
 
 REFERENCE_COLOUR = "#111111"
 REFERENCE_FILL = "#c9ccd1"

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from gan3d.validation.observables import AXES, Float, Observables, cell_energy_edges
+from gan3d.validation.measures import Float, cell_energy_edges
+from gan3d.validation.observables import AXES, Observables
 from gan3d.validation.plots._style import (
     GENERATED_COLOUR,
     REFERENCE_COLOUR,
