@@ -366,10 +366,14 @@ class Validation(Section):
     energy_bins_gev: list[tuple[PositiveFloat, PositiveFloat]] = Field(
         default=[(10.0, 100.0), (10.0, 40.0), (40.0, 70.0), (70.0, 100.0)], min_length=1
     )
-    """Bins of incident energy (GeV) in which profiles and moments are compared."""
+    """Bins of incident energy (GeV) in which everything is compared."""
+    angle_bins_deg: list[tuple[NonNegativeFloat, PositiveFloat]] = []
+    """Bins of the incident particle's polar angle (degrees, 90 is perpendicular to the layers), as
+    energy_bins_gev; for showers whose files say the angle (`theta`). Published variable-angle
+    data has 60 to 120."""
     minimum_showers: Annotated[int, Field(ge=4)] = 20
-    """An energy bin with fewer showers than this, generated or reference, is left out and named in
-    the report; with fewer in all, nothing is judged. 20 showers give means to about a fifth of
+    """A bin with fewer showers than this, generated or reference, is left out and named in the
+    report; with fewer in all, nothing is judged. 20 showers give means to about a fifth of
     their spread."""
     hit_threshold_gev: PositiveFloat = 1e-5
     """A cell counts as hit above this energy (GeV); a minimum-ionising particle leaves 1.5e-4."""
@@ -385,6 +389,9 @@ class Validation(Section):
     """Shares of the energy that the containment radii R50 and R90 hold."""
     histogram_bins: Annotated[int, Field(ge=5, le=10_000)] = 50
     """Bins of the histograms that the separation power is computed from."""
+    chi2_bins: Annotated[int, Field(ge=3, le=1000)] = 20
+    """Bins of the histograms that chi2 is computed from; each holds as many showers of the
+    reference as any other. 20 of a thousand showers hold 50, enough for a normal approximation."""
     cell_energy_range_gev: tuple[PositiveFloat, PositiveFloat] = (1e-7, 1.0)
     """Range of the cell-energy spectrum (GeV): the seven decades that cell energies span. Cells
     outside are counted in an underflow and an overflow bin."""
@@ -393,10 +400,32 @@ class Validation(Section):
     profile_minimum_share: Fraction = 1e-4
     """Profile bins that hold less than this share of the reference's energy are left out of the
     optimisation metric, which weighs all bins alike: there a relative error is noise."""
-    noise_splits: PositiveInt = 20
-    """Random halvings of the reference that the noise level of a metric is averaged over."""
-    agrees_within_noise: PositiveFloat = 2.0
-    """The verdict on a metric is "agrees" up to this many times its noise level."""
+    noise_splits: Annotated[int, Field(ge=2)] = 50
+    """Random halvings of the reference that the noise level of a metric comes from: its spread is
+    known to 1 / sqrt(2 x 50), a tenth of itself."""
+    bootstrap_replicas: Annotated[int, Field(ge=2)] = 50
+    """Bootstrap replicas of both samples that the uncertainty of a metric comes from, which is then
+    known to a tenth of itself."""
+    sample_showers: Annotated[int, Field(ge=0)] = 5000
+    """Showers of each sample that the metrics of whole samples look at (correlations, classifiers,
+    Frechet and kernel distance, precision, recall, density, coverage): memory and time grow with
+    it, the latter to minutes. Chosen at random; fewer are there, all are taken. 0: none of these
+    metrics."""
+    sample_splits: Annotated[int, Field(ge=2)] = 5
+    """As noise_splits, for those of these metrics that take seconds each."""
+    correlation_cells: Annotated[int, Field(ge=2, le=1000)] = 100
+    """Cells whose correlation matrix is compared: those with most energy in the reference."""
+    classifier_cells: PositiveInt = 1000
+    """Cells that the low-level classifier looks at: those with most energy in both samples. A
+    thousand of 25 x 25 x 25 hold 92 % of it."""
+    classifier_folds: Annotated[int, Field(ge=2)] = 5
+    """A classifier is trained on all but one of so many parts and tested on that one, in turn."""
+    neighbours: PositiveInt = 5
+    """Neighbours that span the balls of precision, recall, density and coverage; 5 in the paper
+    that defines the latter (arXiv:2002.09797)."""
+    agrees_within_sigma: PositiveFloat = 4.0
+    """The verdict on a metric is "agrees" up to this many standard deviations above what the
+    reference against itself gives. Of more than a hundred metrics one exceeds three by chance."""
     close_below: PositiveFloat = 0.05
     """The verdict on a metric beyond its noise is "close" up to this value, "differs" above."""
 
@@ -407,6 +436,11 @@ class Validation(Section):
                 raise ValueError(f"energy_bins_gev: lower bound {low:g} is not below {high:g}")
         if len(set(self.energy_bins_gev)) < len(self.energy_bins_gev):
             raise ValueError("energy_bins_gev: a bin is given twice")
+        for low, high in self.angle_bins_deg:
+            if low >= high:
+                raise ValueError(f"angle_bins_deg: lower bound {low:g} is not below {high:g}")
+        if len(set(self.angle_bins_deg)) < len(self.angle_bins_deg):
+            raise ValueError("angle_bins_deg: a bin is given twice")
         low, high = self.cell_energy_range_gev
         if low >= high:
             raise ValueError(f"cell_energy_range_gev: lower bound {low:g} is not below {high:g}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gan3d.validation.catalogue import METRICS
 from gan3d.validation.judgement import Judgement, Verdict, compare_showers, judge
-from gan3d.validation.metrics import METRICS
 from gan3d.validation.observables import Observables, observe
 from gan3d.validation.report import write_report
 from gan3d.validation.sample import Sample, summarise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,12 +12,43 @@ import numpy as np
 from gan3d.config import Geometry, Validation
 from gan3d.data import Showers
 from gan3d.errors import DataError
-from gan3d.validation.measures import Float, Integer
-from gan3d.validation.metrics import METRICS, Binning, bin_name, compare
+from gan3d.validation.bins import Bin, bins_of
+from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric, all_metrics
+from gan3d.validation.metrics import Scales, compare, scales
 from gan3d.validation.observables import Observables, observe
+from gan3d.validation.resampling import (
+    as_it_is,
+    energy_distance,
+    halvings,
+    same_energies,
+    with_bootstrap,
+)
 from gan3d.validation.sample import Sample, summarise
+from gan3d.validation.whole import (
+    FEWEST_SHOWERS,
+    Found,
+    WholeComparison,
+    compare_whole,
+    copies,
+)
 
 Word = Literal["agrees", "close", "differs"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric, its uncertainty, and what the reference against itself gives."""
+
+    value: float
+    """Of generated against reference."""
+    error: float
+    """Standard error: of the bootstrap, or as the metric's own documentation says."""
+    noise: float
+    """Of one half of the reference against the other, mean over random halvings."""
+    expected: float
+    """What a perfect generator would have on average in samples of these sizes."""
+    spread: float
+    """Standard deviation of that."""
 
 
 @dataclass(frozen=True)
@@ -25,23 +57,28 @@ class Verdict:
 
     name: str
     """Name in `metrics.json`."""
-    title: str
+    metric: Metric
     """What is compared."""
-    kind: str
-    """`relative error` or `separation power`."""
-    value: float
-    """Of generated against reference."""
-    noise: float
-    """Of one half of the reference against the other, mean over random halvings."""
+    estimate: Estimate
+    """The numbers."""
     word: Word
-    """`agrees` within the noise, `close` beyond it but small, or `differs`."""
+    """`agrees` with what the reference has against itself, `close` beyond it but small, or
+    `differs`."""
 
     @property
-    def ratio(self) -> float:
-        """Value over noise; 0 where both are 0."""
-        if self.noise == 0.0:
-            return 0.0 if self.value == 0.0 else float("inf")
-        return self.value / self.noise
+    def title(self) -> str:
+        """What is compared, for a reader."""
+        return self.metric.title
+
+    @property
+    def value(self) -> float:
+        """Of generated against reference."""
+        return self.estimate.value
+
+    @property
+    def significance(self) -> float:
+        """How many standard deviations the value is worse than expected; 0 where it is better."""
+        return significance(self.metric.kind, self.estimate)
 
 
 @dataclass(frozen=True)
@@ -49,74 +86,101 @@ class Judgement:
     """The result of `judge`: everything that a report shows."""
 
     metrics: dict[str, float]
-    """Flat, dotted name -> number; `noise.NAME` beside each NAME, and the numbers of showers."""
+    """Flat, dotted name -> number. Beside each NAME `noise.NAME`, `error.NAME`, `expected.NAME`
+    and `spread.NAME` (see `Estimate`), and the numbers of showers."""
     verdicts: list[Verdict]
-    """One for each of `gan3d.validation.metrics.METRICS`."""
+    """One for each of `METRICS`, and of `WHOLE_METRICS` where there are enough showers."""
+    feature_verdicts: list[Verdict]
+    """One for each distance of each feature's distributions."""
     remarks: list[str]
     """What a reader must know before trusting the numbers: bins left out, empty showers, ..."""
     generated: Sample
     """What was judged."""
     reference: Sample
     """What it was judged against."""
-    energy_bins_gev: list[tuple[float, float]]
-    """The energy bins that held enough showers."""
+    bins: list[Bin]
+    """The bins that held enough showers."""
+    whole: WholeComparison
+    """Correlation matrices and classifiers."""
 
     @property
     def settings(self) -> Validation:
         """The settings in force."""
         return self.reference.observables.settings
 
+    @property
+    def label(self) -> str:
+        """What was judged, in a word."""
+        return self.generated.label
+
+    @property
+    def energy_bins_gev(self) -> list[tuple[float, float]]:
+        """The energy bins that held enough showers."""
+        return [(each.low, each.high) for each in self.bins if each.quantity == "energy"]
+
 
 def judge(
-    generated: Showers | Iterable[Showers],
-    reference: Showers | Iterable[Showers],
+    generated: Showers | Iterable[Showers] | Sample,
+    reference: Showers | Iterable[Showers] | Sample,
     geometry: Geometry,
     settings: Validation,
     *,
     labels: tuple[str, str] = ("Generated", "Geant4"),
 ) -> Judgement:
-    """Compare generated showers with reference ones, given whole or as blocks.
+    """Compare generated showers with reference ones, given whole, as blocks or already measured.
 
-    Every metric has a twin `noise.NAME`: the same metric of one random half of the reference
-    against the other, averaged over `settings.noise_splits` halvings, in which neighbours in
-    incident energy go to different halves. Halves of N showers hold N/2 each, so for as many
-    generated showers as the reference has, a perfect generator scores below its noise twin: about
-    1/sqrt(2) of it in relative errors and 1/2 in separation powers.
+    Every metric NAME has companions. `error.NAME` is its standard error, as a rule the standard
+    deviation over `settings.bootstrap_replicas` bootstrap replicas of both samples. `noise.NAME` is
+    the same metric of one random half of the reference against the other, averaged over
+    `settings.noise_splits` halvings. Where both samples hold the same incident energies, neighbours
+    in energy go to different halves.
+
+    Halves of N showers hold N/2 each. What a perfect generator would score in samples as large as
+    those at hand, `expected.NAME` with the standard deviation `spread.NAME`, follows from the
+    halvings by the power of the sample size that such a metric goes with.
 
     Args:
         generated: images_nxyz (N, x, y, layer) in GeV and energy_n (N,) in GeV.
         reference: the same of the Monte Carlo.
         geometry: the grid of cells of both.
-        settings: energy bins, thresholds and sample sizes.
+        settings: bins, thresholds and sample sizes.
         labels: what generated and reference are called.
 
     Raises:
         DataError: either is not fit to be judged (see `observe`), holds fewer than
-            `settings.minimum_showers`, is empty of energy or in other units than the other, or no
-            energy bin holds enough showers of both.
+            `settings.minimum_showers`, is empty of energy or in other units than the other, no
+            energy bin holds enough showers of both, or angles are to be binned and not known.
 
     """
-    generated_sample = summarise(generated, geometry, settings, label=labels[0])
-    reference_sample = summarise(reference, geometry, settings, label=labels[1])
-    ours, theirs = generated_sample.observables, reference_sample.observables
+    ours_sample, theirs_sample = (
+        side if isinstance(side, Sample) else summarise(side, geometry, settings, label=label)
+        for side, label in zip((generated, reference), labels, strict=True)
+    )
+    ours, theirs = ours_sample.observables, theirs_sample.observables
     _check_comparable(ours, theirs)
-    energy_bins, remarks = _usable_bins(ours, theirs)
+    bins, remarks = _usable_bins(ours, theirs)
     remarks += _sample_remarks(ours, theirs)
 
-    binning = Binning.from_reference(theirs)
-    metrics = compare(ours, theirs, binning, energy_bins)
-    noise = _noise(theirs, binning, energy_bins)
-    verdicts = [
-        Verdict(
-            name,
-            metric.title,
-            metric.kind,
-            metrics[name],
-            noise[name],
-            _word(metrics[name], noise[name], settings),
+    by_feature, catalogue = scales(theirs), all_metrics(settings)
+    estimates = _estimates(ours, theirs, bins, by_feature, catalogue)
+    whole = compare_whole(ours_sample, theirs_sample, by_feature)
+    if not whole.metrics and settings.sample_showers:
+        remarks.append(
+            f"{whole.showers} showers of both are too few for correlations, classifiers and "
+            f"distances in all features together, which need {FEWEST_SHOWERS}."
         )
-        for name, metric in METRICS.items()
+    shrink = _shrink(whole.showers, whole.showers, whole.showers) if whole.metrics else 1.0
+    estimates |= {
+        name: _estimate(found, catalogue[name].kind, shrink)
+        for name, found in {**whole.metrics, **copies(ours, theirs)}.items()
+    }
+    remarks += _copy_remarks(estimates, ours, theirs)
+    verdicts = [
+        Verdict(name, metric, estimates[name], word(metric.kind, estimates[name], settings))
+        for name, metric in catalogue.items()
+        if name in estimates
     ]
+    main = {**METRICS, **WHOLE_METRICS}
     sizes = {
         "generated.showers": len(ours),
         "generated.empty_showers": int(ours.empty_n.sum()),
@@ -124,19 +188,21 @@ def judge(
         "reference.empty_showers": int(theirs.empty_n.sum()),
     }
     return Judgement(
-        metrics=metrics | {f"noise.{name}": value for name, value in noise.items()} | sizes,
-        verdicts=verdicts,
+        metrics=_flat(estimates) | sizes,
+        verdicts=[verdict for verdict in verdicts if verdict.name in main],
+        feature_verdicts=[verdict for verdict in verdicts if verdict.name not in main],
         remarks=remarks,
-        generated=generated_sample,
-        reference=reference_sample,
-        energy_bins_gev=energy_bins,
+        generated=ours_sample,
+        reference=theirs_sample,
+        bins=bins,
+        whole=whole,
     )
 
 
 def compare_showers(
     generated: Showers, reference: Showers, geometry: Geometry, settings: Validation
 ) -> dict[str, float]:
-    """The inclusive metrics alone, without noise and verdict: quick, for every epoch of a training.
+    """The inclusive `METRICS` alone, without noise and verdict: quick, for epochs of a training.
 
     Unlike `judge` it takes showers as bad as an untrained network makes them (empty ones, any
     response). It returns nothing where no energy bin holds `settings.minimum_showers` of both.
@@ -148,45 +214,94 @@ def compare_showers(
     ours = observe(generated, geometry, settings, label="generated showers")
     theirs = observe(reference, geometry, settings, label="reference showers")
     energy_bins = [
-        (low, high)
-        for low, high in settings.energy_bins_gev
-        if min(len(ours.in_energy_bin(low, high)), len(theirs.in_energy_bin(low, high)))
-        >= settings.minimum_showers
+        each
+        for each in bins_of(settings)
+        if each.quantity == "energy"
+        and min(each.rows(ours).sum(), each.rows(theirs).sum()) >= settings.minimum_showers
     ]
     if not energy_bins:
         return {}
-    metrics = compare(ours, theirs, Binning.from_reference(theirs), energy_bins)
-    return {name: metrics[name] for name in METRICS}
+    main = {
+        name: scale for name, scale in scales(theirs).items() if f"{name}.separation" in METRICS
+    }
+    weights = as_it_is(len(ours)), as_it_is(len(theirs))
+    metrics = compare(ours, theirs, weights, energy_bins, main)
+    return {name: float(metrics[name][0]) for name in METRICS}
 
 
-def halves(energy_n: Float, rng: np.random.Generator) -> tuple[Integer, Integer]:
-    """Two disjoint random halves with nearly the same incident energies, as sorted indices.
-
-    Of every two neighbours in energy one goes to each half, at random; with an odd number, the
-    shower of highest energy goes to neither.
-    """
-    order_n = np.argsort(energy_n, kind="stable")
-    pairs_p2 = order_n[: len(order_n) // 2 * 2].reshape(-1, 2)
-    swapped_p = rng.integers(0, 2, len(pairs_p2))
-    rows_p = np.arange(len(pairs_p2))
-    return np.sort(pairs_p2[rows_p, swapped_p]), np.sort(pairs_p2[rows_p, 1 - swapped_p])
+# ----------------------------------------------------------------------- values, noise, verdicts
 
 
-def _noise(
-    reference: Observables, binning: Binning, energy_bins: list[tuple[float, float]]
-) -> dict[str, float]:
-    rng = np.random.default_rng(reference.settings.seed)
-    splits = []
-    for _ in range(reference.settings.noise_splits):
-        one, other = halves(reference.energy_n, rng)
-        splits.append(compare(reference.select(one), reference.select(other), binning, energy_bins))
-    return {name: float(np.mean([split[name] for split in splits])) for name in splits[0]}
+def _estimates(
+    ours: Observables,
+    theirs: Observables,
+    bins: Sequence[Bin],
+    by_feature: Scales,
+    catalogue: Mapping[str, Metric],
+) -> dict[str, Estimate]:
+    """Of all metrics that come from per-shower values, inclusive and in bins."""
+    settings = theirs.settings
+    rng = np.random.default_rng(settings.seed)
+    count = settings.bootstrap_replicas
+    replicas = with_bootstrap(len(ours), count, rng), with_bootstrap(len(theirs), count, rng)
+    values = compare(ours, theirs, replicas, bins, by_feature)
+    matched = same_energies(ours.energy_n, theirs.energy_n)
+    halved = halvings(theirs.energy_n, settings.noise_splits, rng, matched=matched)
+    noise = compare(theirs, theirs, halved, bins, by_feature)
+    sizes = {"": (len(ours), len(theirs))} | {
+        f"bin.{each.name}.": (int(each.rows(ours).sum()), int(each.rows(theirs).sum()))
+        for each in bins
+    }
+    estimates = {}
+    for prefix, (count, reference_count) in sizes.items():
+        shrink = _shrink(count, reference_count, reference_count)
+        for metric_name, metric in catalogue.items():
+            name = prefix + metric_name
+            if name in values and name in noise:
+                value_r = values[name]
+                found = Found(float(value_r[0]), float(value_r[1:].std(ddof=1)), noise[name])
+                estimates[name] = _estimate(found, metric.kind, shrink)
+    return estimates
 
 
-def _word(value: float, noise: float, settings: Validation) -> Word:
-    if value <= settings.agrees_within_noise * noise:
+def _shrink(count: int, reference_count: int, halved_count: int) -> float:
+    """1/N + 1/M of the samples over the same of the halves of the reference."""
+    return (1.0 / count + 1.0 / reference_count) / (4.0 / halved_count)
+
+
+def _estimate(found: Found, kind: Kind, shrink: float) -> Estimate:
+    noise = float(found.noise_s.mean())
+    if found.null is not None:
+        expected, spread = found.null
+    else:
+        expected = noise * shrink**kind.noise_power
+        spread = float(found.noise_s.std(ddof=1)) * shrink**kind.spread_power
+    return Estimate(found.value, found.error, noise, expected, spread)
+
+
+def significance(kind: Kind, estimate: Estimate) -> float:
+    """How many standard deviations a value is worse than expected; 0 where it is not."""
+    excess = estimate.value - estimate.expected
+    excess = abs(excess) if kind.worse == 0 else kind.worse * excess
+    if excess <= 0.0:
+        return 0.0
+    return excess / estimate.spread if estimate.spread > 0.0 else math.inf
+
+
+def word(kind: Kind, estimate: Estimate, settings: Validation) -> Word:
+    """The verdict in a word."""
+    if significance(kind, estimate) <= settings.agrees_within_sigma:
         return "agrees"
-    return "close" if value <= settings.close_below else "differs"
+    level = estimate.expected if kind.best else 0.0
+    close = kind.has_close and abs(estimate.value - level) <= settings.close_below
+    return "close" if close else "differs"
+
+
+def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+    flat = {name: estimate.value for name, estimate in estimates.items()}
+    for part in ("noise", "error", "expected", "spread"):
+        flat |= {f"{part}.{name}": getattr(each, part) for name, each in estimates.items()}
+    return flat
 
 
 # ----------------------------------------------------------------- what can and cannot be judged
@@ -214,25 +329,29 @@ def _check_comparable(generated: Observables, reference: Observables) -> None:
             f"{generated.label}: ECAL/Ep is {ratio:.3g} times that of {reference.label}: one of "
             "them has cells or incident energies in other units. All must be in GeV"
         )
+    for sample in (generated, reference):
+        if reference.settings.angle_bins_deg and np.isnan(sample.theta_n).all():
+            raise DataError(
+                f"{sample.label}: validation.angle_bins_deg asks for bins of angle, but the "
+                "showers' file says no angle (theta); remove the bins, or take other files"
+            )
 
 
-def _usable_bins(
-    generated: Observables, reference: Observables
-) -> tuple[list[tuple[float, float]], list[str]]:
+def _usable_bins(generated: Observables, reference: Observables) -> tuple[list[Bin], list[str]]:
     usable, remarks, counts = [], [], []
     minimum = reference.settings.minimum_showers
-    for low, high in reference.settings.energy_bins_gev:
-        ours = len(generated.in_energy_bin(low, high))
-        theirs = len(reference.in_energy_bin(low, high))
-        counts.append(f"{bin_name(low, high)} {ours} and {theirs}")
+    for each in bins_of(reference.settings):
+        ours, theirs = int(each.rows(generated).sum()), int(each.rows(reference).sum())
+        if each.quantity == "energy":
+            counts.append(f"{each.name} {ours} and {theirs}")
         if min(ours, theirs) >= minimum:
-            usable.append((low, high))
+            usable.append(each)
         else:
             remarks.append(
-                f"Energy bin {bin_name(low, high)} is left out: {ours} generated and {theirs} "
-                f"reference showers, at least {minimum} of each are needed."
+                f"{each.quantity.capitalize()} bin {each.name} is left out: {ours} generated and "
+                f"{theirs} reference showers, at least {minimum} of each are needed."
             )
-    if not usable:
+    if not any(each.quantity == "energy" for each in usable):
         raise DataError(
             f"no energy bin holds {minimum} showers of both {generated.label} and "
             f"{reference.label} ({', '.join(counts)}): generate other incident energies or set "
@@ -249,15 +368,18 @@ def _sample_remarks(generated: Observables, reference: Observables) -> Iterator[
                 f"{sample.label}: {empty} of {len(sample)} showers are empty. They count in "
                 "energies, profiles and hits, and have no moments."
             )
-    for low, high in reference.settings.energy_bins_gev:
+    for each in bins_of(reference.settings):
         for sample in (generated, reference):
-            inside = sample.in_energy_bin(low, high)
-            if len(inside) and inside.empty_n.all():
+            empty_n = sample.empty_n[each.rows(sample)]
+            if len(empty_n) and empty_n.all():
                 yield (
-                    f"{sample.label}: all showers in {bin_name(low, high)} are empty; their "
-                    "moments count as 100 % off."
+                    f"{sample.label}: all showers in {each.name} are empty; their moments count "
+                    "as 100 % off."
                 )
-    if _distance(generated.energy_n, reference.energy_n) > 1.95:
+    count, other = len(generated), len(reference)
+    distance = energy_distance(generated.energy_n, reference.energy_n)
+    # Above for 1 in 1000 pairs of samples of one distribution (Kolmogorov).
+    if distance * math.sqrt(count * other / (count + other)) > 1.95:
         yield (
             "Generated and reference showers are spread differently over incident energy. The "
             "metrics are per unit of incident energy, but what depends on it more subtly (depth, "
@@ -265,10 +387,18 @@ def _sample_remarks(generated: Observables, reference: Observables) -> Iterator[
         )
 
 
-def _distance(energy_n: Float, energy_m: Float) -> float:
-    """Kolmogorov-Smirnov distance times sqrt(n m / (n + m)); above 1.95 for 1 in 1000 pairs."""
-    at = np.concatenate([energy_n, energy_m])
-    below_n = np.searchsorted(np.sort(energy_n), at, side="right") / len(energy_n)
-    below_m = np.searchsorted(np.sort(energy_m), at, side="right") / len(energy_m)
-    scale = np.sqrt(len(energy_n) * len(energy_m) / (len(energy_n) + len(energy_m)))
-    return float(np.abs(below_n - below_m).max() * scale)
+def _copy_remarks(
+    estimates: Mapping[str, Estimate], generated: Observables, reference: Observables
+) -> Iterator[str]:
+    within = round(estimates["copies.within"].value * len(generated))
+    if within:
+        yield (
+            f"{generated.label}: {within} of {len(generated)} showers are copies of others, so "
+            "there are fewer independent ones than the uncertainties take them for."
+        )
+    shared = round(estimates["copies.of_reference"].value * len(generated))
+    if shared:
+        yield (
+            f"{generated.label}: {shared} of {len(generated)} showers are also in "
+            f"{reference.label}: the samples are not independent."
+        )

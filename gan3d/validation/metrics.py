@@ -1,121 +1,95 @@
-"""The numbers that say how far generated showers are from the reference. 0 is perfect.
+"""The numbers that say how far generated showers are from the reference, from per-shower values.
 
 Two kinds. A *relative error* compares means over showers: it is dimensionless and 0.03 is 3 %. A
-*separation power* compares distributions: 0 for equal ones, 1 for disjoint ones.
+*distance* compares distributions (`gan3d.validation.distances`).
 
-Everything that depends on the incident energy Ep is divided by Ep, or by what the reference has at
-that Ep, before showers of different Ep are put together. So two samples need not hold the same
-incident energies, and a wide range of energies does not hide a wrong response.
+Everything that depends on the incident energy Ep is divided by Ep, or compared with what the
+reference has at that Ep, before showers of different Ep are put together. So two samples need not
+hold the same incident energies, and a wide range of energies does not hide a wrong response.
 
 Relative errors are computed in each bin of incident energy and then averaged over the bins, so
-that too much at low energy does not make up for too little at high energy. Separation powers are
-computed over all showers, since a histogram needs them.
+that too much at low energy does not make up for too little at high energy. Distances are computed
+over all showers, since a histogram needs them.
+
+Everything is computed for R weightings of the showers at once (`gan3d.validation.resampling`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 
-from gan3d.validation.measures import Float, Integer
+from gan3d.config import Validation
+from gan3d.validation.bins import Bin
+from gan3d.validation.distances import DISTANCES, distances, separation_power
+from gan3d.validation.features import Scale, features
+from gan3d.validation.measures import Float
 from gan3d.validation.observables import AXES, Observables
 
 _COMPARED_ORDERS = 2
 """3DGAN compares barycentres and variances; odd central moments are near 0, and have no relative
 error."""
 
-Kind = Literal["relative error", "separation power"]
+Scales = Mapping[str, Scale]
+
+
+def scales(reference: Observables) -> Scales:
+    """How each feature is compared, from the whole reference; without what none of it has."""
+    found = {
+        name: Scale.from_reference(feature, reference)
+        for name, feature in features(reference.settings).items()
+    }
+    return {name: scale for name, scale in found.items() if scale is not None}
+
+
+# ------------------------------------------------------------------------------ means over showers
 
 
 @dataclass(frozen=True)
-class Binning:
-    """Histogram edges that a comparison uses throughout, made from the whole reference."""
+class Means:
+    """Weighted means over the showers of a sample, in R weightings."""
 
-    response_edges: Float
-    """Edges of ECAL/Ep."""
-    relative_hits_edges: Float
-    """Edges of hits over the reference's mean number of hits at that Ep."""
-    hits_curve: Float
-    """Coefficients (highest first) of that mean as a polynomial in ln(Ep / GeV)."""
-    energy_range_gev: tuple[float, float]
-    """Incident energies of the reference; the curve is held constant outside."""
+    settings: Validation
+    sampling_fraction_r: Float
+    """ECAL/Ep, empty showers included."""
+    profiles: Mapping[str, Float]
+    """Energy in each slice along x, y and layer over Ep: (R, slices) each."""
+    moments_rao: Float
+    """Moments 1 and 2 (mm, mm²) of the showers with energy, (R, axis, order); NaN if none has."""
+    occupancy_rtz: Float
+    """Cells of each layer above each of the occupancy thresholds."""
+    cell_counts_rb: Float
+    """Cells per bin of energy, underflow and overflow included."""
 
     @classmethod
-    def from_reference(cls, reference: Observables) -> Self:
-        """Edges from the smallest to the largest value that the reference has."""
-        energy_n = reference.energy_n
-        energy_range = (float(energy_n.min()), float(energy_n.max()))
-        curve = _least_squares(np.log(energy_n), reference.hits_n)
-        relative_hits_n = reference.hits_n / _hits_at(energy_n, curve, energy_range)
-        bins = reference.settings.histogram_bins
-        return cls(
-            response_edges=_edges(reference.sampling_fraction_n, bins),
-            relative_hits_edges=_edges(relative_hits_n, bins),
-            hits_curve=curve,
-            energy_range_gev=energy_range,
+    def of(cls, sample: Observables, weights_rn: Float) -> Self:
+        """Means in the weightings `weights_rn` (R, N)."""
+        total_r = weights_rn.sum(axis=1)
+
+        def mean(values_nk: Float) -> Float:
+            flat = values_nk.reshape(len(values_nk), -1)
+            summed: Float = (weights_rn @ flat) / total_r[:, None]
+            return summed.reshape(-1, *values_nk.shape[1:])
+
+        filled_n = ~sample.empty_n
+        moments_nao = np.where(
+            filled_n[:, None, None], sample.moments_nao[:, :, :_COMPARED_ORDERS], 0.0
         )
-
-    def relative_hits(self, sample: Observables) -> Float:
-        """Hits of each shower over the reference's mean number at its incident energy: (N,)."""
-        expected_n = _hits_at(sample.energy_n, self.hits_curve, self.energy_range_gev)
-        return sample.hits_n / expected_n
-
-
-def _least_squares(x_n: Float, y_n: Float | Integer) -> Float:
-    """Quadratic fit, coefficients highest first; also defined when all x are equal."""
-    coefficients: Float = np.linalg.lstsq(np.vander(x_n, 3), y_n, rcond=None)[0]
-    return coefficients
-
-
-def _hits_at(energy_n: Float, curve: Float, energy_range: tuple[float, float]) -> Float:
-    inside_n = np.clip(energy_n, *energy_range)
-    return np.maximum(np.polyval(curve, np.log(inside_n)), 1.0)
-
-
-def _edges(values_n: Float, bins: int) -> Float:
-    low, high = float(values_n.min()), float(values_n.max())
-    if low == high:  # one value only: a bin of one per cent around it
-        half_width = 0.005 * abs(low) or 0.5
-        return np.linspace(low - half_width, high + half_width, bins + 1)
-    return np.linspace(low, high, bins + 1)
-
-
-# ---------------------------------------------------------------------------- building blocks
-
-
-def separation_power(counts_p: Float, counts_q: Float) -> float:
-    """Separation power of two histograms over the same bins, from 0 (equal) to 1 (disjoint).
-
-    0.5 * sum_i (p_i - q_i)^2 / (p_i + q_i) with p and q normalised to a sum of 1; bins that are
-    empty in both do not count. It is symmetric. Source: Fast Calorimeter Challenge 2022,
-    Krause et al., arXiv:2410.21611, section 5; Diefenbacher et al., arXiv:2009.03796.
-
-    A histogram that is empty as a whole is disjoint from one that is not (1); two empty ones are
-    equal (0).
-
-    Two samples of N and M showers from the same distribution, in B bins that all hold some, score
-    (B / 4) (1/N + 1/M) on average, not 0: compare with the noise level.
-    """
-    sum_p, sum_q = float(counts_p.sum()), float(counts_q.sum())
-    if sum_p == 0.0 or sum_q == 0.0:
-        return float(sum_p != sum_q)
-    p, q = counts_p / sum_p, counts_q / sum_q
-    filled = (p + q) > 0.0
-    return float(0.5 * np.sum((p - q)[filled] ** 2 / (p + q)[filled]))
-
-
-def histogram_with_flows(values_n: Float, edges: Float) -> Float:
-    """Counts per bin with the underflow before and the overflow after them: (bins + 2,).
-
-    A value at the highest edge belongs to the last bin, as in NumPy. NaN must not be given.
-    """
-    inside, _ = np.histogram(values_n, edges)
-    below = np.count_nonzero(values_n < edges[0])
-    above = np.count_nonzero(values_n > edges[-1])
-    return np.concatenate([[below], inside, [above]]).astype(np.float64)
+        filled_r = mean(filled_n.astype(np.float64))[:, None, None]
+        return cls(
+            settings=sample.settings,
+            sampling_fraction_r=mean(sample.sampling_fraction_n),
+            profiles={
+                axis: mean(profile / sample.energy_n[:, None])
+                for axis, profile in sample.profiles.items()
+            },
+            moments_rao=mean(moments_nao) / np.where(filled_r > 0.0, filled_r, np.nan),
+            occupancy_rtz=mean(sample.layer_hits_ntz.astype(np.float64)),
+            cell_counts_rb=mean(sample.cell_counts_nb.astype(np.float64)),
+        )
 
 
 def relative_error(value: Float, reference: Float) -> Float:
@@ -131,211 +105,144 @@ def relative_error(value: Float, reference: Float) -> Float:
     return np.where(same, 0.0, error)
 
 
-def mean_profile(sample: Observables, axis: str) -> Float:
-    """Mean over showers of the energy in each slice over the incident energy: (slices,).
+def profile_error(generated_ri: Float, reference_ri: Float) -> Float:
+    """sum_i |g_i - r_i| / sum_i r_i of mean profiles: (R,).
 
-    Args:
-        sample: the showers.
-        axis: `x`, `y` or `layer`.
-
+    The sum equals the mean of |g_i/r_i - 1| over slices weighted by their share of the reference:
+    outer slices, with almost nothing in them, count for what they hold. It includes an error of the
+    total.
     """
-    mean_i: Float = (sample.profiles[axis] / sample.energy_n[:, None]).mean(axis=0)
-    return mean_i
-
-
-def mean_moments(sample: Observables) -> Float:
-    """Mean over the showers with energy of moments 1 and 2, (axis, order); NaN if none has."""
-    filled = ~sample.empty_n
-    if not filled.any():
-        return np.full((len(AXES), _COMPARED_ORDERS), np.nan)
-    mean_ao: Float = sample.moments_nao[filled, :, :_COMPARED_ORDERS].mean(axis=0)
-    return mean_ao
-
-
-# -------------------------------------------------------------------------------- the metrics
-
-
-def sampling_fraction_error(
-    generated: Observables, reference: Observables, _binning: Binning
-) -> float:
-    """|<ECAL/Ep>_g - <ECAL/Ep>_r| / <ECAL/Ep>_r, means over all showers, empty ones included."""
-    return float(
-        relative_error(
-            generated.sampling_fraction_n.mean(),
-            reference.sampling_fraction_n.mean(),
-        )
+    difference_r = np.abs(generated_ri - reference_ri).sum(axis=-1)
+    total_r = reference_ri.sum(axis=-1)
+    error_r: Float = np.where(
+        total_r > 0.0, difference_r / np.where(total_r > 0.0, total_r, 1.0), difference_r > 0.0
     )
+    return error_r
 
 
-def profile_error(axis: str) -> Callable[[Observables, Observables, Binning], float]:
-    """The metric sum_i |g_i - r_i| / sum_i r_i of the mean profiles g and r along an axis.
-
-    A profile is the mean over showers of E_i/Ep in slice i. The sum equals the mean of
-    |g_i/r_i - 1| over slices weighted by their share of the reference's energy: outer slices,
-    with almost none of the energy, count for what they hold. It includes an error of the total.
-    """
-
-    def error(generated: Observables, reference: Observables, _binning: Binning) -> float:
-        generated_i = mean_profile(generated, axis)
-        reference_i = mean_profile(reference, axis)
-        difference = np.abs(generated_i - reference_i).sum()
-        total = reference_i.sum()
-        return float(difference / total) if total > 0.0 else float(difference > 0.0)
-
-    return error
-
-
-def moments_error(generated: Observables, reference: Observables, _binning: Binning) -> float:
-    """Mean over axes and orders of |m_g - m_r| / m_r, m being the mean moment over showers.
+def moments_error(generated: Means, reference: Means) -> Float:
+    """Mean over axes and orders of |m_g - m_r| / m_r, m being the mean moment over showers: (R,).
 
     First moments are barycentres from the image's low edge (mm), second ones are variances (mm²).
     Source: the position part of 3DGAN's optimisation metric.
     """
-    return float(relative_error(mean_moments(generated), mean_moments(reference)).mean())
+    error_r: Float = relative_error(generated.moments_rao, reference.moments_rao).mean(axis=(1, 2))
+    return error_r
 
 
-def unweighted_profile_error(generated: Observables, reference: Observables) -> float:
-    """Mean over axes of the plain mean over slices of |g_i - r_i| / r_i, as 3DGAN has it.
+def unweighted_profile_error(generated: Means, reference: Means) -> Float:
+    """Mean over axes of the plain mean over slices of |g_i - r_i| / r_i, as 3DGAN has it: (R,).
 
     Slices that hold less than `profile_minimum_share` of the reference's energy are left out. All
     others count alike, so that the tails of the profiles matter here, unlike in `profile_error`.
     """
     errors = []
     for axis in AXES:
-        reference_i = mean_profile(reference, axis)
-        used = reference_i >= reference.settings.profile_minimum_share * reference_i.sum()
-        errors.append(relative_error(mean_profile(generated, axis), reference_i)[used].mean())
-    return float(np.mean(errors))
+        reference_ri = reference.profiles[axis]
+        share = reference.settings.profile_minimum_share
+        used_ri = reference_ri >= share * reference_ri.sum(axis=1, keepdims=True)
+        error_ri = relative_error(generated.profiles[axis], reference_ri)
+        errors.append(np.mean(error_ri, axis=1, where=used_ri))
+    error_r: Float = np.mean(errors, axis=0)
+    return error_r
 
 
-def optimisation_metric(generated: Observables, reference: Observables, binning: Binning) -> float:
-    """3DGAN's: mean |relative error| of the moments + mean |relative error| of the profiles.
+def optimisation_metric(generated: Means, reference: Means) -> Float:
+    """3DGAN's: mean |relative error| of the moments + mean |relative error| of the profiles: (R,).
 
     `moments_error` plus `unweighted_profile_error`; the average over energy bins follows outside.
     Profiles are per unit of incident energy, where 3DGAN has GeV in narrow bins.
     """
-    return moments_error(generated, reference, binning) + unweighted_profile_error(
-        generated, reference
-    )
+    return moments_error(generated, reference) + unweighted_profile_error(generated, reference)
 
 
-def total_energy_separation(
-    generated: Observables, reference: Observables, binning: Binning
-) -> float:
-    """Separation power of the histograms of ECAL/Ep: sensitive to response and to resolution.
-
-    The Challenge's E_dep/E_inc. A histogram of ECAL itself would show the incident energies.
-    """
-    return separation_power(
-        histogram_with_flows(generated.sampling_fraction_n, binning.response_edges),
-        histogram_with_flows(reference.sampling_fraction_n, binning.response_edges),
-    )
+def _of_profile(axis: str) -> Callable[[Means, Means], Float]:
+    return lambda ours, theirs: profile_error(ours.profiles[axis], theirs.profiles[axis])
 
 
-def hits_separation(generated: Observables, reference: Observables, binning: Binning) -> float:
-    """Separation power of the histograms of hits over the reference's mean hits at that Ep.
-
-    The mean is a quadratic fit in ln Ep. Without the division the histogram would mostly show the
-    incident energies.
-    """
-    return separation_power(
-        histogram_with_flows(binning.relative_hits(generated), binning.relative_hits_edges),
-        histogram_with_flows(binning.relative_hits(reference), binning.relative_hits_edges),
-    )
-
-
-def cell_energy_separation(
-    generated: Observables, reference: Observables, _binning: Binning
-) -> float:
-    """Separation power of the spectra of cell energies, in logarithmic bins, cells of all showers.
-
-    Its shape alone: how many cells there are is for the hits. Cells of one shower vary together,
-    so the noise level is not that of as many independent entries.
-    """
-    return separation_power(
-        generated.cell_counts_nb.sum(axis=0).astype(np.float64),
-        reference.cell_counts_nb.sum(axis=0).astype(np.float64),
-    )
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One named metric."""
-
-    title: str
-    """What it compares, for a reader."""
-    kind: Kind
-    """A relative error is averaged over the energy bins, a separation power is over all showers."""
-    compute: Callable[[Observables, Observables, Binning], float]
-    """(generated, reference, binning) -> value."""
-
-
-METRICS: Mapping[str, Metric] = {
-    "sampling_fraction.rel_error": Metric(
-        "Sampling fraction ECAL/Ep", "relative error", sampling_fraction_error
+RELATIVE_ERRORS: Mapping[str, Callable[[Means, Means], Float]] = {
+    # |<ECAL/Ep>_g - <ECAL/Ep>_r| / <ECAL/Ep>_r, over all showers, empty ones included.
+    "sampling_fraction.rel_error": lambda ours, theirs: relative_error(
+        ours.sampling_fraction_r, theirs.sampling_fraction_r
     ),
-    "profile.longitudinal.rel_error": Metric(
-        "Longitudinal profile", "relative error", profile_error("layer")
-    ),
-    "profile.transverse_x.rel_error": Metric(
-        "Transverse profile in x", "relative error", profile_error("x")
-    ),
-    "profile.transverse_y.rel_error": Metric(
-        "Transverse profile in y", "relative error", profile_error("y")
-    ),
-    "moments.rel_error": Metric("Moments in x, y and layer", "relative error", moments_error),
-    "total_energy.separation": Metric(
-        "Distribution of ECAL/Ep", "separation power", total_energy_separation
-    ),
-    "hits.separation": Metric("Number of hits at given Ep", "separation power", hits_separation),
-    "cell_energy.separation": Metric(
-        "Spectrum of cell energies", "separation power", cell_energy_separation
-    ),
-    "optimisation_metric": Metric(
-        "3DGAN's optimisation metric", "relative error", optimisation_metric
-    ),
+    "profile.longitudinal.rel_error": _of_profile("layer"),
+    "profile.transverse_x.rel_error": _of_profile("x"),
+    "profile.transverse_y.rel_error": _of_profile("y"),
+    "moments.rel_error": moments_error,
+    # Mean over the thresholds of what `profile_error` is for energies.
+    "occupancy.rel_error": lambda ours, theirs: profile_error(
+        ours.occupancy_rtz, theirs.occupancy_rtz
+    ).mean(axis=-1),
+    "optimisation_metric": optimisation_metric,
 }
-"""All metrics by their name in `metrics.json`."""
+"""By their name in `metrics.json`; averaged over the energy bins."""
+
+
+# ---------------------------------------------------------------------------------- all together
+
+Values = dict[str, Float]
+
+Weights = tuple[Float, Float]
+"""Of the showers of generated and of reference, in R weightings: (R, N) and (R, M)."""
 
 
 def compare(
     generated: Observables,
     reference: Observables,
-    binning: Binning,
-    energy_bins_gev: list[tuple[float, float]],
-) -> dict[str, float]:
-    """All metrics, inclusive and as `bin.LOW-HIGHGeV.NAME` for each of the given energy bins.
+    weights: Weights,
+    bins: Sequence[Bin],
+    by_feature: Scales,
+) -> Values:
+    """All metrics of means and distances of features, for R weightings: (R,) each.
 
-    Every bin must hold showers of both samples. Inclusive relative errors are the mean over the
-    bins, inclusive separation powers are over all showers.
+    Inclusive, and as `bin.NAME.METRIC` for each of the given bins, which must hold showers of both.
+    Inclusive relative errors are the mean over the energy bins, inclusive distances are over all
+    showers. A distance is missing where no shower of one of them has the feature.
     """
-    in_bins = {
-        bin_name(low, high): _compute_all(
-            generated.in_energy_bin(low, high), reference.in_energy_bin(low, high), binning
+    found: Values = {}
+    for each in bins:
+        rows, others = each.rows(generated), each.rows(reference)
+        values = _of_showers(
+            generated.select(rows),
+            reference.select(others),
+            (weights[0][:, rows], weights[1][:, others]),
+            by_feature,
         )
-        for low, high in energy_bins_gev
+        found |= {f"bin.{each.name}.{name}": value for name, value in values.items()}
+    energy_bins = [each for each in bins if each.quantity == "energy"]
+    inclusive: Values = {
+        name: np.mean([found[f"bin.{each.name}.{name}"] for each in energy_bins], axis=0)
+        for name in RELATIVE_ERRORS
     }
-    inclusive = {
-        name: (
-            float(np.mean([values[name] for values in in_bins.values()]))
-            if metric.kind == "relative error"
-            else metric.compute(generated, reference, binning)
+    whole = next((each for each in energy_bins if _holds_all(each, generated, reference)), None)
+    if whole is not None:
+        names = [name for name in found if name.startswith(f"bin.{whole.name}.")]
+        over_all = {name.removeprefix(f"bin.{whole.name}."): found[name] for name in names}
+    else:
+        over_all = _of_showers(generated, reference, weights, by_feature)
+    return over_all | inclusive | found
+
+
+def _holds_all(each: Bin, *samples: Observables) -> bool:
+    return all(each.rows(sample).all() for sample in samples)
+
+
+def _of_showers(
+    generated: Observables, reference: Observables, weights: Weights, by_feature: Scales
+) -> Values:
+    weights_rn, weights_rm = weights
+    ours, theirs = Means.of(generated, weights_rn), Means.of(reference, weights_rm)
+    found = {name: compute(ours, theirs) for name, compute in RELATIVE_ERRORS.items()}
+    # The shape of the spectrum alone: how many cells there are is for the hits. Cells of one
+    # shower vary together, so the noise is not that of as many independent entries.
+    found["cell_energy.separation"] = separation_power(ours.cell_counts_rb, theirs.cell_counts_rb)
+    for name, scale in by_feature.items():
+        ours_n, theirs_m = scale.compared(generated), scale.compared(reference)
+        rows, others = np.isfinite(ours_n), np.isfinite(theirs_m)
+        if not (rows.any() and others.any()):
+            continue
+        values = distances(
+            ours_n[rows], theirs_m[others], weights_rn[:, rows], weights_rm[:, others], scale.edges
         )
-        for name, metric in METRICS.items()
-    }
-    return inclusive | {
-        f"bin.{label}.{name}": value
-        for label, values in in_bins.items()
-        for name, value in values.items()
-    }
-
-
-def _compute_all(
-    generated: Observables, reference: Observables, binning: Binning
-) -> dict[str, float]:
-    return {name: metric.compute(generated, reference, binning) for name, metric in METRICS.items()}
-
-
-def bin_name(low_gev: float, high_gev: float) -> str:
-    """An energy bin as it is written in names and figures: `10-40GeV`."""
-    return f"{low_gev:g}-{high_gev:g}GeV"
+        found |= {f"{name}.{distance}": values[distance] for distance in DISTANCES}
+    return found

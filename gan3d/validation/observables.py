@@ -53,6 +53,9 @@ class Observables:
     """Thresholds and ranges that were used."""
     energy_n: Float
     """Incident energy (GeV)."""
+    theta_n: Float
+    """Polar angle of the incident particle (rad, pi/2 is perpendicular to the layers); NaN where it
+    is not known."""
     total_energy_n: Float
     """Energy in all cells, ECAL (GeV)."""
     transverse_x_nx: Float
@@ -171,9 +174,7 @@ def checked_chunks(
     first = 0
     for block in [showers] if isinstance(showers, Showers) else showers:
         for start in range(0, len(block), size):
-            chunk = Showers(
-                block.images_nxyz[start : start + size], block.energy_n[start : start + size]
-            )
+            chunk = block.take(slice(start, start + size))
             _check(chunk, geometry, label, first)
             yield chunk
             first += len(chunk)
@@ -207,11 +208,13 @@ def observe_chunk(
     profiles = projections.profiles
     longitudinal_nz = profiles[2]
     pitch_x_mm, pitch_y_mm, pitch_z_mm = geometry.cell_size_mm
+    unknown_n = np.full(len(chunk), np.nan)
     return Observables(
         label=label,
         geometry=geometry,
         settings=settings,
         energy_n=chunk.energy_n.astype(np.float64),
+        theta_n=np.asarray(chunk.columns.get("theta", unknown_n), np.float64),
         total_energy_n=longitudinal_nz.sum(axis=1),
         transverse_x_nx=profiles[0],
         transverse_y_ny=profiles[1],

@@ -18,7 +18,6 @@ import numpy as np
 from gan3d.data import make_folder, written_aside
 from gan3d.validation.judgement import Judgement, Verdict
 from gan3d.validation.measures import Float
-from gan3d.validation.metrics import bin_name
 from gan3d.validation.observables import Observables
 
 if TYPE_CHECKING:
@@ -111,10 +110,7 @@ def _render(
         quantities=list(quantities(ours, theirs)),
         facts=facts,
         geometry=theirs.geometry,
-        bins=[
-            (bin_name(low, high), f"{low:g}–{high:g} GeV")
-            for low, high in judgement.energy_bins_gev
-        ],
+        bins=[(each.name, each.title) for each in judgement.bins],
         metrics=judgement.metrics,
         pictures=[(picture, _png(picture.draw())) for picture in pictures(judgement, history)],
     )

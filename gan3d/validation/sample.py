@@ -1,4 +1,4 @@
-"""One side of a comparison: what was measured on all its showers, and some to look at."""
+"""One side of a comparison: what was measured on all its showers, and some kept as they are."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from gan3d.config import Geometry, Validation
 from gan3d.data import Showers
 from gan3d.errors import DataError
+from gan3d.validation.measures import Integer
 from gan3d.validation.observables import Observables, checked_chunks, concatenate, observe_chunk
 
 
@@ -24,6 +26,15 @@ class Sample:
     """Mean energy of every cell (GeV)."""
     examples: Showers
     """For each of `example_energies`, the shower whose incident energy is nearest."""
+    kept_rows_k: Integer
+    """Which showers `kept_kc` are, ascending: at most `settings.sample_showers`, at random."""
+    kept_kc: sparse.csr_array
+    """Their cells (GeV), (K, cells) with cells in the order of the image's axes."""
+
+    @property
+    def label(self) -> str:
+        """What the sample is called."""
+        return self.observables.label
 
 
 def example_energies(settings: Validation) -> list[float]:
@@ -47,14 +58,53 @@ def summarise(
     parts: list[Observables] = []
     image_sum_xyz = np.zeros(geometry.shape)
     examples = _Nearest(example_energies(settings))
+    kept = _Kept(settings.sample_showers, np.random.default_rng([settings.seed, len(label)]))
     for chunk in checked_chunks(showers, geometry, label):
         parts.append(observe_chunk(chunk, geometry, settings, label=label))
         image_sum_xyz += chunk.images_nxyz.sum(axis=0, dtype=np.float64)
         examples.offer(chunk)
+        kept.offer(chunk)
     if not parts:
         raise DataError(f"{label}: no showers")
     observables = concatenate(parts)
-    return Sample(observables, image_sum_xyz / len(observables), examples.showers())
+    rows_k, kept_kc = kept.showers(image_sum_xyz.size)
+    return Sample(
+        observables, image_sum_xyz / len(observables), examples.showers(), rows_k, kept_kc
+    )
+
+
+class _Kept:
+    """Keeps a random choice of all showers offered (Vitter's algorithm R, 1985), lit cells only."""
+
+    def __init__(self, most: int, rng: np.random.Generator) -> None:
+        self._most = most
+        self._rng = rng
+        self._offered = 0
+        self._kept: list[tuple[int, NDArray[np.int32], NDArray[np.float32]]] = []
+
+    def offer(self, chunk: Showers) -> None:
+        if self._most == 0:
+            return
+        number_n = np.arange(self._offered, self._offered + len(chunk))
+        self._offered += len(chunk)
+        place_n = np.where(number_n < self._most, number_n, self._rng.integers(0, number_n + 1))
+        for row in np.flatnonzero(place_n < self._most):
+            cells = chunk.images_nxyz[row].reshape(-1)
+            lit = np.flatnonzero(cells).astype(np.int32)
+            entry = int(number_n[row]), lit, cells[lit]
+            if number_n[row] < self._most:
+                self._kept.append(entry)
+            else:
+                self._kept[place_n[row]] = entry
+
+    def showers(self, cells: int) -> tuple[Integer, sparse.csr_array]:
+        kept = sorted(self._kept, key=lambda entry: entry[0])
+        starts = np.cumsum([0, *(len(lit) for _, lit, _ in kept)])
+        empty_i, empty_f = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+        lit = np.concatenate([lit for _, lit, _ in kept] or empty_i)
+        values = np.concatenate([values for _, _, values in kept] or empty_f)
+        kept_kc = sparse.csr_array((values, lit, starts), shape=(len(kept), cells))
+        return np.array([number for number, _, _ in kept], np.int64), kept_kc
 
 
 class _Nearest:

@@ -3,30 +3,43 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gan3d.config import Geometry, Validation
 from gan3d.data import Showers
 from gan3d.validation import METRICS, observe
 from gan3d.validation import metrics as m
-
-BINS = [(10.0, 100.0), (10.0, 40.0), (40.0, 70.0), (70.0, 100.0)]
-counts = st.lists(st.integers(0, 50), min_size=6, max_size=6).map(np.array)
+from gan3d.validation.bins import Bin, bins_of
+from gan3d.validation.catalogue import feature_metrics
+from gan3d.validation.resampling import as_it_is
 
 
 @pytest.fixture
 def compare(geometry, settings):
     def run(generated, reference):
-        ours, theirs = (observe(s, geometry, settings) for s in (generated, reference))
-        return m.compare(ours, theirs, m.Binning.from_reference(theirs), BINS)
+        return as_they_are(generated, reference, geometry, settings, bins_of(settings))
 
     return run
+
+
+def as_they_are(generated, reference, geometry, settings, bins):
+    ours, theirs = (observe(s, geometry, settings) for s in (generated, reference))
+    weights = as_it_is(len(ours)), as_it_is(len(theirs))
+    values = m.compare(ours, theirs, weights, bins, m.scales(theirs))
+    assert all(value.shape == (1,) for value in values.values())
+    return {name: float(value[0]) for name, value in values.items()}
 
 
 def scaled(showers, factor):
     return Showers(showers.images_nxyz * np.float32(factor), showers.energy_n)
 
 
-def test_identical_samples_score_exactly_zero(geant4, compare):
+def test_identical_samples_score_exactly_zero(geant4, compare, settings):
     values = compare(geant4, geant4)
-    assert len(values) == len(METRICS) * (1 + len(BINS))
+    names = {**METRICS, **feature_metrics(settings)}
+    assert set(values) == {
+        prefix + name
+        for name in names
+        for prefix in ("", *(f"bin.{each.name}." for each in bins_of(settings)))
+    }
     assert set(values.values()) == {0.0}
 
 
@@ -90,34 +103,6 @@ def test_moments_error_by_hand(one_cell, compare):
     assert compare(there, here)["moments.rel_error"] == pytest.approx(1 / 9.5 / 6)
 
 
-def test_separation_of_disjoint_histograms_is_one():
-    assert m.separation_power(np.array([3, 1, 0, 0]), np.array([0, 0, 2, 2])) == pytest.approx(1)
-    assert m.separation_power(np.array([0, 0]), np.array([0, 2])) == 1
-    assert m.separation_power(np.array([0, 0]), np.array([0, 0])) == 0
-
-
-def test_separation_by_hand():
-    expected = 0.5 * (0.25**2 / 0.75 + 0.25**2 / 1.25)
-    assert m.separation_power(np.array([1, 1]), np.array([1, 3])) == pytest.approx(expected)
-
-
-@given(counts, counts)
-def test_separation_is_symmetric_and_between_0_and_1(p, q):
-    value = m.separation_power(p, q)
-    assert value == pytest.approx(m.separation_power(q, p))
-    assert 0 <= value <= 1 + 1e-12
-
-
-@given(counts, st.integers(1, 9))
-def test_separation_does_not_depend_on_the_sample_size(p, factor):
-    assert m.separation_power(p, factor * p) == pytest.approx(0, abs=1e-15)
-
-
-def test_values_beyond_the_edges_are_counted():
-    counted = m.histogram_with_flows(np.array([-5.0, 0.0, 0.5, 2.0, 7.0, 8.0]), np.arange(3.0))
-    assert counted.tolist() == [1, 2, 1, 2]
-
-
 def test_relative_error_where_it_is_not_defined():
     value, reference = np.array([0.0, 1.0, np.nan, np.nan]), np.array([0.0, 0.0, 1.0, np.nan])
     assert m.relative_error(value, reference).tolist() == [0, 1, 1, 0]
@@ -125,28 +110,58 @@ def test_relative_error_where_it_is_not_defined():
 
 def test_a_sample_of_one_energy_can_be_compared(one_cell, geometry, settings):
     showers = one_cell((12, 12, 8), count=30)
-    seen = observe(showers, geometry, settings)
-    values = m.compare(seen, seen, m.Binning.from_reference(seen), [(40.0, 70.0)])
+    values = as_they_are(showers, showers, geometry, settings, [Bin("energy", 40.0, 70.0)])
     assert set(values.values()) == {0.0}
+
+
+def test_a_feature_that_no_shower_has_is_missing(one_cell, geometry, settings):
+    """All energy in one cell: no width, and so neither skewness nor kurtosis nor an axis."""
+    showers = one_cell((12, 12, 8), count=30)
+    values = as_they_are(showers, showers, geometry, settings, [Bin("energy", 40.0, 70.0)])
+    assert "width_x.ks" in values
+    assert not {"skewness_x.ks", "kurtosis_layer.ks", "angle_x.ks"} & set(values)
+
+
+def test_weights_of_a_shower_are_as_good_as_copies(geant4, geometry, settings):
+    """Twice the weight is the shower twice, and none is without it, in every metric."""
+    rng = np.random.default_rng(1)
+    times_n = rng.integers(0, 3, len(geant4))
+    theirs = observe(geant4, geometry, settings)
+    bins, by_feature = bins_of(settings), m.scales(theirs)
+    copied = theirs.select(np.repeat(np.arange(len(theirs)), times_n))
+    ones = as_it_is(len(theirs))
+    weighted = m.compare(theirs, theirs, (times_n[None, :].astype(float), ones), bins, by_feature)
+    repeated = m.compare(copied, theirs, (as_it_is(len(copied)), ones), bins, by_feature)
+    assert set(weighted) == set(repeated)
+    for name, value in weighted.items():
+        assert value[0] == pytest.approx(repeated[name][0], rel=1e-9, abs=1e-12), name
+
+
+def test_in_bins_of_angle(geant4, geometry):
+    settings = Validation(angle_bins_deg=[(60, 90), (90, 120)])
+    theta_n = np.radians(np.linspace(60, 120, len(geant4)))
+    ours, theirs = (
+        Showers(scaled(geant4, factor).images_nxyz, geant4.energy_n, {"theta": theta_n})
+        for factor in (np.float32(1), np.float32(1))
+    )
+    steep = theta_n > np.pi / 2
+    ours.images_nxyz[steep] *= 1.1
+    values = as_they_are(ours, theirs, geometry, settings, bins_of(settings))
+    assert values["bin.60-90deg.sampling_fraction.rel_error"] == 0
+    assert values["bin.90-120deg.sampling_fraction.rel_error"] == pytest.approx(0.1, rel=1e-4)
 
 
 @given(st.integers(0, 1000))
 def test_no_metric_is_negative(seed):
-    from gan3d.config import Geometry, Validation
-
     rng = np.random.default_rng(seed)
     geometry, settings = Geometry(shape=(3, 3, 4)), Validation(energy_bins_gev=[(10, 100)])
     ours, theirs = (
-        observe(
-            Showers(
-                rng.exponential(1e-3, (6, 3, 3, 4)).astype(np.float32),
-                rng.uniform(10, 100, 6).astype(np.float32),
-            ),
-            geometry,
-            settings,
+        Showers(
+            rng.exponential(1e-3, (6, 3, 3, 4)).astype(np.float32),
+            rng.uniform(10, 100, 6).astype(np.float32),
         )
         for _ in range(2)
     )
-    values = m.compare(ours, theirs, m.Binning.from_reference(theirs), [(10.0, 100.0)])
+    values = as_they_are(ours, theirs, geometry, settings, bins_of(settings))
     assert min(values.values()) >= 0
     assert all(np.isfinite(list(values.values())))
