@@ -388,7 +388,8 @@ class Validation(Section):
     )
     """Shares of the energy that the containment radii R50 and R90 hold."""
     histogram_bins: Annotated[int, Field(ge=5, le=10_000)] = 50
-    """Bins of the histograms that the separation power is computed from."""
+    """Bins of the histograms that the separation power is computed from; fewer where they would
+    hold less than 20 showers of the reference on average."""
     chi2_bins: Annotated[int, Field(ge=3, le=1000)] = 20
     """Bins of the histograms that chi2 is computed from; each holds as many showers of the
     reference as any other. 20 of a thousand showers hold 50, enough for a normal approximation."""

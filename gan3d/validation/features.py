@@ -19,6 +19,10 @@ from gan3d.validation.distances import Edges
 from gan3d.validation.measures import Float
 from gan3d.validation.observables import AXES, Observables
 
+# Bins hold at least so many showers of the reference on average: emptier ones make the separation
+# power of equal samples fall short of its law, (B / 4) (1/N + 1/M).
+_SHOWERS_PER_BIN = 20
+
 # Histograms leave this share of the reference to the underflow and as much to the overflow, so
 # that a single outlier does not set the width of all bins.
 _FLOW_SHARE = 0.001
@@ -172,8 +176,9 @@ def _edges(values_n: Float, settings: Validation) -> Edges:
         half_width = 0.005 * abs(low) or 0.5
         low, high = low - half_width, high + half_width
     shares = np.quantile(values_n, np.linspace(0.0, 1.0, settings.chi2_bins + 1)[1:-1])
+    bins = int(np.clip(len(values_n) // _SHOWERS_PER_BIN, 5, settings.histogram_bins))
     return Edges(
-        equal_width=np.linspace(low, high, settings.histogram_bins + 1),
+        equal_width=np.linspace(low, high, bins + 1),
         equal_share=np.unique(shares),
         unit=float(values_n.std()) or 1.0,
     )
