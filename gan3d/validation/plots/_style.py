@@ -34,6 +34,7 @@ TEXT_SIZE = 12.5
 WIDE_INCHES = 10.0
 POINTS_PER_INCH = 72.0
 _LONGEST_LABEL = 70
+_LEGEND_ROW_INCHES = 0.28
 _LEGEND_HANDLE_INCHES = 1.0  # a handle with the space around it
 
 _SIZES: dict[Any, Any] = {
@@ -198,11 +199,15 @@ def add_legend(figure: Figure, labels: Sequence[str], looks: Sequence[Look] = LO
         )
         for look, _ in zip(looks, labels, strict=False)
     ]
+    columns = _columns_that_fit(labels, figure.get_figwidth())
+    further_rows = -(-len(handles) // columns) - 1
+    # The panels keep their size: the figure grows.
+    figure.set_figheight(figure.get_figheight() + further_rows * _LEGEND_ROW_INCHES)
     figure.legend(
         handles,
         labels,
         loc="outside upper center",
-        ncols=_columns_that_fit(labels, figure.get_figwidth()),
+        ncols=columns,
         handlelength=3.2,  # inches of a long dash are needed to tell line styles
         columnspacing=1.6,
     )

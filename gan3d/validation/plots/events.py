@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gan3d.config import Geometry
-from gan3d.validation.plots._style import WIDE_INCHES, reference_first, styled, wrap
+from gan3d.validation.plots._style import WIDE_INCHES, reference_first, shorten, styled
 from gan3d.validation.sample import Sample
 
 Generated = Sample | Sequence[Sample]
@@ -36,7 +36,7 @@ def mean_projections(generated: Generated, reference: Sample) -> Figure:
     """
     samples = reference_first(generated, reference)
     return _projections(
-        [(sample.observables.label, sample.mean_image_xyz) for sample in samples],
+        [(shorten(sample.observables.label), sample.mean_image_xyz) for sample in samples],
         reference.observables.geometry,
         "Mean energy per shower [MeV]",
     )
@@ -53,7 +53,10 @@ def shower_projections(generated: Generated, reference: Sample, example: int = 0
 
     """
     return _projections(
-        _examples(generated, reference, example),
+        [
+            (f"{shorten(label)}, {energy}", image_xyz)
+            for label, energy, image_xyz in _examples(generated, reference, example)
+        ],
         reference.observables.geometry,
         "Energy [MeV]",
     )
@@ -68,13 +71,13 @@ def event_display(generated: Generated, reference: Sample, example: int = 0) -> 
     showers = _examples(generated, reference, example)
     geometry = reference.observables.geometry
     threshold_mev = _MEV * reference.observables.settings.hit_threshold_gev
-    highest_mev = max(float(image_xyz.max()) for _, image_xyz in showers) * _MEV
+    highest_mev = max(float(image_xyz.max()) for *_, image_xyz in showers) * _MEV
     norm = LogNorm(threshold_mev, max(highest_mev, 10 * threshold_mev))
     colours = _colours()
     rows = -(-len(showers) // 2)
     figure = Figure(figsize=(WIDE_INCHES, 0.9 + 4.1 * rows), layout="constrained")
     all_axes = []
-    for place, (title, image_xyz) in enumerate(showers, 1):
+    for place, (label, energy, image_xyz) in enumerate(showers, 1):
         axes: Any = figure.add_subplot(rows, 2, place, projection="3d")
         x, y, layer = np.nonzero(image_xyz * _MEV > threshold_mev)
         energy_mev = image_xyz[x, y, layer] * _MEV
@@ -99,7 +102,8 @@ def event_display(generated: Generated, reference: Sample, example: int = 0) -> 
         axes.minorticks_off()
         axes.locator_params(nbins=5)
         axes.tick_params(pad=0)
-        axes.set_title(wrap(title, _LONGEST_TITLE), y=0.93)  # nearer than the empty corner above
+        title = f"{shorten(label, _LONGEST_TITLE)}\n{energy}"
+        axes.set_title(title, y=0.93)  # nearer than the empty corner of the box
         axes.set_box_aspect((1.6, 1.0, 1.0), zoom=0.98)
         axes.view_init(elev=20, azim=-60)
         all_axes.append(axes)
@@ -116,19 +120,16 @@ def event_display(generated: Generated, reference: Sample, example: int = 0) -> 
 
 def _examples(
     generated: Generated, reference: Sample, example: int
-) -> list[tuple[str, NDArray[np.float32]]]:
+) -> list[tuple[str, str, NDArray[np.float32]]]:
+    """Label, incident energy as text, and image of one shower of each sample."""
     return [
         (
-            f"{sample.observables.label}, {_energy(sample, example)}",
+            sample.observables.label,
+            f"Ep = {sample.examples.energy_n[example]:.1f} GeV",
             sample.examples.images_nxyz[example],
         )
         for sample in reference_first(generated, reference)
     ]
-
-
-def _energy(sample: Sample, example: int) -> str:
-    # No-break spaces: titles may be wrapped.
-    return f"Ep = {sample.examples.energy_n[example]:.1f} GeV".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _projections(

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from gan3d.validation.measures import Float
 from gan3d.validation.plots._style import (
@@ -154,7 +154,7 @@ def _mark_best(axes: Axes, history: History, name: str, look: Look) -> None:
     )
     if name == _OPTIMISATION_METRIC:
         axes.annotate(
-            f"epoch {epoch:g}: {value:.4f}",
+            f"best epoch {epoch:g}: {value:.4f}",
             (epoch, value),
             xytext=(0.0, 10.0),
             textcoords="offset points",
@@ -169,8 +169,10 @@ def _finish(axes: Axes, title: str) -> None:
     finite = drawn[np.isfinite(drawn)]
     if len(finite) and finite.min() > 0.0 and finite.max() > 20.0 * finite.min():
         axes.set_yscale("log")
-        for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            set_formatter(LogFormatter())  # 0.3 where the style has 3 x 10^-1
+        # Losses span one or two decades, in which powers of ten alone are too few numbers.
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.minorticks_off()
     axes.set_xlabel("Epoch")

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter
 
 from gan3d.validation.plots._style import (
     REFERENCE_FILL,
@@ -84,7 +83,7 @@ def scorecard(
             _draw_score(axes, line, row.scores[column], low, high)
         axes.grid(axis="y", linewidth=0.6, color=REFERENCE_FILL)
         axes.set_axisbelow(True)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("Value / noise", loc="center")
         if labels:
             axes.set_title(wrap(labels[column], 60 // len(labels)), fontsize=TEXT_SIZE - 1)
