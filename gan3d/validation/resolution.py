@@ -34,7 +34,7 @@ class Curve:
     """A quantity in intervals of incident energy; NaN where an interval has too few showers."""
 
     energy_i: Float
-    """Harmonic mean of the incident energies in each interval (GeV), see `fit_resolution`."""
+    """Geometric mean of the incident energies in each interval (GeV), see `fit_resolution`."""
     value_i: Float
     """The quantity, dimensionless."""
     error_i: Float
@@ -95,11 +95,13 @@ def fit_resolution(curve: Curve) -> ResolutionFit:
     electromagnetic calorimeters; the noise term b / E is left out, as simulated cells have none.
 
     (sigma/E)^2 is linear in 1/E, so linear least squares find the minimum for certain, without a
-    starting point, and stay defined at a = 0 or c = 0, where derivatives by a and c vanish. For the
-    same reason an interval of energies is described by the mean of 1/E, however wide it is. Errors
-    are taken relative to the fitted curve: relative to the measured one, points that fluctuated
-    down would weigh most. The error of a (and of c) is sqrt(a^2 + d) - a with d the standard error
-    of a^2, which is d / 2a for a well measured a and an upper limit of one sigma at a = 0.
+    starting point, and stay defined at a = 0 or c = 0, where derivatives by a and c vanish. An
+    interval is described by the geometric mean of its energies: the robust width of showers of
+    mixed energies is that at the geometric mean to 0.5 %, even where E rises fourfold within an
+    interval; at the centre and at the mean of 1/E it is 4 % off there. Errors are taken relative to
+    the fitted curve: relative to the measured one, points that fluctuated down would weigh most.
+    The error of a (and of c) is sqrt(a^2 + d) - a with d the standard error of a^2, which is d / 2a
+    for a well measured a and an upper limit of one sigma at a = 0.
 
     Raises:
         DataError: fewer than 3 points at different energies have a width and an error.
@@ -163,7 +165,7 @@ def _curve(
     inside = split_by_energy(sample.energy_n, sample.energy_n, edges_gev)
     values = split_by_energy(sample.sampling_fraction_n, sample.energy_n, edges_gev)
     measured = np.array([measure(each) for each in values])
-    energies = [1.0 / np.mean(1.0 / each) if len(each) else np.nan for each in inside]
+    energies = [np.exp(np.log(each).mean()) if len(each) else np.nan for each in inside]
     showers = np.array([len(each) for each in inside])
     return Curve(np.array(energies), measured[:, 0], measured[:, 1], showers)
 

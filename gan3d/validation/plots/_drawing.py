@@ -49,7 +49,7 @@ class Points:
 def draw_steps(panel: Panel, edges: Float, points: Sequence[Points], *, log: bool = False) -> None:
     """All samples as steps over the same bins, with bands of one standard error."""
     axes = panel.main
-    opacity = 0.35 if len(points) <= 2 else 0.2
+    opacity = 0.7 / len(points)  # bands of several lie upon each other
     axes.stairs(points[0].values, edges, fill=True, color=REFERENCE_FILL, alpha=0.55)
     for drawn, look in zip(points, LOOKS, strict=False):
         axes.stairs(drawn.values, edges, color=look.colour, linestyle=look.line, linewidth=1.7)
