@@ -23,18 +23,16 @@ def observed(samples):
 
 
 def drawn(axes):
-    """Label -> heights of the outlined steps."""
-    return {
-        patch.get_label(): patch.get_data().values for patch in axes.patches if patch.get_label()
-    }
+    """Heights of the outlined steps, the reference's first."""
+    return [patch.get_data().values for patch in axes.patches if not patch.get_fill()]
 
 
 def test_profile_shows_the_mean_energy_over_the_incident_energy(observed, geant4):
     figure = plots.longitudinal_profile(*observed)
     linear, ratio, log, _ = figure.axes
     by_hand = 100 * (geant4.images_nxyz.sum(axis=(1, 2)) / geant4.energy_n[:, None]).mean(axis=0)
-    assert drawn(linear)["Geant4"] == pytest.approx(by_hand, rel=1e-4)
-    assert set(drawn(linear)) == {"Generated", "Geant4"}
+    assert len(drawn(linear)) == 2
+    assert drawn(linear)[0] == pytest.approx(by_hand, rel=1e-4)
     assert (linear.get_yscale(), log.get_yscale()) == ("linear", "log")
     low, high = ratio.get_ylim()
     assert low < 1 < high
@@ -58,7 +56,7 @@ def test_cell_spectrum_is_logarithmic_in_both_and_counts_cells(observed, geant4)
     axes = plots.cell_energy_spectrum(*observed).axes[0]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     cells = np.count_nonzero(geant4.images_nxyz) / len(geant4)
-    assert drawn(axes)["Geant4"].sum() == pytest.approx(cells, rel=1e-6)
+    assert drawn(axes)[0].sum() == pytest.approx(cells, rel=1e-6)
 
 
 def test_maps_of_both_samples_have_one_colour_scale(samples):
@@ -127,4 +125,4 @@ def test_figures_can_be_drawn_of_showers_that_are_all_wrong(make, geant4, observ
         plots.shower_maximum,
         plots.layer_fractions,
     ):
-        draw(wrong, reference).canvas.draw()
+        draw(wrong, reference).draw_without_rendering()

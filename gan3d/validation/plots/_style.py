@@ -1,33 +1,41 @@
-"""What all figures share: the field's style at readable sizes, panels, and how samples are drawn.
+"""What all figures share: the field's style at readable sizes, looks of samples, panels, legend.
 
 Figures are made without pyplot: no global state, no window, nothing to close. The reference is
-black with a grey band, generated showers are orange; the legend stands outside the axes.
+black with a grey band; generated samples have a colour, a marker and a line style each, so that
+they can be told apart by everybody and in print; the legend stands outside the axes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec
+from textwrap import fill
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import mplhep
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.gridspec import GridSpec
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
+from matplotlib.typing import LineStyleType
 
-from gan3d.validation.measures import Float
-from gan3d.validation.observables import Observables
+from gan3d.errors import DataError
 
 REFERENCE_COLOUR = "#111111"
 REFERENCE_FILL = "#c9ccd1"
-GENERATED_COLOUR = "#d55e00"  # vermilion of Okabe and Ito: told from black and grey by everybody
+MISSING_COLOUR = "#c9ccd1"
 TEXT_SIZE = 12.5
 WIDE_INCHES = 10.0
+POINTS_PER_INCH = 72.0
+_LONGEST_LABEL = 70
+_LEGEND_ROW_INCHES = 0.28
+_LEGEND_HANDLE_INCHES = 1.0  # a handle with the space around it
 
 _SIZES: dict[Any, Any] = {
     # By name and not as "sans-serif", which would be looked up only when the figure is saved.
@@ -42,6 +50,9 @@ _SIZES: dict[Any, Any] = {
     "legend.fontsize": TEXT_SIZE,
     "mathtext.fontset": "dejavusans",
     "figure.figsize": (WIDE_INCHES, 4.8),
+    # Without these a PDF holds fonts of Type 3, which journals refuse and nobody can edit.
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
 } | {
     f"{axis}tick.{which}.{what}": value
     for axis in "xy"
@@ -74,15 +85,66 @@ def styled(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:
 
 
 @dataclass(frozen=True)
-class Points:
-    """Values with standard errors, one per bin or point."""
+class Look:
+    """How a sample is drawn, in all figures alike."""
 
-    values: Float
-    errors: Float
+    colour: str
+    marker: str
+    line: LineStyleType
+
+    @property
+    def fill(self) -> str:
+        """Inside of the markers: the reference's are open."""
+        return "white" if self.colour == REFERENCE_COLOUR else self.colour
 
 
-Pair = tuple[Points, Points]
-"""Of generated and of reference showers."""
+LOOKS = (
+    Look(REFERENCE_COLOUR, "o", "-"),
+    # Okabe and Ito's colours (Color Universal Design, 2008), without black, the reference's, and
+    # without yellow, which is lost on white.
+    Look("#d55e00", "s", "-"),
+    Look("#0072b2", "D", (0, (5.0, 1.5))),
+    Look("#009e73", "^", (0, (1.5, 1.2))),
+    Look("#cc79a7", "v", (0, (6.0, 1.5, 1.5, 1.5))),
+    Look("#e69f00", "P", (0, (3.0, 1.0, 1.0, 1.0, 1.0, 1.0))),
+    Look("#56b4e9", "X", (0, (9.0, 3.0))),
+)
+"""Of the reference, and of the generated samples in their order."""
+
+MOST_GENERATED = len(LOOKS) - 1
+
+_Sample = TypeVar("_Sample")
+
+
+def check_count(generated: int) -> None:
+    """Raise DataError if there are more generated samples than can be told apart."""
+    if generated > MOST_GENERATED:
+        raise DataError(
+            f"{generated} are too many to compare in one figure: at most {MOST_GENERATED} can be "
+            "told apart; choose some of them"
+        )
+
+
+def one_or_several(generated: _Sample | Sequence[_Sample]) -> list[_Sample]:
+    """The generated samples, whether one or several are given.
+
+    Raises:
+        DataError: as `check_count`.
+
+    """
+    several = list(generated) if isinstance(generated, Sequence) else [generated]
+    check_count(len(several))
+    return several
+
+
+def reference_first(generated: _Sample | Sequence[_Sample], reference: _Sample) -> list[_Sample]:
+    """The reference, then one or several generated samples: the order of `LOOKS`.
+
+    Raises:
+        DataError: as `one_or_several`.
+
+    """
+    return [reference, *one_or_several(generated)]
 
 
 @dataclass(frozen=True)
@@ -94,17 +156,19 @@ class Panel:
 
 
 def figure_with_panels(
-    columns: int, rows: int = 1, *, height_inches: float = 4.8
+    count: int, columns: int | None = None, *, height_inches: float = 4.8
 ) -> tuple[Figure, list[Panel]]:
-    """A wide figure of rows x columns panels, each with a ratio panel beneath, row by row."""
+    """A wide figure of `count` panels in rows of `columns`, each with a ratio panel beneath."""
+    columns = columns or count
+    rows = -(-count // columns)
     figure = Figure(
         figsize=(WIDE_INCHES, height_inches * rows),
         layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0.0),
     )
     grid = GridSpec(rows, columns, figure=figure)
     panels = []
-    for row, column in np.ndindex(rows, columns):
-        inner = grid[row, column].subgridspec(2, 1, height_ratios=[3, 1], hspace=0.0)
+    for index in range(count):
+        inner = grid[divmod(index, columns)].subgridspec(2, 1, height_ratios=[3, 1], hspace=0.0)
         main = figure.add_subplot(inner[0])
         ratio = figure.add_subplot(inner[1], sharex=main)
         main.tick_params(labelbottom=False)
@@ -113,163 +177,62 @@ def figure_with_panels(
     return figure, panels
 
 
-def draw_steps(
-    panel: Panel,
-    edges: Float,
-    points: Pair,
-    labels: tuple[str, str],
-    *,
-    log: bool = False,
-) -> None:
-    """Both samples as steps over the same bins, with bands of one standard error."""
-    generated, reference = points
-    axes = panel.main
-    axes.stairs(reference.values, edges, fill=True, color=REFERENCE_FILL, alpha=0.55)
-    axes.stairs(reference.values, edges, color=REFERENCE_COLOUR, linewidth=1.6, label=labels[1])
-    axes.stairs(generated.values, edges, color=GENERATED_COLOUR, linewidth=1.8, label=labels[0])
-    for drawn, colour in ((reference, REFERENCE_COLOUR), (generated, GENERATED_COLOUR)):
-        axes.stairs(
-            drawn.values + drawn.errors,
-            edges,
-            baseline=np.maximum(drawn.values - drawn.errors, 0.0),
-            fill=True,
-            color=colour,
-            alpha=0.35,
-            linewidth=0,
-        )
-    axes.set_xlim(edges[0], edges[-1])
-    _limit_values(axes, generated, reference, log)
-    centres = (
-        np.sqrt(edges[1:] * edges[:-1])
-        if axes.get_xscale() == "log"
-        else (edges[1:] + edges[:-1]) / 2
-    )
-    panel.ratio.stairs(
-        1.0 + _relative(reference),
-        edges,
-        baseline=1.0 - _relative(reference),
-        fill=True,
-        color=REFERENCE_FILL,
-        linewidth=0,
-    )
-    _draw_ratio(panel, centres, generated, reference)
+def add_legend(figure: Figure, labels: Sequence[str], looks: Sequence[Look] = LOOKS) -> None:
+    """One legend for the figure, above all panels, where it cannot hide data.
 
+    Args:
+        figure: a figure whose artists are drawn in these looks.
+        labels: of the samples, in the order of `looks`, short enough for the figure.
+        looks: how they are drawn.
 
-def draw_points(panel: Panel, at: Float, points: Pair, labels: tuple[str, str]) -> None:
-    """Both samples as points with error bars at the same positions."""
-    generated, reference = points
-    for drawn, label, colour, fill, marker in (
-        (reference, labels[1], REFERENCE_COLOUR, "white", "o"),
-        (generated, labels[0], GENERATED_COLOUR, GENERATED_COLOUR, "s"),
-    ):
-        panel.main.errorbar(
-            at,
-            drawn.values,
-            drawn.errors,
-            label=label,
-            color=colour,
-            markerfacecolor=fill,
-            marker=marker,
+    """
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=look.colour,
+            linestyle=look.line,
+            linewidth=1.8,
+            marker=look.marker,
             markersize=5.5,
-            linewidth=1.4,
+            markerfacecolor=look.fill,
         )
-    panel.ratio.fill_between(
-        at, 1.0 - _relative(reference), 1.0 + _relative(reference), color=REFERENCE_FILL, lw=0
-    )
-    _draw_ratio(panel, at, generated, reference)
-
-
-def _draw_ratio(panel: Panel, at: Float, generated: Points, reference: Points) -> None:
-    defined = reference.values > 0.0
-    ratio = np.divide(
-        generated.values, reference.values, out=np.full(len(at), np.nan), where=defined
-    )
-    error = np.divide(
-        generated.errors, reference.values, out=np.full(len(at), np.nan), where=defined
-    )
-    reach = _reach(ratio, error)
-    low, high = max(0.0, 1.0 - reach), 1.0 + reach
-    axes = panel.ratio
-    inside = (ratio >= low) & (ratio <= high)
-    axes.errorbar(
-        at[inside],
-        ratio[inside],
-        error[inside],
-        color=GENERATED_COLOUR,
-        marker="s",
-        markersize=3.5,
-        linestyle="none",
-        linewidth=1.2,
-    )
-    for outside, edge, marker in ((ratio > high, high, "^"), (ratio < low, low, "v")):
-        if not outside.any():  # an empty unclipped line has no extent and upsets the layout
-            continue
-        axes.plot(
-            at[outside],
-            np.full(outside.sum(), edge),
-            linestyle="none",
-            marker=marker,
-            markersize=6.5,
-            color=GENERATED_COLOUR,
-            clip_on=False,
-            zorder=5,
-        )
-    axes.set_ylim(low, high)
-    axes.set_yticks([1.0 - reach / 2, 1.0, 1.0 + reach / 2])
-    axes.yaxis.minorticks_off()
-    axes.set_ylabel("Ratio", loc="center")
-
-
-def _reach(ratio: Float, error: Float) -> float:
-    """Half height of the ratio panel: most of the points, between 5 % and 100 %."""
-    significant = np.isfinite(ratio) & (error < 0.5)
-    if not significant.any():
-        return 1.0
-    distance = np.abs(ratio[significant] - 1.0) + error[significant]
-    wanted = float(np.quantile(distance, 0.9)) * 1.25
-    return next((step for step in (0.05, 0.1, 0.2, 0.3, 0.5) if wanted <= step), 1.0)
-
-
-def _relative(points: Points) -> Float:
-    return np.divide(
-        points.errors, points.values, out=np.zeros(len(points.values)), where=points.values > 0.0
+        for look, _ in zip(looks, labels, strict=False)
+    ]
+    columns = _columns_that_fit(labels, figure.get_figwidth())
+    further_rows = -(-len(handles) // columns) - 1
+    # The panels keep their size: the figure grows.
+    figure.set_figheight(figure.get_figheight() + further_rows * _LEGEND_ROW_INCHES)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=columns,
+        handlelength=3.2,  # inches of a long dash are needed to tell line styles
+        columnspacing=1.6,
     )
 
 
-def _limit_values(axes: Axes, generated: Points, reference: Points, log: bool) -> None:
-    both = np.concatenate(
-        [p.values + p.errors for p in (generated, reference)]
-    )  # the band must fit too
-    if not log:
-        axes.set_ylim(0.0, 1.08 * float(both.max()) or 1.0)
-        return
-    filled = reference.values[reference.values > 0.0]
-    axes.set_yscale("log")
-    axes.set_ylim(0.4 * float(filled.min()), 2.5 * float(both.max()))
+def _columns_that_fit(names: Sequence[str], width_inches: float) -> int:
+    """Most columns of a legend that are no wider than the figure together."""
+    font = FontProperties(family=mpl.rcParams["font.family"])
+    widths = [
+        TextPath((0.0, 0.0), name, size=TEXT_SIZE, prop=font).get_extents().width / POINTS_PER_INCH
+        for name in names
+    ]
+    column_inches = max(widths) + _LEGEND_HANDLE_INCHES
+    return max(1, min(len(names), int(width_inches / column_inches)))
 
 
-def add_legend(figure: Figure, axes: Axes) -> None:
-    """One legend for the figure, above all panels, where it cannot hide data."""
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+def shorten(text: str, longest: int = _LONGEST_LABEL) -> str:
+    """Leave the middle of a text out where it is longer than `longest` characters."""
+    if len(text) <= longest:
+        return text
+    head = (longest - 1) // 2
+    return f"{text[:head]}…{text[-(longest - 1 - head) :]}"
 
 
-def both(
-    measure: Callable[[Observables], Points], generated: Observables, reference: Observables
-) -> Pair:
-    """The same measure of generated and of reference showers."""
-    return measure(generated), measure(reference)
-
-
-def mean_points(values_ni: Float) -> Points:
-    """Mean over showers with its standard error, std / sqrt(N), per column."""
-    count = len(values_ni)
-    spread = values_ni.std(axis=0, ddof=1) if count > 1 else np.zeros(values_ni.shape[1])
-    return Points(values_ni.mean(axis=0), spread / np.sqrt(count))
-
-
-def histogram_points(values_n: Float, edges: Float) -> Points:
-    """Share of the showers per bin, in %, with its Poisson error. NaN count in no bin."""
-    counts, _ = np.histogram(values_n[np.isfinite(values_n)], edges)
-    scale = 100.0 / len(values_n)
-    return Points(scale * counts, scale * np.sqrt(counts))
+def wrap(text: str, width: int) -> str:
+    """Break a text into at most two lines of `width` characters, without its middle if longer."""
+    short = shorten(text, 2 * width)
+    return fill(short, width, break_on_hyphens=False, max_lines=2, placeholder="…")

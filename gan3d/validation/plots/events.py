@@ -14,42 +14,56 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gan3d.config import Geometry
-from gan3d.validation.plots._style import WIDE_INCHES, styled
+from gan3d.validation.plots._style import WIDE_INCHES, reference_first, shorten, styled
 from gan3d.validation.sample import Sample
+
+Generated = Sample | Sequence[Sample]
+"""One generated sample, or several to be compared side by side."""
 
 _MEV = 1e3  # per GeV
 _DECADES = 5  # of the colour scales below the largest value
+_LONGEST_TITLE = 46
 
 
 @styled
-def mean_projections(generated: Sample, reference: Sample) -> Figure:
-    """The mean shower summed along y, x and layer: reference above generated, one colour scale."""
+def mean_projections(generated: Generated, reference: Sample) -> Figure:
+    """The mean shower summed along y, x and layer: reference above generated, one colour scale.
+
+    Args:
+        generated: one or several generated samples, a row for each.
+        reference: the reference sample.
+
+    """
+    samples = reference_first(generated, reference)
     return _projections(
-        [(sample.observables.label, sample.mean_image_xyz) for sample in (reference, generated)],
+        [(shorten(sample.observables.label), sample.mean_image_xyz) for sample in samples],
         reference.observables.geometry,
         "Mean energy per shower [MeV]",
     )
 
 
 @styled
-def shower_projections(generated: Sample, reference: Sample, example: int = 0) -> Figure:
+def shower_projections(generated: Generated, reference: Sample, example: int = 0) -> Figure:
     """One shower of each sample, of similar incident energy, summed along y, x and layer.
 
     Args:
-        generated: the generated sample.
+        generated: one or several generated samples, a row for each.
         reference: the reference sample.
         example: which of the samples' example showers, in order of incident energy.
 
     """
     return _projections(
-        _examples(generated, reference, example),
+        [
+            (f"{shorten(label)}, {energy}", image_xyz)
+            for label, energy, image_xyz in _examples(generated, reference, example)
+        ],
         reference.observables.geometry,
         "Energy [MeV]",
     )
 
 
 @styled
-def event_display(generated: Sample, reference: Sample, example: int = 0) -> Figure:
+def event_display(generated: Generated, reference: Sample, example: int = 0) -> Figure:
     """One shower of each sample in 3D: a point for every hit, by the logarithm of its energy.
 
     Cells above the hit threshold are shown. Arguments as `shower_projections`.
@@ -57,13 +71,14 @@ def event_display(generated: Sample, reference: Sample, example: int = 0) -> Fig
     showers = _examples(generated, reference, example)
     geometry = reference.observables.geometry
     threshold_mev = _MEV * reference.observables.settings.hit_threshold_gev
-    highest_mev = max(float(image_xyz.max()) for _, image_xyz in showers) * _MEV
+    highest_mev = max(float(image_xyz.max()) for *_, image_xyz in showers) * _MEV
     norm = LogNorm(threshold_mev, max(highest_mev, 10 * threshold_mev))
     colours = _colours()
-    figure = Figure(figsize=(WIDE_INCHES, 5.0), layout="constrained")
+    rows = -(-len(showers) // 2)
+    figure = Figure(figsize=(WIDE_INCHES, 0.9 + 4.1 * rows), layout="constrained")
     all_axes = []
-    for column, (title, image_xyz) in enumerate(showers):
-        axes: Any = figure.add_subplot(1, 2, column + 1, projection="3d")
+    for place, (label, energy, image_xyz) in enumerate(showers, 1):
+        axes: Any = figure.add_subplot(rows, 2, place, projection="3d")
         x, y, layer = np.nonzero(image_xyz * _MEV > threshold_mev)
         energy_mev = image_xyz[x, y, layer] * _MEV
         axes.scatter(
@@ -87,7 +102,8 @@ def event_display(generated: Sample, reference: Sample, example: int = 0) -> Fig
         axes.minorticks_off()
         axes.locator_params(nbins=5)
         axes.tick_params(pad=0)
-        axes.set_title(title)
+        title = f"{shorten(label, _LONGEST_TITLE)}\n{energy}"
+        axes.set_title(title, y=0.93)  # nearer than the empty corner of the box
         axes.set_box_aspect((1.6, 1.0, 1.0), zoom=0.98)
         axes.view_init(elev=20, azim=-60)
         all_axes.append(axes)
@@ -103,14 +119,16 @@ def event_display(generated: Sample, reference: Sample, example: int = 0) -> Fig
 
 
 def _examples(
-    generated: Sample, reference: Sample, example: int
-) -> list[tuple[str, NDArray[np.float32]]]:
+    generated: Generated, reference: Sample, example: int
+) -> list[tuple[str, str, NDArray[np.float32]]]:
+    """Label, incident energy as text, and image of one shower of each sample."""
     return [
         (
-            f"{sample.observables.label}, Ep = {sample.examples.energy_n[example]:.1f} GeV",
+            sample.observables.label,
+            f"Ep = {sample.examples.energy_n[example]:.1f} GeV",
             sample.examples.images_nxyz[example],
         )
-        for sample in (reference, generated)
+        for sample in reference_first(generated, reference)
     ]
 
 
@@ -120,9 +138,10 @@ def _projections(
     """Rows of projections (layer, x), (layer, y), (x, y) with one logarithmic colour scale."""
     images_mev = [_MEV * image_xyz.astype(np.float64) for _, image_xyz in rows]
     highest = max(max(float(image.sum(axis).max()) for axis in range(3)) for image in images_mev)
+    highest = highest or 1.0  # showers without energy
     norm = LogNorm(highest / 10**_DECADES, highest)
-    figure = Figure(figsize=(WIDE_INCHES, 6.6), layout="constrained")
-    grid: Any = figure.subplots(len(rows), 3)
+    figure = Figure(figsize=(WIDE_INCHES, 3.3 * len(rows)), layout="constrained")
+    grid: Any = figure.subplots(len(rows), 3, squeeze=False)
     for (title, _), image, line in zip(rows, images_mev, grid, strict=True):
         _draw_map(line[0], image.sum(axis=1), geometry, (2, 0), norm)
         _draw_map(line[1], image.sum(axis=0), geometry, (2, 1), norm)
