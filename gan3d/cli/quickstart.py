@@ -11,8 +11,9 @@ from rich.console import Console
 from gan3d.cli.console import make_console
 from gan3d.cli.generate import write_generated
 from gan3d.cli.progress import ProgressDisplay
+from gan3d.cli.sources import GENERATED, REFERENCE
 from gan3d.cli.train import train
-from gan3d.cli.validate import heldout_showers, report_on, run_facts, show_verdict
+from gan3d.cli.validate import heldout_blocks, naming, run_facts, show_verdicts, write_named
 from gan3d.config import load_experiment
 from gan3d.errors import UsageError
 
@@ -38,11 +39,11 @@ def command(folder: Path, overrides: tuple[str, ...]) -> None:
 
     Takes at most 10 minutes on 2 cores.
     """
-    from gan3d.data import read_showers
+    from gan3d.data import stream_showers
     from gan3d.generation import load_run
     from gan3d.runtime import launched
     from gan3d.samples import quickstart_experiment
-    from gan3d.training.records import read_history
+    from gan3d.validation import judge, summarise
 
     if launched().size > 1:
         raise UsageError("quickstart runs on one process; start `gan3d train` under a launcher")
@@ -54,26 +55,29 @@ def command(folder: Path, overrides: tuple[str, ...]) -> None:
     train(experiment, folder)
 
     _headline(console, "2/3  generate showers of the held-out incident energies")
-    reference, source = heldout_showers(experiment.data)
+    settings, geometry = experiment.validation, experiment.data.model_geometry
+    blocks, source = heldout_blocks(experiment.data)
+    reference = summarise(blocks, geometry, settings, label=REFERENCE)
     trained = load_run(folder)
     generated = folder / "generated.h5"
     with ProgressDisplay(console) as display:
         write_generated(
-            trained, reference.energy_n, generated, display, seed=experiment.validation.seed
+            trained,
+            reference.observables.energy_n.astype("float32"),
+            generated,
+            display,
+            seed=settings.seed,
         )
 
     _headline(console, "3/3  validate against held-out Geant4 showers")
-    judgement, page = report_on(
-        read_showers([str(generated)]),
-        reference,
-        folder / "report",
-        geometry=experiment.data.model_geometry,
-        settings=experiment.validation,
-        title="Quickstart: generated electrons against Geant4",
-        facts={**run_facts(trained, experiment.validation), "Reference": source},
-        history=read_history(folder),
-    )
-    show_verdict(judgement, page, console)
+    facts = {**run_facts(trained, settings), "Reference": source}
+    _, showers = stream_showers([str(generated)])
+    with naming(facts):
+        judgement = judge(showers, reference, geometry, settings, labels=(GENERATED, REFERENCE))
+    title = "Quickstart: generated electrons against Geant4"
+    runs = {GENERATED: trained}
+    page = write_named([judgement], folder / "report", facts, runs, title=title)
+    show_verdicts([judgement], page, console)
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     console.print(f"done in {minutes} min {seconds:02d} s")
 

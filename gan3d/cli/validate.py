@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +15,27 @@ from rich.console import Console
 from rich.table import Table
 
 from gan3d.cli.console import make_console
+from gan3d.cli.sources import REFERENCE, Source, parse_sources, split_label
 from gan3d.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from gan3d.config import Data, Experiment, Geometry, Validation
     from gan3d.data import Showers
     from gan3d.generation import TrainedRun
-    from gan3d.validation import Judgement
+    from gan3d.validation import Judgement, Observables, Sample, Verdict
 
 EXAMPLE = """\b
 Examples:
   gan3d validate showers.h5 --reference 'data/EleEscan_1_*.h5' --out report
   gan3d validate runs/quickstart
+  gan3d validate runs/a runs/b runs/b@best --reference 'data/*.h5' --out compared
+  gan3d validate gan='gan_*.h5' flow='flow_*.h5' --reference 'data/*.h5' --out compared
 """
 
 _WORD_STYLE = {"agrees": "green", "close": "yellow", "differs": "red"}
+
+_DISCRIMINATED = 1000
+"""Showers of each sample that a run's discriminator is asked about: enough for a histogram."""
 
 
 @click.command(name="validate", epilog=EXAMPLE)
@@ -37,19 +45,19 @@ _WORD_STYLE = {"agrees": "green", "close": "yellow", "differs": "red"}
     "reference",
     metavar="GLOB",
     multiple=True,
-    help="Monte Carlo files, a name or a quoted pattern. Default for a run: its held-out showers.",
+    help="Monte Carlo files, a name or a quoted pattern. Default for runs: their held-out showers.",
 )
 @click.option(
     "--out",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the report. Default for a run: RUN/report.",
+    help="Folder of the report. Default for one run: RUN/report.",
 )
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="Experiment file with the energy bins, thresholds and geometry to use. "
-    "Default: the run's own, or the built-in ones.",
+    help="Experiment file with the bins, thresholds and geometry to use. "
+    "Default: the (first) run's own, or the built-in ones.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def command(
@@ -61,124 +69,199 @@ def command(
 ) -> None:
     """Judge GENERATED showers against Monte Carlo and write a report.
 
-    GENERATED are shower files (names or quoted patterns), taken together as one sample, or the
-    folder of one run, which then generates showers with the incident energies of the reference.
-    Writes index.html, which opens offline, and metrics.json.
+    GENERATED are shower files (names or quoted patterns), taken together as one sample, or folders
+    of runs, which then generate showers with the incident energies of the reference; RUN@best or
+    RUN@STEP takes another checkpoint than the last. Several samples are compared side by side;
+    NAME=FILES makes files a sample of their own.
+    Writes index.html, which opens offline, metrics.json, and the figures as PDF and PNG.
     """
-    runs = [name for name in generated if Path(name).is_dir()]
-    if runs and len(generated) > 1:
-        raise UsageError(
-            f"{', '.join(generated)}: name either shower files or one run; "
-            "validate several runs one by one"
-        )
+    sources = parse_sources(generated)
+    label, patterns = _reference_named(reference)
     from gan3d.config import load_experiment
 
     experiment = load_experiment(config) if config else None
-    judged = _judge_run if runs else _judge_files
-    judgement, page = judged(generated, reference, folder, experiment)
+    judgements, page = _judge(sources, patterns, label, folder, experiment)
     if as_json:
-        click.echo(json.dumps(judgement.metrics, indent=1))
+        from gan3d.validation.report import flat_metrics
+
+        click.echo(json.dumps(flat_metrics(judgements), indent=1))
     else:
-        show_verdict(judgement, page, make_console())
+        show_verdicts(judgements, page, make_console())
 
 
-def _judge_files(
-    generated: Sequence[str],
+def _reference_named(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """What the reference is called, and its patterns."""
+    named = [split_label(argument) for argument in arguments]
+    labels = list(dict.fromkeys(label for label, _ in named if label))
+    if len(labels) > 1:
+        raise UsageError(f"--reference: one sample has one name, not {' and '.join(labels)}")
+    return (labels or [REFERENCE])[0], [what for _, what in named]
+
+
+@dataclass
+class Setting:
+    """What all samples are judged with."""
+
+    geometry: Geometry
+    validation: Validation
+    threshold_gev: float
+
+
+def _judge(
+    sources: Sequence[Source],
     reference: Sequence[str],
+    label: str,
     folder: Path | None,
     experiment: Experiment | None,
-) -> tuple[Judgement, Path]:
-    from gan3d.data import check_folder, expand_patterns, read_showers, regrid
-
-    expand_patterns(generated)
-    if not reference or folder is None:
-        missing = "--reference GLOB" if not reference else "--out DIR"
-        raise UsageError(f"{missing} is missing: it is needed for shower files")
-    from gan3d.config import Geometry, Validation
-
-    check_folder(folder)
-    shape = experiment.data.geometry.shape if experiment else None
-    threshold_gev = _threshold(experiment)
-    theirs = read_showers(reference, shape=shape, threshold_gev=threshold_gev)
-    if experiment:
-        theirs = regrid(theirs, experiment.data.model_geometry.shape)
-    ours = read_showers(generated, shape=theirs.image_shape, threshold_gev=threshold_gev)
-    names = {
-        "Generated": _names(expand_patterns(generated)),
-        "Reference": _names(expand_patterns(reference)),
-    }
-    return report_on(
-        ours,
-        theirs,
-        folder,
-        geometry=experiment.data.model_geometry
-        if experiment
-        else Geometry(shape=theirs.image_shape),
-        settings=experiment.validation if experiment else Validation(),
-        title=f"{names['Generated']} against Geant4",
-        facts={**names, "Cells set to 0": f"below {threshold_gev:g} GeV, in both"},
-    )
-
-
-def _judge_run(
-    generated: Sequence[str],
-    reference: Sequence[str],
-    folder: Path | None,
-    experiment: Experiment | None,
-) -> tuple[Judgement, Path]:
+) -> tuple[list[Judgement], Path]:
+    """Judge all samples against the reference and write the report."""
     import gan3d
     from gan3d.config import Node
-    from gan3d.data import check_folder, expand_patterns, read_showers, regrid
+    from gan3d.data import check_folder, expand_patterns
     from gan3d.generation import find_checkpoint
-    from gan3d.runtime import apply_node
-    from gan3d.training.records import read_history
+    from gan3d.validation import judge, summarise
 
-    path = Path(generated[0])
-    find_checkpoint(path)
-    apply_node(Node())
-    trained = gan3d.load_run(path)
-    folder = folder or path / "report"
+    runs = {each.label: each.run for each in sources if each.run is not None}
+    for source in sources:
+        if source.run is not None:
+            find_checkpoint(source.run, source.checkpoint)
+        else:
+            expand_patterns(source.patterns)
+    if not reference and len(runs) < len(sources):
+        raise UsageError("--reference GLOB is missing: it is needed for shower files")
+    if folder is None:
+        if len(sources) > 1 or not runs:
+            raise UsageError("--out DIR is missing: it is needed for files and for several samples")
+        folder = next(iter(runs.values())) / "report"
     check_folder(folder)
-    experiment = experiment or trained.experiment
-    data, settings = trained.experiment.data, experiment.validation
-    if reference:
-        whole = read_showers(reference, shape=data.geometry.shape, threshold_gev=data.threshold_gev)
-        showers = regrid(whole, data.model_geometry.shape)
-        source = _names(expand_patterns(reference))
-    else:
-        showers, source = heldout_showers(data)
-    click.echo(f"generating {settings.showers or len(showers)} showers with {path}", err=True)
-    return report_on(
-        generate_like(trained, showers, settings),
-        showers,
-        folder,
-        geometry=experiment.data.model_geometry,
-        settings=settings,
-        title=f"{path.resolve().name}: {trained.experiment.model.architecture} against Geant4",
-        facts={**run_facts(trained, settings), "Reference": source},
-        history=read_history(path),
-    )
+    trained = {}
+    if runs:
+        from gan3d.runtime import apply_node
+
+        apply_node(Node())
+        trained = {
+            each.label: gan3d.load_run(each.run, each.checkpoint)
+            for each in sources
+            if each.run is not None
+        }
+        _check_alike(trained, reference)
+    first = next(iter(trained.values()), None)
+    own = experiment or (first.experiment if first else None)
+    setting, blocks, named = _open_reference(reference, own, first)
+    with naming({"Reference": named}):
+        theirs = summarise(blocks, setting.geometry, setting.validation, label=label)
+    facts: dict[str, str] = {}
+    judgements = []
+    for source in sources:
+        run = trained.get(source.label)
+        if run is not None:
+            own_facts = run_facts(run, setting.validation)
+            count = setting.validation.showers or len(theirs.observables)
+            click.echo(f"generating {count} showers with {run.path}", err=True)
+            showers = generate_like(run, theirs.observables, setting.validation)
+        else:
+            own_facts = {"Generated": _names(expand_patterns(source.patterns))}
+            showers = _read(source.patterns, setting)
+        with naming({**own_facts, "Reference": named}):
+            judgements.append(
+                judge(
+                    showers,
+                    theirs,
+                    setting.geometry,
+                    setting.validation,
+                    labels=(source.label, label),
+                )
+            )
+        prefix = f"{source.label}: " if len(sources) > 1 else ""
+        facts |= {f"{prefix}{name}": fact for name, fact in own_facts.items()}
+    title = _title(sources, trained, facts)
+    facts |= {
+        "Reference": named,
+        "Cells set to 0": f"below {setting.threshold_gev:g} GeV, in all samples",
+    }
+    return judgements, write_named(judgements, folder, facts, trained, title=title)
 
 
-def report_on(
-    generated: Showers,
-    reference: Showers,
-    folder: Path,
-    *,
-    geometry: Geometry,
-    settings: Validation,
-    title: str,
-    facts: Mapping[str, str],
-    history: Sequence[Mapping[str, Any]] | None = None,
-) -> tuple[Judgement, Path]:
-    """Judge, and write the report into `folder`; returns the judgement and the page's path.
+def _title(
+    sources: Sequence[Source], trained: Mapping[str, TrainedRun], facts: Mapping[str, str]
+) -> str:
+    if len(sources) > 1:
+        return ", ".join(source.label for source in sources) + " against Monte Carlo"
+    run = trained.get(sources[0].label)
+    if run is None:
+        return f"{facts['Generated']} against Monte Carlo"
+    name = run.path.resolve().name
+    return f"{name}: {run.experiment.model.architecture} against Monte Carlo"
 
-    `facts` name the samples; errors quote those called Generated, Run and Reference.
+
+def _check_alike(trained: Mapping[str, TrainedRun], reference: Sequence[str]) -> None:
+    """Raise UsageError where runs cannot be judged against one reference."""
+    runs = list(trained.values())
+    first = runs[0]
+    for run in runs[1:]:
+        shape, other = (r.experiment.data.model_geometry.shape for r in (first, run))
+        if shape != other:
+            raise UsageError(
+                f"{run.path} generates images of {'x'.join(map(str, other))} cells, {first.path} "
+                f"of {'x'.join(map(str, shape))}; compare runs of one geometry"
+            )
+        data, others = (r.experiment.data for r in (first, run))
+        same = (data.files, data.validation_files, data.split) == (
+            others.files,
+            others.validation_files,
+            others.split,
+        )
+        if not reference and not same:
+            raise UsageError(
+                f"{first.path} and {run.path} hold out different showers: give --reference GLOB"
+            )
+
+
+def _open_reference(
+    patterns: Sequence[str], experiment: Experiment | None, run: TrainedRun | None
+) -> tuple[Setting, Iterator[Showers], str]:
+    """How to judge, the reference's showers block by block, and their files in words.
+
+    The first run's data section says what is on the images, `experiment` all else.
     """
-    from gan3d.validation import judge, write_report
+    from gan3d.config import Data, Geometry, Validation
+    from gan3d.data import expand_patterns, stream_showers
 
+    settings = experiment.validation if experiment else Validation()
+    holder = run.experiment if run else experiment
+    if holder is None:
+        threshold_gev: float = Data.model_fields["threshold_gev"].default
+        shape, blocks = stream_showers(patterns, threshold_gev=threshold_gev)
+        setting = Setting(Geometry(shape=shape), settings, threshold_gev)
+        return setting, blocks, _names(expand_patterns(patterns))
+    data = holder.data
+    setting = Setting(data.model_geometry, settings, data.threshold_gev)
+    if not patterns:
+        blocks, named = heldout_blocks(data)
+        return setting, blocks, named
+    _, blocks = stream_showers(
+        patterns,
+        shape=data.geometry.shape,
+        grid=data.model_geometry.shape,
+        threshold_gev=data.threshold_gev,
+    )
+    return setting, blocks, _names(expand_patterns(patterns))
+
+
+def _read(patterns: Sequence[str], setting: Setting) -> Iterator[Showers]:
+    from gan3d.data import stream_showers
+
+    _, blocks = stream_showers(
+        patterns, shape=setting.geometry.shape, threshold_gev=setting.threshold_gev
+    )
+    return blocks
+
+
+@contextmanager
+def naming(facts: Mapping[str, str]) -> Iterator[None]:
+    """Let errors of the data quote those of `facts` that say where showers come from."""
     try:
-        judgement = judge(generated, reference, geometry, settings)
+        yield
     except DataError as error:
         named = [
             f"{name.lower()}: {facts[name]}"
@@ -186,15 +269,24 @@ def report_on(
             if name in facts
         ]
         raise DataError(f"{error} ({'; '.join(named)})") from error
-    return judgement, write_report(judgement, folder, title=title, facts=facts, history=history)
 
 
-def generate_like(trained: TrainedRun, reference: Showers, settings: Validation) -> Showers:
-    """Showers of a run with the reference's incident energies, from the first on and over again."""
+def generate_like(
+    trained: TrainedRun, reference: Observables, settings: Validation
+) -> Iterator[Showers]:
+    """Showers of a run with the reference's incident energies, from the first on and over again.
+
+    Where the reference's angles are known, each shower bears that of its incident particle.
+    """
     import numpy as np
 
-    energy_n = np.resize(reference.energy_n, settings.showers or len(reference))
-    return trained.generate(energy_n=energy_n, seed=settings.seed)
+    count = settings.showers or len(reference)
+    energy_n = np.resize(reference.energy_n, count).astype(np.float32)
+    theta_n, first = np.resize(reference.theta_n, count), 0
+    for block in trained.stream(energy_n, seed=settings.seed):
+        last = first + len(block)
+        yield replace(block, columns={"theta": theta_n[first:last]})
+        first = last
 
 
 def run_facts(trained: TrainedRun, settings: Validation) -> dict[str, str]:
@@ -207,51 +299,132 @@ def run_facts(trained: TrainedRun, settings: Validation) -> dict[str, str]:
     }
 
 
-def heldout_showers(data: Data) -> tuple[Showers, str]:
+def heldout_blocks(data: Data) -> tuple[Iterator[Showers], str]:
     """The showers that training does not see, and where they come from, in words."""
     import numpy as np
 
-    from gan3d.data import divide, read_part, survey_files
+    from gan3d.data import divide, stream_part, survey_files
 
     part = divide(survey_files(data), data.split).validation
     names = _names([part.files[number].path for number in np.unique(part.file_b)])
-    return read_part(part, data), f"held-out showers of {names}"
+    return stream_part(part, data), f"held-out showers of {names}"
 
 
-def show_verdict(judgement: Judgement, page: Path, console: Console) -> None:
-    """Print the table of metrics with their noise, what to beware of, and where the report is."""
-    from gan3d.validation.report import headline, show_ratio, show_value
+def write_named(
+    judgements: Sequence[Judgement],
+    folder: Path,
+    facts: Mapping[str, str],
+    trained: Mapping[str, TrainedRun],
+    *,
+    title: str,
+) -> Path:
+    """Write the report, with what the runs' folders say of their training; returns the page."""
+    from gan3d.training.records import read_history
+    from gan3d.validation import write_report
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, caption_justify="left")
-    table.add_column("metric", overflow="fold")
-    for column in ("value", "noise", "value/noise"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for verdict in judgement.verdicts:
-        table.add_row(
-            verdict.name,
-            show_value(verdict, verdict.value),
-            show_value(verdict, verdict.noise),
-            show_ratio(verdict),
-            f"[{_WORD_STYLE[verdict.word]}]{verdict.word}[/]",
-        )
-    table.caption = (
-        "0 is perfect. noise: the same metric of one half of the reference against the other."
+    # Each discriminator knows its own generator only: of several runs they cannot be compared.
+    outputs = {}
+    if len(judgements) == 1 and trained:
+        (run,) = trained.values()
+        samples = judgements[0].reference, judgements[0].generated
+        outputs = {sample.label: _discriminated(run, sample) for sample in samples}
+    return write_report(
+        judgements,
+        folder,
+        title=title,
+        facts=facts,
+        histories={label: read_history(run.path) for label, run in trained.items()},
+        outputs=outputs,
     )
-    console.print(table)
-    for remark in judgement.remarks:
+
+
+def _discriminated(run: TrainedRun, sample: Sample) -> dict[str, Any]:
+    """What a run's discriminator says of some of a sample's showers, by the title of the output."""
+    showers = sample.some(_DISCRIMINATED)
+    outputs = run.discriminate(showers)
+    return {
+        "Probability of being Monte Carlo": outputs["generation"],
+        "Estimated over true incident energy": outputs["auxiliary"] / showers.energy_n,
+    }
+
+
+def show_verdicts(judgements: Sequence[Judgement], page: Path, console: Console) -> None:
+    """Print the table of metrics, what to beware of, and where the report is."""
+    from gan3d.validation.report import headline
+
+    show_table = _show_one if len(judgements) == 1 else _show_several
+    show_table(judgements, console)
+    for remark in dict.fromkeys(remark for each in judgements for remark in each.remarks):
         console.print(f"note: {remark}", markup=False)
-    console.print(headline(judgement), markup=False)
+    console.print(headline(judgements), markup=False)
     console.print(f"report: {page}", markup=False, soft_wrap=True)
 
 
-def _threshold(experiment: Experiment | None) -> float:
-    if experiment:
-        return experiment.data.threshold_gev
-    from gan3d.config import Data
+def _show_one(judgements: Sequence[Judgement], console: Console) -> None:
+    from gan3d.validation.report import show, show_significance
 
-    threshold_gev: float = Data.model_fields["threshold_gev"].default
-    return threshold_gev
+    (judgement,) = judgements
+    table = _table("value", "perfect", "beyond")
+    table.add_column("verdict", no_wrap=True)
+    for verdict in judgement.verdicts:
+        kind, estimate = verdict.metric.kind, verdict.estimate
+        table.add_row(
+            verdict.name,
+            show(kind, estimate.value, estimate.error),
+            show(kind, estimate.expected),
+            show_significance(verdict),
+            f"[{_WORD_STYLE[verdict.word]}]{verdict.word}[/]",
+        )
+    table.caption = (
+        "perfect: what a perfect generator has on average in samples of these sizes; beyond: "
+        "standard deviations above that."
+    )
+    console.print(table)
+    console.print(_features_in_words(judgement), markup=False)
+
+
+def _show_several(judgements: Sequence[Judgement], console: Console) -> None:
+    from gan3d.validation.report import show
+
+    table = _table(*(each.label for each in judgements), "perfect")
+    by_name = [{verdict.name: verdict for verdict in each.verdicts} for each in judgements]
+    for name, first in by_name[0].items():
+        if not all(name in verdicts for verdicts in by_name):
+            continue
+        kind = first.metric.kind
+        values = [
+            f"[{_WORD_STYLE[verdicts[name].word]}]{show(kind, verdicts[name].value)}[/]"
+            for verdicts in by_name
+        ]
+        table.add_row(name, *values, show(kind, first.estimate.expected))
+    table.caption = (
+        "perfect: what a perfect generator has on average in samples of these sizes. Green agrees "
+        "with it, yellow is close, red differs."
+    )
+    console.print(table)
+    for each in judgements:
+        console.print(f"{each.label}: {_features_in_words(each)}", markup=False)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, caption_justify="left")
+    table.add_column("metric", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=len(columns) <= 3)
+    return table
+
+
+def _features_in_words(judgement: Judgement) -> str:
+    """How many of the distributions agree, and which is the farthest off."""
+    from gan3d.validation.report import show_significance
+
+    verdicts = judgement.feature_verdicts
+    worst: Verdict = max(verdicts, key=lambda verdict: verdict.significance)
+    agreeing = sum(verdict.word == "agrees" for verdict in verdicts)
+    text = f"distributions of features: {agreeing} of {len(verdicts)} distances agree"
+    if worst.word == "agrees":
+        return text
+    return f"{text}; farthest off: {worst.name}, {show_significance(worst)}"
 
 
 def _names(paths: Sequence[Path]) -> str:

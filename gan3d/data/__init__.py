@@ -10,8 +10,8 @@ Of files: `summary` says what they hold, `checking` what is wrong with them, `co
 """
 
 from gan3d.data.aside import check_folder, make_folder, temporary_folder, written_aside
-from gan3d.data.formats import expand_patterns, open_shower_file, read_showers
-from gan3d.data.loader import ShowerLoader, read_part, sample_sums
+from gan3d.data.formats import expand_patterns, open_shower_file, read_showers, stream_showers
+from gan3d.data.loader import ShowerLoader, read_part, sample_sums, stream_part
 from gan3d.data.order import count_steps, order_epoch, shuffle_quality
 from gan3d.data.preprocessing import regrid
 from gan3d.data.shower_file import ShowerFile
@@ -47,6 +47,8 @@ __all__ = [
     "regrid",
     "sample_sums",
     "shuffle_quality",
+    "stream_part",
+    "stream_showers",
     "summarise",
     "survey_files",
     "temporary_folder",

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from gan3d.data.challenge import ChallengeFile
 from gan3d.data.chunks import is_shortage
 from gan3d.data.hdf5 import faults_named, open_hdf5
 from gan3d.data.lcd import LcdFile, has_angle
 from gan3d.data.parquet import ParquetFile
+from gan3d.data.preprocessing import to_grid
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.showers import Showers, apply_threshold, gather
 from gan3d.data.sparse import Shape
@@ -103,6 +105,35 @@ def read_showers(
     showers = gather(parts(), count, shape)
     apply_threshold(showers, threshold_gev)
     return showers
+
+
+def stream_showers(
+    patterns: Sequence[str | Path],
+    *,
+    shape: Shape | None = None,
+    grid: Shape | None = None,
+    threshold_gev: float = 0.0,
+) -> tuple[Shape, Iterator[Showers]]:
+    """The showers of `read_showers`, block by block and with their columns, and their image shape.
+
+    `grid` crops or pads the images as `regrid` does. All files are opened and checked before this
+    returns. Raises DataError as `read_showers` does.
+    """
+    paths = expand_patterns(patterns)
+    for path in paths:
+        with open_shower_file(path, shape=shape) as file:
+            shape = shape or file.image_shape
+    if shape is None:
+        raise DataError("no showers to read: no files are named")
+    target = grid or shape
+
+    def blocks() -> Iterator[Showers]:
+        for path in paths:
+            with open_shower_file(path, shape=shape) as file:
+                for block in file.pick(np.arange(file.count), threshold_gev=threshold_gev):
+                    yield to_grid(block, target).dense()
+
+    return target, blocks()
 
 
 def _expand(pattern: str) -> list[Path]:

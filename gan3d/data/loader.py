@@ -303,6 +303,15 @@ def read_part(
     return _images(part, list(read_chosen(part, chosen, data, bad)), data, bad)
 
 
+def stream_part(part: Part, data: Data) -> Iterator[Showers]:
+    """Yield the showers of `part`, block by block, as `read_part` returns them, with columns.
+
+    Raises DataError for a file that cannot be read or has its energies in two units.
+    """
+    for showers in read_chosen(part, spread(part, len(part)), data):
+        yield showers.dense()
+
+
 def sample_sums(
     part: Part, data: Data, limit: int, bad: dict[Path, str] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

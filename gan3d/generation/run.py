@@ -22,6 +22,7 @@ from gan3d.models import get_architecture
 from gan3d.models.sampling import sample_images
 from gan3d.models.weights import (
     CHECKPOINTS,
+    DISCRIMINATOR_WEIGHTS,
     checkpoint_folders,
     checkpoint_name,
     generation_weights,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     import keras
 
 DEFAULT_BATCH = 128
+
+Outputs = dict[str, NDArray[np.float64]]
+"""A discriminator's outputs by name."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,31 @@ class TrainedRun:
             images_nxyz=np.concatenate([block.images_nxyz for block in blocks]),
             energy_n=np.concatenate([block.energy_n for block in blocks]),
         )
+
+    def discriminate(self, showers: Showers, batch_size: int = DEFAULT_BATCH) -> Outputs:
+        """What the run's discriminator says of showers, (N,) each.
+
+        `generation` is the probability of being Monte Carlo, `auxiliary` the estimated incident
+        energy (GeV). Raises RunError where the checkpoint's discriminator does not load.
+        """
+        architecture = get_architecture(self.experiment.model.architecture)
+        data = self.experiment.data
+        discriminator = architecture.build_discriminator(self.experiment.model)
+        weights = self.checkpoint / DISCRIMINATOR_WEIGHTS
+        try:
+            discriminator.load_weights(weights)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{weights}: does not load ({error})") from error
+        images_nxyzc = np.power(showers.images_nxyz, np.float32(data.cell_power))[..., None]
+        energy_n1 = (showers.energy_n / data.energy_scale_gev).astype(np.float32)[:, None]
+        inputs = (
+            [images_nxyzc, energy_n1] if architecture.discriminator_sees_energy else images_nxyzc
+        )
+        outputs = discriminator.predict(inputs, batch_size=batch_size, verbose=0)
+        return {
+            "generation": np.asarray(outputs["generation"], np.float64)[:, 0],
+            "auxiliary": np.asarray(outputs["auxiliary"], np.float64)[:, 0] * data.energy_scale_gev,
+        }
 
     def draw_energies(
         self, n: int, energy: float | tuple[float, float] | None, seed: int

@@ -11,6 +11,7 @@ from gan3d.errors import RunError
 
 CHECKPOINTS = "checkpoints"
 GENERATOR_WEIGHTS = "generator.weights.h5"
+DISCRIMINATOR_WEIGHTS = "discriminator.weights.h5"
 AVERAGE_WEIGHTS = "generator_average.weights.h5"
 
 _CHECKPOINT = re.compile(r"step-\d{8,}")

@@ -23,6 +23,7 @@ import numpy as np
 from gan3d.errors import RunError
 from gan3d.models.weights import (
     AVERAGE_WEIGHTS,
+    DISCRIMINATOR_WEIGHTS,
     GENERATOR_WEIGHTS,
     checkpoint_folders,
     checkpoint_name,
@@ -32,7 +33,6 @@ from gan3d.training.optimizers import inner_variables, loss_scale_variables
 from gan3d.training.step import AdversarialStep
 
 FORMAT = 2
-DISCRIMINATOR_WEIGHTS = "discriminator.weights.h5"
 VARIABLES = "variables.h5"
 STATE = "state.json"
 LOSS_SCALE = "loss_scale"

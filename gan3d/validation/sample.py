@@ -36,6 +36,14 @@ class Sample:
         """What the sample is called."""
         return self.observables.label
 
+    def some(self, count: int) -> Showers:
+        """At most `count` of the kept showers, at equal distances, as images."""
+        kept = len(self.kept_rows_k)
+        chosen = np.unique(np.linspace(0, kept - 1, min(count, kept)).astype(int))
+        images = self.kept_kc[chosen].toarray().astype(np.float32)
+        energy_n = self.observables.energy_n[self.kept_rows_k[chosen]].astype(np.float32)
+        return Showers(images.reshape(-1, *self.observables.geometry.shape), energy_n)
+
 
 def example_energies(settings: Validation) -> list[float]:
     """Incident energies (GeV) at which single showers are shown: the bins' centres, ascending."""

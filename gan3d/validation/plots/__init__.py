@@ -5,7 +5,7 @@ Where a figure takes generated samples it takes one, or up to six to be compared
 
 from __future__ import annotations
 
-from gan3d.validation.plots._style import style
+from gan3d.validation.plots._style import MOST_GENERATED, style
 from gan3d.validation.plots.correlations import correlations
 from gan3d.validation.plots.discrimination import (
     RocCurve,
@@ -40,6 +40,7 @@ from gan3d.validation.plots.shapes import (
 )
 
 __all__ = [
+    "MOST_GENERATED",
     "RocCurve",
     "Score",
     "ScoreRow",

@@ -1,0 +1,350 @@
+"""The figures of a report: which, in what order, and what a reader should see in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gan3d.validation.judgement import Judgement, Verdict
+from gan3d.validation.measures import Float
+from gan3d.validation.sample import example_energies
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+History = Sequence[Mapping[str, Any]]
+Outputs = Mapping[str, Float]
+"""A discriminator's outputs, by their title: (N,) each."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the report."""
+
+    name: str
+    """Anchor in the page, and name of its files."""
+    title: str
+    """Heading."""
+    caption: str
+    """What is drawn and what one should see."""
+    draw: Callable[[], Figure]
+    """Draws it."""
+
+
+def scorecard_picture(judgements: Sequence[Judgement]) -> Picture:
+    """All metrics in one figure, the worst on top."""
+    from gan3d.validation import plots
+
+    # The main metrics are the same for all; a feature is shown by the worst of its distances.
+    by_sample = [_scored(each) for each in judgements]
+    titles = [title for title in by_sample[0] if all(title in other for other in by_sample)]
+    rows = [
+        plots.ScoreRow(
+            title,
+            [
+                plots.Score(
+                    judgement.label,
+                    _ratio(scored[title]),
+                    scored[title].significance,
+                    scored[title].word,
+                )
+                for judgement, scored in zip(judgements, by_sample, strict=True)
+            ],
+        )
+        for title in titles
+    ]
+    return Picture(
+        "scorecard",
+        "Scorecard",
+        "Every metric, and of every feature the worst of its four distances, ranked by how far it "
+        "is beyond what the reference has against itself.",
+        lambda: plots.scorecard(rows),
+    )
+
+
+def _scored(judgement: Judgement) -> dict[str, Verdict]:
+    scored = {verdict.title: verdict for verdict in judgement.verdicts}
+    for verdict in judgement.feature_verdicts:
+        known = scored.get(verdict.title)
+        if known is None or (
+            known in judgement.feature_verdicts and verdict.significance > known.significance
+        ):
+            scored[verdict.title] = verdict
+    return scored
+
+
+def _ratio(verdict: Verdict) -> float:
+    """Deviation from the best value over what is to be expected of it, never below 0."""
+    best, estimate = verdict.metric.kind.best, verdict.estimate
+    expected = max(abs(estimate.expected - best), estimate.spread)
+    deviation = max(abs(estimate.value - best), 0.0)
+    if expected == 0.0:
+        return 0.0 if deviation == 0.0 else float("inf")
+    return deviation / expected
+
+
+def pictures(
+    judgements: Sequence[Judgement],
+    histories: Mapping[str, History],
+    outputs: Mapping[str, Outputs],
+) -> list[Picture]:
+    """The figures of the report, in order; those of trainings where there is something to draw.
+
+    `judgements` share the reference. `histories` and `outputs` are by the samples' labels.
+    """
+    # Not at the top: matplotlib takes a second to import, and judging does not need it.
+    from gan3d.validation import plots
+
+    generated, reference = [each.generated for each in judgements], judgements[0].reference
+    ours, theirs = [each.observables for each in generated], reference.observables
+    bins = judgements[0].energy_bins_gev
+    middle, last = len(reference.examples) // 2, len(reference.examples) - 1
+    centres = example_energies(theirs.settings)
+    band = "Bands and bars: one standard error. Triangles: points beyond the ratio panel."
+    figures = [
+        Picture(
+            "longitudinal",
+            "Longitudinal profile",
+            "Mean energy per layer over the incident energy, linear and logarithmic. The rise, the "
+            f"maximum and the tail should lie on {theirs.label}, the ratio at 1. {band}",
+            lambda: plots.longitudinal_profile(ours, theirs),
+        ),
+        Picture(
+            "longitudinal-bins",
+            "Longitudinal profile in bins of incident energy",
+            "The maximum moves deeper with the logarithm of the energy, by about one layer when "
+            "the energy doubles; generated showers should follow.",
+            lambda: plots.longitudinal_profile_in_bins(ours, theirs, bins),
+        ),
+        Picture(
+            "transverse-x",
+            "Transverse profile in x",
+            "Mean energy per row of cells. Linear: the core, which holds most of the energy. "
+            "Logarithmic: the halo, over three decades.",
+            lambda: plots.transverse_profile(ours, theirs, "x"),
+        ),
+        Picture(
+            "transverse-y",
+            "Transverse profile in y",
+            "As in x. At normal incidence both should be symmetric and alike.",
+            lambda: plots.transverse_profile(ours, theirs, "y"),
+        ),
+        Picture(
+            "response",
+            "Response",
+            "Left: mean sampling fraction against incident energy; pale areas hold the central "
+            "68 % of the showers. Right: half the width of those 68 % over the median, the energy "
+            "resolution, which should fall like 1/√Ep.",
+            lambda: plots.response_against_energy(ours, theirs),
+        ),
+        Picture(
+            "resolution",
+            "Energy resolution",
+            "The resolution against the incident energy with the fit of a stochastic and a "
+            "constant term, added in quadrature. A network that averages showers is too good.",
+            lambda: plots.resolution(ours, theirs),
+        ),
+        Picture(
+            "sampling-fraction",
+            "Distribution of the sampling fraction",
+            "In each bin of incident energy. A shift is a wrong response, another width a wrong "
+            "resolution, a low tail is leakage out of the back. The axis holds 98 % of all "
+            "samples.",
+            lambda: plots.response_histogram(ours, theirs, bins),
+        ),
+        Picture(
+            "hits",
+            "Number of hits",
+            "Cells above the hit threshold: their mean against incident energy, and their "
+            "distribution over all showers.",
+            lambda: plots.hits(ours, theirs),
+        ),
+        Picture(
+            "occupancy",
+            "Occupancy of the layers",
+            "Mean number of cells above each threshold, layer by layer.",
+            lambda: plots.occupancy(ours, theirs),
+        ),
+        Picture(
+            "cell-energy",
+            "Spectrum of cell energies",
+            "Cells per shower in logarithmic bins of their energy. The edge near 0.15 MeV is a "
+            "minimum-ionising particle crossing one layer of silicon; networks tend to smear it "
+            "and to fill the low end.",
+            lambda: plots.cell_energy_spectrum(ours, theirs),
+        ),
+        Picture(
+            "moments",
+            "Barycentres and widths",
+            "First and (root of the) second moment of each shower along x and y from the centre of "
+            "the image, and along depth from the front face. Both centre and width should agree: "
+            "a narrow histogram means showers that are too much alike.",
+            lambda: plots.moments(ours, theirs),
+        ),
+        Picture(
+            "higher-moments",
+            "Skewness and kurtosis",
+            "Third and fourth moment over that power of the width: the asymmetry of each shower, "
+            "and how far its tails reach.",
+            lambda: plots.higher_moments(ours, theirs),
+        ),
+        Picture(
+            "containment",
+            "Radial containment",
+            "Radii around the barycentre that hold these shares of the energy; R90 is the Molière "
+            "radius.",
+            lambda: plots.containment(ours, theirs),
+        ),
+        Picture(
+            "start",
+            "Shower start",
+            f"Depth by which a shower has left {100 * theirs.settings.start_share:g} % of its "
+            "energy. Photons, which have to convert first, start deeper than electrons.",
+            lambda: plots.shower_start(ours, theirs),
+        ),
+        Picture(
+            "maximum",
+            "Shower maximum",
+            "The layer with most energy: its distribution, and its mean against incident energy, "
+            "which should rise logarithmically.",
+            lambda: plots.shower_maximum(ours, theirs),
+        ),
+        Picture(
+            "layer-fractions",
+            "Where the energy lies",
+            "Share of the first, middle and last third of the layers in the energy of each shower.",
+            lambda: plots.layer_fractions(ours, theirs),
+        ),
+        Picture(
+            "angles",
+            "Angle of the axis",
+            "By the barycentre method: the slope of the line through the barycentres of the "
+            "layers. Its width is the angular resolution.",
+            lambda: plots.angles(ours, theirs),
+        ),
+        *_of_whole_showers(judgements),
+        Picture(
+            "mean-shower",
+            "Mean shower",
+            f"Mean over all showers, summed along y, x and depth. {theirs.label} on top, one "
+            "logarithmic colour scale over five decades; cells without energy are white.",
+            lambda: plots.mean_projections(generated, reference),
+        ),
+        Picture(
+            "single-shower",
+            "Single showers",
+            f"The showers nearest in incident energy to {centres[middle]:g} GeV, not chosen "
+            "otherwise. Beyond the core they should be ragged, with isolated cells.",
+            lambda: plots.shower_projections(generated, reference, middle),
+        ),
+        Picture(
+            "event-display",
+            "Event display",
+            "Every cell above the hit threshold, coloured and sized by the logarithm of its "
+            f"energy, of the showers nearest to {centres[last]:g} GeV. The particle enters from "
+            "the left.",
+            lambda: plots.event_display(generated, reference, last),
+        ),
+    ]
+    return figures + _of_trainings(histories, outputs)
+
+
+def _of_whole_showers(judgements: Sequence[Judgement]) -> list[Picture]:
+    from gan3d.validation import plots
+
+    reference = judgements[0].reference.label
+    matrices = [each.whole.correlations for each in judgements]
+    found = []
+    for name, title, caption in (
+        ("layers", "Correlations between layers", "Of the energies in the layers over Ep."),
+        ("features", "Correlations between features", "Of what the distributions are compared of."),
+        ("cells", "Correlations between cells", "Of the cells with most energy, over Ep."),
+    ):
+        if not all(name in each for each in matrices):
+            continue
+        of_reference = matrices[0][name]
+
+        def draw(name: str = name, of_reference: Any = of_reference, title: str = title) -> Figure:
+            return plots.correlations(
+                {
+                    each.label: matrix[name].generated
+                    for each, matrix in zip(judgements, matrices, strict=True)
+                },
+                (reference, of_reference.reference),
+                names=of_reference.names if name == "features" else (),
+                axis_title="Layer" if name == "layers" else "",
+                title=title,
+            )
+
+        found.append(
+            Picture(
+                f"correlations-{name}",
+                title,
+                f"{caption} Below, the difference to {reference}.",
+                draw,
+            )
+        )
+    if all(each.whole.classifiers for each in judgements):
+        curves = [
+            plots.RocCurve(
+                f"{each.label}, {name.replace('_', ' ')}" if len(judgements) > 1 else title,
+                found_one.false_positive_rate,
+                found_one.true_positive_rate,
+                found_one.auc,
+                found_one.error,
+            )
+            for each in judgements
+            for name, title in (("high_level", "High-level features"), ("low_level", "Cells"))
+            for found_one in (each.whole.classifiers[name],)
+        ]
+        found.append(
+            Picture(
+                "classifier",
+                "Classifiers",
+                "Trees trained to tell generated showers from the reference, tested on showers "
+                "that they have not seen. On the diagonal they cannot.",
+                lambda: plots.classifier_roc(curves[: plots.MOST_GENERATED]),
+            )
+        )
+    return found
+
+
+def _of_trainings(
+    histories: Mapping[str, History], outputs: Mapping[str, Outputs]
+) -> list[Picture]:
+    from gan3d.validation import plots
+
+    figures = []
+    runs: Any = dict(histories) if len(histories) > 1 else next(iter(histories.values()), [])
+    if outputs:
+        figures.append(
+            Picture(
+                "discriminator",
+                "What the discriminator says",
+                "Its outputs for Monte Carlo and for generated showers. Where the two lie on each "
+                "other it has nothing left to teach the generator; the estimated incident energy "
+                "should be right for both.",
+                lambda: plots.discriminator_outputs(outputs),
+            )
+        )
+    if any(plots.loss_names(history) for history in histories.values()):
+        figures.append(
+            Picture(
+                "losses",
+                "Losses",
+                "Training losses of each network after every epoch, averaged over it.",
+                lambda: plots.losses(runs),
+            )
+        )
+    if any(plots.metric_names(history) for history in histories.values()):
+        figures.append(
+            Picture(
+                "metric-history",
+                "Metrics during training",
+                "What was noted after the epochs, from a few held-out showers, and so with more "
+                "noise than the verdict above.",
+                lambda: plots.metric_history(runs),
+            )
+        )
+    return figures
