@@ -306,5 +306,5 @@ def _limit_values(axes: Axes, points: Sequence[Points], log: bool) -> None:
         axes.set_ylim(0.0, 1.08 * top)
         return
     filled = points[0].values[points[0].values > 0.0]
-    axes.set_yscale("log")
     axes.set_ylim(0.4 * float(filled.min()) if len(filled) else 1e-5 * top, 2.5 * top)
+    axes.set_yscale("log")  # after its limits: it would look for its own, and there may be none

@@ -186,6 +186,8 @@ def add_legend(figure: Figure, labels: Sequence[str], looks: Sequence[Look] = LO
         looks: how they are drawn.
 
     """
+    if not labels:
+        return
     handles = [
         Line2D(
             [],

@@ -88,7 +88,7 @@ def scorecard(
         if labels:
             axes.set_title(wrap(labels[column], 60 // len(labels)), fontsize=TEXT_SIZE - 1)
     first = columns[0, 0]
-    first.set_ylim(len(ranked) - 0.5, -0.5)
+    first.set_ylim(max(1, len(ranked)) - 0.5, -0.5)
     first.set_yticks(range(len(ranked)), [wrap(row.title, _LONGEST_TITLE) for row in ranked])
     for axes in columns[0]:
         axes.tick_params(axis="y", which="both", length=0)
