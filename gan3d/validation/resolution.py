@@ -152,10 +152,14 @@ def split_by_energy(values_n: Float, energy_n: Float, edges_gev: Float) -> list[
 
 
 def central_interval(values: Float) -> tuple[float, float]:
-    """Quantiles that enclose the central 68 % of the values; NaN where there are none."""
+    """Quantiles that enclose the central 68 % of the values; NaN where there are none.
+
+    Estimated without bias for Gaussian values (Blom's plotting positions, NumPy's
+    `normal_unbiased`): with NumPy's default the interval of 30 values is 6 % too narrow.
+    """
     if not len(values):
         return float("nan"), float("nan")
-    low, high = np.quantile(values, _ONE_SIGMA)
+    low, high = np.quantile(values, _ONE_SIGMA, method="normal_unbiased")
     return float(low), float(high)
 
 

@@ -55,7 +55,10 @@ def test_equal_correlations_are_not_magnified():
     ("features", "naming"),
     [
         (25, {"axis_title": "Layer", "title": "Layers"}),
-        (15, {"names": [f"Feature of the name {i}" for i in range(15)], "title": "Features"}),
+        (
+            15,
+            {"names": [f"A feature with a long name {i}" for i in range(15)], "title": "Features"},
+        ),
         (100, {}),
     ],
     ids=["numbered", "named", "bare"],

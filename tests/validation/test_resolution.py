@@ -77,6 +77,16 @@ def test_the_width_of_intervals_hardly_changes_the_fit(edges):
     assert fit.constant == pytest.approx(0.01, abs=0.002)
 
 
+def test_few_showers_do_not_pull_the_fit_down():
+    """Points that fluctuate down have small errors of their own, and would pull it by 5 %."""
+    fits = [
+        fit_resolution(resolution_curve(smeared(0.2, 0.02, count=250, seed=seed), EDGES))
+        for seed in range(150)
+    ]
+    expected = np.sqrt(0.2**2 / 40.0 + 0.02**2)
+    assert np.mean([fit.at(40.0) for fit in fits]) == pytest.approx(expected, rel=0.02)
+
+
 def test_a_tail_hardly_widens_the_resolution():
     clean = resolution_curve(smeared(0.1, 0.02, count=20_000, seed=2), EDGES)
     sample = smeared(0.1, 0.02, count=20_000, seed=2)
