@@ -23,7 +23,9 @@ def once(values):
 @given(samples, samples)
 def test_the_distances_are_those_of_scipy(ours, theirs):
     found = d.distances(ours, theirs, once(ours), once(theirs), edges(theirs))
-    assert found["ks"][0] == pytest.approx(stats.ks_2samp(ours, theirs, method="asymp").statistic, abs=1e-12)
+    assert found["ks"][0] == pytest.approx(
+        stats.ks_2samp(ours, theirs, method="asymp").statistic, abs=1e-12
+    )
     expected = stats.wasserstein_distance(ours, theirs) / 2.0
     assert found["wasserstein"][0] == pytest.approx(expected, abs=1e-9)
 
@@ -103,8 +105,9 @@ def test_separation_by_hand():
 def test_separation_of_two_samples_of_one_distribution():
     """(B / 4) (1/N + 1/M) on average, as its documentation says."""
     rng = np.random.default_rng(1)
-    left, right = rng.multinomial(500, np.ones(50) / 50, 200), rng.multinomial(
-        800, np.ones(50) / 50, 200
+    left, right = (
+        rng.multinomial(500, np.ones(50) / 50, 200),
+        rng.multinomial(800, np.ones(50) / 50, 200),
     )
     values = d.separation_power(left.astype(float), right.astype(float))
     assert values.mean() == pytest.approx(49 / 4 * (1 / 500 + 1 / 800), rel=0.03)

@@ -32,9 +32,7 @@ def test_a_curve_is_constant_beyond_the_reference(geant4, geometry, settings):
     theirs = observe(geant4, geometry, settings)
     scale = Scale.from_reference(features(settings)["hits"], theirs)
     at_edge, beyond = (
-        observe(
-            Showers(geant4.images_nxyz[:1], np.array([energy], np.float32)), geometry, settings
-        )
+        observe(Showers(geant4.images_nxyz[:1], np.array([energy], np.float32)), geometry, settings)
         for energy in (theirs.energy_n.max(), 10 * theirs.energy_n.max())
     )
     assert scale.compared(beyond) == pytest.approx(scale.compared(at_edge))

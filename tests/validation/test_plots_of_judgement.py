@@ -45,6 +45,14 @@ def test_correlations_have_one_scale_and_their_differences_another():
         assert image.get_clim() == pytest.approx((-largest, largest))
 
 
+def test_the_rms_of_a_difference_is_that_of_its_pairs():
+    one, other = np.eye(3), np.eye(3)
+    other[0, 1] = other[1, 0] = 0.3
+    figure = plots.correlations({"one": one}, ("Geant4", other))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert f"Difference, rms {0.3 / np.sqrt(3):.3f}" in titles
+
+
 def test_equal_correlations_are_not_magnified():
     figure = plots.correlations([("same", matrix(0))], ("Geant4", matrix(0)))
     assert images(figure)[-1].get_clim() == (-0.05, 0.05)

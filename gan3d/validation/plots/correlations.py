@@ -14,6 +14,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from gan3d.validation.correlations import correlation_difference
 from gan3d.validation.measures import Float
 from gan3d.validation.plots._style import (
     MISSING_COLOUR,
@@ -44,8 +45,8 @@ def correlations(
     """Correlation matrices side by side, and beneath each the difference to the reference's.
 
     All matrices share one scale from -1 to 1, all differences one of their own. Above a difference
-    is its root mean square without the diagonal. An undefined correlation, of a feature that does
-    not vary, is grey.
+    is its root mean square over pairs (`correlation_difference`). An undefined correlation, of a
+    feature that does not vary, is grey.
 
     Args:
         generated: (features, features) matrices by the samples' labels.
@@ -70,9 +71,9 @@ def correlations(
     longest = int(_CHARACTERS_PER_INCH * side_inches)
     for axes, (label, matrix) in zip(grid[0], samples, strict=True):
         _draw_matrix(axes, matrix, scales[0], wrap(label, longest))
-    for axes, difference in zip(grid[1, 1:], differences, strict=True):
-        rms = f"Difference, rms {_rms_off_diagonal(difference):.3f}"
-        _draw_matrix(axes, difference, scales[1], wrap(rms, longest))
+    for axes, (_, matrix), difference in zip(grid[1, 1:], samples[1:], differences, strict=True):
+        (rms,) = correlation_difference(matrix[None], reference[1][None])
+        _draw_matrix(axes, difference, scales[1], wrap(f"Difference, rms {rms:.3f}", longest))
     grid[1, 0].set_axis_off()
 
     # Rows and columns hold the same features everywhere, so the outermost matrices name them.
@@ -116,12 +117,6 @@ def _name_features(axis: Axis, names: Sequence[str], axis_title: str, size: floa
 
 def _largest(difference: Float) -> float:
     return float(np.nanmax(np.abs(difference), initial=0.0))
-
-
-def _rms_off_diagonal(difference: Float) -> float:
-    others = difference[~np.eye(len(difference), dtype=bool)]
-    defined = others[np.isfinite(others)]
-    return float(np.sqrt(np.mean(defined**2))) if len(defined) else float("nan")
 
 
 def _colours() -> Colormap:
