@@ -25,6 +25,7 @@ EXAMPLE = """\b
 Examples:
   gan3d validate showers.h5 --reference 'data/EleEscan_1_*.h5' --out report
   gan3d validate runs/quickstart
+  gan3d validate runs/quickstart --select
 """
 
 _WORD_STYLE = {"agrees": "green", "close": "yellow", "differs": "red"}
@@ -51,12 +52,16 @@ _WORD_STYLE = {"agrees": "green", "close": "yellow", "differs": "red"}
     help="Experiment file with the energy bins, thresholds and geometry to use. "
     "Default: the run's own, or the built-in ones.",
 )
+@click.option("--select", "selects", is_flag=True, help="Judge all checkpoints of a run instead.")
+@click.option("--showers", type=click.IntRange(min=1), help="With --select: of each checkpoint.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def command(
     generated: tuple[str, ...],
     reference: tuple[str, ...],
     folder: Path | None,
     config: Path | None,
+    selects: bool,
+    showers: int | None,
     as_json: bool,
 ) -> None:
     """Judge GENERATED showers against Monte Carlo and write a report.
@@ -64,6 +69,10 @@ def command(
     GENERATED are shower files (names or quoted patterns), taken together as one sample, or the
     folder of one run, which then generates showers with the incident energies of the reference.
     Writes index.html, which opens offline, and metrics.json.
+
+    With --select, every checkpoint that a run has kept (run.keep_checkpoints) generates showers.
+    The table says which is the best, and whether by more than chance; best.json then names it, for
+    `gan3d generate --checkpoint best`. RUN/selection has the numbers and the curve.
     """
     runs = [name for name in generated if Path(name).is_dir()]
     if runs and len(generated) > 1:
@@ -71,9 +80,23 @@ def command(
             f"{', '.join(generated)}: name either shower files or one run; "
             "validate several runs one by one"
         )
+    if showers is not None and not selects:
+        raise UsageError("--showers is for --select; a report takes validation.showers")
     from gan3d.config import load_experiment
 
     experiment = load_experiment(config) if config else None
+    if selects:
+        from gan3d.cli.select import select
+
+        select(
+            generated,
+            reference,
+            folder=folder,
+            experiment=experiment,
+            showers=showers,
+            as_json=as_json,
+        )
+        return
     judged = _judge_run if runs else _judge_files
     judgement, page = judged(generated, reference, folder, experiment)
     if as_json:
@@ -128,7 +151,7 @@ def _judge_run(
 ) -> tuple[Judgement, Path]:
     import gan3d
     from gan3d.config import Node
-    from gan3d.data import check_folder, expand_patterns, read_showers, regrid
+    from gan3d.data import check_folder
     from gan3d.generation import find_checkpoint
     from gan3d.runtime import apply_node
     from gan3d.training.records import read_history
@@ -140,13 +163,8 @@ def _judge_run(
     folder = folder or path / "report"
     check_folder(folder)
     experiment = experiment or trained.experiment
-    data, settings = trained.experiment.data, experiment.validation
-    if reference:
-        whole = read_showers(reference, shape=data.geometry.shape, threshold_gev=data.threshold_gev)
-        showers = regrid(whole, data.model_geometry.shape)
-        source = _names(expand_patterns(reference))
-    else:
-        showers, source = heldout_showers(data)
+    settings = experiment.validation
+    showers, source = reference_showers(trained.experiment.data, reference)
     click.echo(f"generating {settings.showers or len(showers)} showers with {path}", err=True)
     return report_on(
         generate_like(trained, showers, settings),
@@ -205,6 +223,16 @@ def run_facts(trained: TrainedRun, settings: Validation) -> dict[str, str]:
         "Incident energies": "those of the reference",
         "Seed of the generated showers": str(settings.seed),
     }
+
+
+def reference_showers(data: Data, patterns: Sequence[str]) -> tuple[Showers, str]:
+    """What a run of `data` is judged against, and where it is from: files, or its held-out ones."""
+    from gan3d.data import expand_patterns, read_showers, regrid
+
+    if not patterns:
+        return heldout_showers(data)
+    whole = read_showers(patterns, shape=data.geometry.shape, threshold_gev=data.threshold_gev)
+    return regrid(whole, data.model_geometry.shape), _names(expand_patterns(patterns))
 
 
 def heldout_showers(data: Data) -> tuple[Showers, str]:
