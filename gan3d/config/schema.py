@@ -495,7 +495,7 @@ class Run(Section):
     """Seed of initial weights, noise, label flips, dropout and order of the showers."""
     keep_checkpoints: PositiveInt | None = 3
     """How many checkpoints stay on disk, and the best one; the oldest is removed first. null: all,
-    so that `gan3d validate RUN --select` can judge every epoch; one takes 12 MB with `ecal25`."""
+    so that `gan3d validate RUN --select` can judge every epoch; one of `ecal25` takes 7.4 MB."""
     checkpoint_steps: PositiveInt | None = None
     """A checkpoint on disk after so many steps within an epoch; null: after every epoch, and when
     a signal or a fault ends training. For epochs that take hours."""
