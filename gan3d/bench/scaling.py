@@ -188,6 +188,9 @@ def run_overrides(
         "data.validation_files=null",
         # Ten digits: enough for any data set, and YAML takes no exponent without a point.
         f"data.split={{by: row, train: {fraction:.10f}, validation: {held_out:.10f}}}",
+        # What goes by the judgement of epochs cannot be without it.
+        "training.decay.kind=constant",
+        "training.early_stopping=null",
         "validation.epoch_showers=0",
         "run.max_minutes=null",
         "run.checkpoint_steps=null",

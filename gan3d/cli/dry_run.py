@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gan3d.cli.console import make_console
+from gan3d.cli.train import check_judged
 from gan3d.config import Experiment, Horovod
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
 
     check_architecture(experiment.model.architecture)
     found = find(experiment, folder, ranks, resume=resume)
+    check_judged(experiment, found)
     node = _node(experiment, launched())
     horovod = _horovod(experiment.horovod, ranks)
     check_energies(experiment.training, found.response)
@@ -118,6 +120,12 @@ def _epochs(experiment: Experiment, steps: int, left: int) -> str:
     if left:
         which = "others every time" if experiment.data.shuffle else "always the last ones"
         text += f"; {_count(left, 'shower')} sit{'s' if left == 1 else ''} out each one, {which}"
+    stopping = experiment.training.early_stopping
+    if stopping is not None:
+        text += (
+            f"; fewer if {stopping.monitor} does not fall in "
+            f"{_count(stopping.patience, 'measured epoch')}"
+        )
     if experiment.run.max_minutes is not None:
         text += f"; no new one begins after {experiment.run.max_minutes:g} minutes"
     return text

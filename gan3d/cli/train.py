@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,11 +13,11 @@ import click
 from gan3d.cli.console import make_console
 from gan3d.cli.progress import ProgressDisplay, TrainingProgress
 from gan3d.config import Experiment, load_experiment
-from gan3d.errors import Gan3dError, Preempted, RankLostError, UsageError
+from gan3d.errors import ConfigError, Gan3dError, Preempted, RankLostError, UsageError
 
 if TYPE_CHECKING:
     from gan3d.data import Showers
-    from gan3d.training.session import Session
+    from gan3d.training.session import Found, Session
     from gan3d.training.trainer import Examine, Listener
 
 EXAMPLE = """\b
@@ -82,7 +83,7 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> bool
     """Train as `experiment` says in the run's folder `folder`, showing progress on rank 0.
 
     What can be checked without TensorFlow is checked before it is loaded. Returns whether all
-    epochs are done; not so when `run.max_minutes` are over.
+    epochs are done or it has stopped early; not so when `run.max_minutes` are over.
     """
     from gan3d.models import check_architecture
     from gan3d.runtime import apply_node, launched, noted_signals, run_ranks
@@ -92,6 +93,7 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> bool
     check_architecture(experiment.model.architecture)
     launch = launched()
     found = find(experiment, folder, launch.size, resume=resume) if launch.rank == 0 else None
+    check_judged(experiment, found)
     apply_node(experiment.node)
     with ExitStack() as stack:
         display = stack.enter_context(ProgressDisplay(make_console(), shown=launch.rank == 0))
@@ -120,16 +122,47 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> bool
             )
             _say_last(session, "failed", said, any_rank=True)
             raise
-        finished = session.trainer.position.epoch >= experiment.training.epochs
+        stopped_early = session.trainer.stopped_early
+        all_done = session.trainer.position.epoch >= experiment.training.epochs
+        finished = all_done or bool(stopped_early)
         if communicator.rank == 0 and finished:
-            write_status(folder, "finished")
+            write_status(folder, "finished", stopped_early)
         elif communicator.rank == 0:
             write_status(folder, "requeue", "run.max_minutes are over")
+        if stopped_early:
+            display.say(stopped_early)
         if not finished:
             display.say("run.max_minutes are over; go on with --resume")
         display.say(f"run: {folder}")
     communicator.shutdown()
     return finished
+
+
+def check_judged(experiment: Experiment, found: Found | None) -> None:
+    """Raise ConfigError where the training goes by a number of the judgement that it will not have.
+
+    `found` is what rank 0 has found, None on others.
+    """
+    monitored = {
+        key: name
+        for key, name in experiment.training.monitored.items()
+        if name.startswith("validation.")
+    }
+    if not monitored or found is None or found.heldout is None:
+        return
+    numbers = [f"validation.{name}" for name in _examiner(experiment)(found.heldout, found.heldout)]
+    for key, name in monitored.items():
+        if not numbers:
+            raise ConfigError(
+                f"{key}: {name}, but no epoch will have it: no bin of validation.energy_bins_gev "
+                f"holds validation.minimum_showers ({experiment.validation.minimum_showers}) of "
+                f"the {len(found.heldout)} held-out showers"
+            )
+        if name not in numbers:
+            near = difflib.get_close_matches(name, numbers, n=1, cutoff=0.0)[0]
+            raise ConfigError(
+                f"{key}: '{name}' is no number of the judgement; did you mean '{near}'?"
+            )
 
 
 def _say_last(session: Session, status: str, message: str, *, any_rank: bool = False) -> None:

@@ -28,6 +28,7 @@ EXAMPLE = """\b
 Examples:
   gan3d validate showers.h5 --reference 'data/EleEscan_1_*.h5' --out report
   gan3d validate runs/quickstart
+  gan3d validate runs/quickstart --select
   gan3d validate runs/a runs/b runs/b@best --reference 'data/*.h5' --out compared
   gan3d validate gan='gan_*.h5' flow='flow_*.h5' --reference 'data/*.h5' --out compared
 """
@@ -59,12 +60,16 @@ _DISCRIMINATED = 1000
     help="Experiment file with the bins, thresholds and geometry to use. "
     "Default: the (first) run's own, or the built-in ones.",
 )
+@click.option("--select", "selects", is_flag=True, help="Judge all checkpoints of a run instead.")
+@click.option("--showers", type=click.IntRange(min=1), help="With --select: of each checkpoint.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def command(
     generated: tuple[str, ...],
     reference: tuple[str, ...],
     folder: Path | None,
     config: Path | None,
+    selects: bool,
+    showers: int | None,
     as_json: bool,
 ) -> None:
     """Judge GENERATED showers against Monte Carlo and write a report.
@@ -74,12 +79,30 @@ def command(
     RUN@STEP takes another checkpoint than the last. Several samples are compared side by side;
     NAME=FILES makes files a sample of their own.
     Writes index.html, which opens offline, metrics.json, and the figures as PDF and PNG.
+
+    With --select, every checkpoint that a run has kept (run.keep_checkpoints) generates showers.
+    The table says which is the best, and whether by more than chance; best.json then names it, for
+    `gan3d generate --checkpoint best`. RUN/selection has the numbers and the curve.
     """
+    if showers is not None and not selects:
+        raise UsageError("--showers is for --select; a report takes validation.showers")
     sources = parse_sources(generated)
     label, patterns = _reference_named(reference)
     from gan3d.config import load_experiment
 
     experiment = load_experiment(config) if config else None
+    if selects:
+        from gan3d.cli.select import select
+
+        select(
+            generated,
+            reference,
+            folder=folder,
+            experiment=experiment,
+            showers=showers,
+            as_json=as_json,
+        )
+        return
     judgements, page = _judge(sources, patterns, label, folder, experiment)
     if as_json:
         from gan3d.validation.report import flat_metrics
@@ -236,16 +259,22 @@ def _open_reference(
         return setting, blocks, _names(expand_patterns(patterns))
     data = holder.data
     setting = Setting(data.model_geometry, settings, data.threshold_gev)
+    return setting, *reference_blocks(data, patterns)
+
+
+def reference_blocks(data: Data, patterns: Sequence[str]) -> tuple[Iterator[Showers], str]:
+    """What a run of `data` is judged against, and where it is from: files, or its held-out ones."""
+    from gan3d.data import expand_patterns, stream_showers
+
     if not patterns:
-        blocks, named = heldout_blocks(data)
-        return setting, blocks, named
+        return heldout_blocks(data)
     _, blocks = stream_showers(
         patterns,
         shape=data.geometry.shape,
         grid=data.model_geometry.shape,
         threshold_gev=data.threshold_gev,
     )
-    return setting, blocks, _names(expand_patterns(patterns))
+    return blocks, _names(expand_patterns(patterns))
 
 
 def _read(patterns: Sequence[str], setting: Setting) -> Iterator[Showers]:

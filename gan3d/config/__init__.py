@@ -6,6 +6,7 @@ from gan3d.config.load import dump_experiment, load_experiment
 from gan3d.config.schema import (
     Data,
     Decay,
+    EarlyStopping,
     Experiment,
     Geometry,
     Horovod,
@@ -27,6 +28,7 @@ __all__ = [
     "Calorimeter",
     "Data",
     "Decay",
+    "EarlyStopping",
     "Experiment",
     "Geometry",
     "Horovod",

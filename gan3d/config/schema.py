@@ -186,7 +186,8 @@ class Decay(Section):
     monitor: str = "validation.optimisation_metric"
     """`plateau`: the number in `history.jsonl` that should fall."""
     patience: PositiveInt = 5
-    """`plateau`: epochs without improvement before the rate falls."""
+    """`plateau`: epochs without improvement before the rate falls; epochs in which `monitor` was
+    not measured (`validation.every_epochs`) do not count."""
     improvement: Fraction = 0.01
     """`plateau`: a smaller relative fall of `monitor` is no improvement."""
     least_share: Fraction = 0.01
@@ -199,6 +200,20 @@ class Decay(Section):
         if sorted(set(self.epochs)) != self.epochs:
             raise ValueError("epochs must be ascending and different")
         return self
+
+
+class EarlyStopping(Section):
+    """When training ends before its last epoch, because nothing gets better any more."""
+
+    monitor: str = "validation.optimisation_metric"
+    """The number in `history.jsonl` that should fall."""
+    patience: PositiveInt = 10
+    """Training ends after so many epochs in a row without improvement; epochs in which `monitor`
+    was not measured (`validation.every_epochs`) do not count. Twice that of `training.decay`, so
+    that a lower rate can still help."""
+    minimum_improvement: Fraction = 0.01
+    """A smaller relative fall of `monitor` below its best so far is no improvement: as
+    `training.decay`."""
 
 
 class Training(Section):
@@ -219,6 +234,9 @@ class Training(Section):
     scaled one. 3DGAN: 5 (Goyal et al. 2017)."""
     decay: Decay = Decay()
     """The learning rate after the warm-up."""
+    early_stopping: EarlyStopping | None = None
+    """Ends training when a number in the history has stopped falling; `{}` takes all defaults;
+    null: all `epochs` are trained (3DGAN)."""
     loss_weights: LossWeights = LossWeights()
     """Weights of the three losses."""
     label_flip: Fraction = 0.05
@@ -241,6 +259,16 @@ class Training(Section):
             if low >= high:
                 raise ValueError(f"incident_energy_gev: lower bound {low:g} is not below {high:g}")
         return self
+
+    @property
+    def monitored(self) -> dict[str, str]:
+        """Names in `history.jsonl` that the training goes by, for each key that holds one."""
+        names = {}
+        if self.decay.kind == "plateau":
+            names["training.decay.monitor"] = self.decay.monitor
+        if self.early_stopping is not None:
+            names["training.early_stopping.monitor"] = self.early_stopping.monitor
+        return names
 
 
 class Node(Section):
@@ -357,8 +385,11 @@ class Validation(Section):
     """How generated showers are judged against Monte Carlo."""
 
     epoch_showers: Annotated[int, Field(ge=0)] = 200
-    """Held-out showers that the generator is compared with after every epoch, for the history and
-    the choice of the best epoch; fewer are there, all are taken. 0: no comparison."""
+    """Held-out showers that the generator is compared with after an epoch, for the history and the
+    choice of the best epoch; fewer are there, all are taken. 0: no comparison."""
+    every_epochs: PositiveInt = 1
+    """The comparison is made after every so many epochs, and after the last one. 200 showers take a
+    second or two; 1 unless epochs are short beside that."""
     showers: PositiveInt | None = None
     """Showers to generate for the report; null: as many as the reference has."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -427,6 +458,12 @@ class Validation(Section):
     agrees_within_sigma: PositiveFloat = 4.0
     """The verdict on a metric is "agrees" up to this many standard deviations above what the
     reference against itself gives. Of more than a hundred metrics one exceeds three by chance."""
+    error_groups: Annotated[int, Field(ge=2)] = 20
+    """`gan3d validate RUN --select`: groups of showers that are left out in turn for the standard
+    error of a metric (jackknife). 20 give the error to about a sixth of itself."""
+    alike_within_errors: PositiveFloat = 2.0
+    """`gan3d validate RUN --select`: a checkpoint whose metric is above the best by no more than
+    this many standard errors of the difference is as good as the best."""
     close_below: PositiveFloat = 0.05
     """The verdict on a metric beyond its noise is "close" up to this value, "differs" above."""
 
@@ -456,8 +493,9 @@ class Run(Section):
     file's."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of initial weights, noise, label flips, dropout and order of the showers."""
-    keep_checkpoints: PositiveInt = 3
-    """How many checkpoints stay on disk; the oldest is removed first."""
+    keep_checkpoints: PositiveInt | None = 3
+    """How many checkpoints stay on disk, and the best one; the oldest is removed first. null: all,
+    so that `gan3d validate RUN --select` can judge every epoch; one of `ecal25` takes 7.4 MB."""
     checkpoint_steps: PositiveInt | None = None
     """A checkpoint on disk after so many steps within an epoch; null: after every epoch, and when
     a signal or a fault ends training. For epochs that take hours."""
@@ -503,11 +541,9 @@ class Experiment(Section):
                 "data.split.validation is 0 and there are no data.validation_files: "
                 "nothing would be held out"
             )
-        decay = self.training.decay
-        judged = decay.kind == "plateau" and decay.monitor.startswith("validation.")
-        if judged and not self.validation.epoch_showers:
-            raise ValueError(
-                f"training.decay: monitors {decay.monitor}, but validation.epoch_showers is 0, so "
-                "no epoch has it; the rate would never fall"
-            )
+        for key, name in self.training.monitored.items():
+            if name.startswith("validation.") and not self.validation.epoch_showers:
+                raise ValueError(
+                    f"{key}: {name}, but validation.epoch_showers is 0, so no epoch would have it"
+                )
         return self

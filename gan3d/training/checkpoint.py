@@ -105,10 +105,10 @@ def save_checkpoint(
     step: AdversarialStep,
     position: Position,
     *,
-    keep: int,
+    keep: int | None,
     protected: int | None = None,
 ) -> Path:
-    """Write `folder`/step-NNNNNNNN atomically and remove all but the newest `keep`.
+    """Write `folder`/step-NNNNNNNN atomically and remove all but the newest `keep` (None: none).
 
     The checkpoint of global step `protected` stays too. Returns the new checkpoint's folder.
     """
@@ -140,7 +140,7 @@ def save_checkpoint(
     if replaced.exists():
         shutil.rmtree(replaced)
     kept = checkpoint_name(protected) if protected is not None else None
-    for old in checkpoint_folders(folder)[:-keep]:
+    for old in checkpoint_folders(folder)[:-keep] if keep is not None else []:
         if old.name != kept:
             shutil.rmtree(old)
     return final

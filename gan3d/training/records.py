@@ -62,9 +62,9 @@ def write_history(folder: Path, records: list[dict[str, Any]]) -> None:
 def write_status(folder: Path, status: str, message: str = "") -> None:
     """Say in status.json how a run stands, for the script that started it.
 
-    `status` is training, finished, requeue (told to make room, or out of time: start it again with
-    --resume), interrupted (Ctrl-C) or failed, `message` why. A run of which all ranks were killed
-    is left at training.
+    `status` is training, finished (all epochs are done, or it has stopped early), requeue (told to
+    make room, or out of time: start it again with --resume), interrupted (Ctrl-C) or failed,
+    `message` why. A run of which all ranks were killed is left at training.
     """
     write_json(folder / STATUS, {"status": status, "message": message})
 
@@ -130,6 +130,7 @@ _FREE = (
     ("data", "stall_seconds"),
     ("data", "on_bad_file"),
     ("training", "epochs"),
+    ("training", "early_stopping"),
     ("training", "optimizer", "learning_rate"),
     ("node",),
     *(("horovod", key) for key in HOROVOD_VARIABLES),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from gan3d.config import Decay, Experiment
-from gan3d.errors import ConfigError
+from gan3d.training.monitor import History, check_monitored, measured
 
 
 @dataclass(frozen=True)
@@ -76,44 +73,22 @@ class LearningRateSchedule:
         return 1.0
 
 
-def check_monitored(history: Sequence[Mapping[str, Any]], decay: Decay) -> None:
-    """Raise ConfigError, naming the nearest, where no epoch so far has what a plateau monitors."""
-    if decay.kind != "plateau" or not history or any(decay.monitor in each for each in history):
-        return
-    near = difflib.get_close_matches(decay.monitor, history[-1], n=1, cutoff=0.0)
-    raise ConfigError(
-        f"training.decay.monitor: '{decay.monitor}' is not in history.jsonl after "
-        f"{len(history)} epoch(s), so the rate would never fall; did you mean '{near[0]}'?"
-    )
-
-
-def count_reductions(history: Sequence[Mapping[str, Any]], decay: Decay) -> int:
+def count_reductions(history: History, decay: Decay) -> int:
     """How often the rate has been lowered in a run with these epochs, the oldest first.
 
     After `patience` epochs in a row without improvement it is lowered and the count begins anew;
     what has to be improved on is still the best so far. Epochs in which the monitored number was
     not measured change nothing. 0 unless the decay is a plateau's.
 
-    Raises ConfigError where what is monitored is no number.
+    Raises ConfigError where what is monitored is not there or no number.
     """
     if decay.kind != "plateau":
         return 0
-    best: float | None = None
+    key = "training.decay.monitor"
+    check_monitored(history, key, decay.monitor)
     waited, reductions = 0, 0
-    for record in history:
-        value = record.get(decay.monitor)
-        if value is None:
-            continue
-        if not isinstance(value, int | float):
-            raise ConfigError(
-                f"training.decay.monitor: '{decay.monitor}' is no number in history.jsonl but "
-                f"{value!r:.40}; name one that should fall"
-            )
-        # The fall is relative to the size of the best, which may be below 0.
-        if best is None or value < best - decay.improvement * abs(best):
-            best, waited = value, 0
-            continue
-        waited += 1
+    for each in measured(history, decay.monitor, decay.improvement, key):
+        waited = 0 if each.improved else waited + 1
         if waited == decay.patience:
             waited, reductions = 0, reductions + 1
     return reductions

@@ -36,6 +36,7 @@ from gan3d.training.checkpoint import (
 )
 from gan3d.training.checks import check_energies, check_grid
 from gan3d.training.images import mean_picture, single_pictures
+from gan3d.training.monitor import stop_reason
 from gan3d.training.records import (
     BEST,
     CONFIG,
@@ -48,7 +49,7 @@ from gan3d.training.records import (
     write_text,
 )
 from gan3d.training.response import Response
-from gan3d.training.schedule import LearningRateSchedule, check_monitored, count_reductions
+from gan3d.training.schedule import LearningRateSchedule, count_reductions
 from gan3d.training.step import AdversarialStep, without_remapper
 from gan3d.training.timing import StepTimes
 
@@ -145,6 +146,9 @@ class Trainer:
         """Called whenever something has been done."""
         self.notes: list[str] = []
         """What a user should know before training begins."""
+        self.stopped_early = ""
+        """Why training has ended before its last epoch, and how to go on; empty where it has not,
+        or for other reasons."""
         self._saving = threading.Lock()
         self._hosts: list[str] = []
         self._lost_before: tuple[dict[str, int], dict[str, str]] = ({}, {})
@@ -255,13 +259,18 @@ class Trainer:
     ) -> None:
         """Train to the last epoch, with a checkpoint and a line of history after each.
 
-        `examine` turns (generated, held-out) showers into numbers for the history; with
+        `examine` turns (generated, held-out) showers into numbers for the history, after every
+        `validation.every_epochs` epochs and the last one; with
         `optimisation_metric` among them, the best epoch is noted in best.json. `signals` are looked
-        at before every step. Raises TrainingError where losses are not finite or the generated
-        showers are empty; Interrupted or Preempted, with a checkpoint written, after a signal to
-        any rank.
+        at before every step. Where `training.early_stopping` ends it, also before the first step of
+        a run that goes on, `stopped_early` says why. Raises TrainingError where losses are not
+        finite or the generated showers are empty; Interrupted or Preempted, with a checkpoint
+        written, after a signal to any rank.
         """
         training, began, signals = self.experiment.training, time.monotonic(), signals or Signals()
+        self.stopped_early = self._stop_reason()
+        if self.stopped_early:
+            return
         listener.started(
             first_epoch=self.position.epoch,
             first_step=self.position.step_in_epoch,
@@ -279,7 +288,10 @@ class Trainer:
                 interrupted, preempted = self._any_rank(signals.interrupted, signals.preempted)
                 self._commit()
                 self._raise_if(interrupted, preempted)
-                if self._out_of_time(began) or self.position.epoch == training.epochs:
+                self.stopped_early = self._stop_reason()
+                if self.stopped_early or self.position.epoch == training.epochs:
+                    break
+                if self._out_of_time(began):
                     break
                 self._leave_out(self.position.skipped_files, record.get("newly_skipped", ()))
                 self.communicator.check_hosts()
@@ -307,7 +319,7 @@ class Trainer:
         self._save(self.step, self.position)
         self.history.append(record)
         write_history(self.folder, self.history)
-        if examine is not None and self._has_heldout():
+        if examine is not None and self._has_heldout() and self._is_judged(record["epoch"]):
             # After the checkpoint: an examination that fails must not cost the epoch.
             record |= self._examine(examine, self._heldout())
             write_history(self.folder, self.history)
@@ -447,10 +459,18 @@ class Trainer:
     def _reductions(self) -> int:
         """How often a plateau has lowered the rate; rank 0 has the history."""
         mine = 0
-        check_monitored(self.history, self.experiment.training.decay)
         if self.communicator.rank == 0:
             mine = count_reductions(self.history, self.experiment.training.decay)
         return int(self.communicator.sum(np.array([mine], np.float64))[0])
+
+    def _stop_reason(self) -> str:
+        """Why training ends before its last epoch, the same on all ranks; empty: it goes on."""
+        training = self.experiment.training
+        if training.early_stopping is None or self.position.epoch >= training.epochs:
+            return ""
+        first = self.communicator.rank == 0  # which has the history
+        mine = stop_reason(self.history, training.early_stopping) if first else ""
+        return share_text(self.communicator, mine)
 
     def _commit(
         self, totals: NDArray[np.float64] | None = None, place: _Place | None = None
@@ -480,6 +500,11 @@ class Trainer:
             raise Preempted
         if interrupted:
             raise Interrupted
+
+    def _is_judged(self, epoch: int) -> bool:
+        """Whether the generator is compared with held-out showers after `epoch` epochs."""
+        every, last = self.experiment.validation.every_epochs, self.experiment.training.epochs
+        return epoch % every == 0 or epoch == last
 
     def _has_heldout(self) -> bool:
         return self.heldout is not None or self.experiment.validation.epoch_showers > 0
@@ -628,7 +653,13 @@ class Trainer:
 
     def _note_best(self) -> None:
         name = "validation.optimisation_metric"
-        judged = [record for record in self.history if record.get(name) is not None]
+        # `gan3d validate --select` may have chosen another since, and protected that alone.
+        there = {checkpoint_step(each) for each in checkpoint_folders(self.folder / CHECKPOINTS)}
+        judged = [
+            record
+            for record in self.history
+            if record.get(name) is not None and record["step"] in there
+        ]
         if judged:
             best = min(judged, key=lambda record: record[name])
             keys = ("epoch", "step", name)

@@ -7,16 +7,20 @@ from gan3d.validation.judgement import Judgement, Verdict, compare_showers, judg
 from gan3d.validation.observables import Observables, observe
 from gan3d.validation.report import write_report
 from gan3d.validation.sample import Sample, summarise
+from gan3d.validation.selection import Selection, select_checkpoint, write_selection
 
 __all__ = [
     "METRICS",
     "Judgement",
     "Observables",
     "Sample",
+    "Selection",
     "Verdict",
     "compare_showers",
     "judge",
     "observe",
+    "select_checkpoint",
     "summarise",
     "write_report",
+    "write_selection",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,12 @@ class Bin:
 
     def rows(self, sample: Observables) -> NDArray[np.bool_]:
         """Which showers are inside: (N,). None whose angle is not known."""
-        values_n = sample.energy_n if self.quantity == "energy" else np.degrees(sample.theta_n)
+        return self.holds(
+            sample.energy_n if self.quantity == "energy" else np.degrees(sample.theta_n)
+        )
+
+    def holds(self, values_n: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        """Which energies (GeV) or angles (degrees) are inside: (N,)."""
         below_n = values_n <= self.high if self.closed else values_n < self.high
         inside_n: NDArray[np.bool_] = (values_n >= self.low) & below_n
         return inside_n

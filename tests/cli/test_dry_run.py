@@ -179,6 +179,21 @@ def test_a_run_to_be_resumed_is_found_and_left_as_it_is(plan, begun):
             2,
             "validation.epoch_showers is 0",
         ),
+        (
+            ("--set", "training.early_stopping={}", "--set", "validation.epoch_showers=0"),
+            2,
+            "training.early_stopping.monitor: validation.optimisation_metric, but",
+        ),
+        (
+            ("--set", "training.early_stopping={monitor: validation.optimization_metric}"),
+            2,
+            "did you mean 'validation.optimisation_metric'?",
+        ),
+        (
+            ("--set", "training.early_stopping={}", "--set", "validation.minimum_showers=5000"),
+            2,
+            "no bin of validation.energy_bins_gev holds validation.minimum_showers (5000)",
+        ),
     ],
 )
 def test_errors_are_those_of_training(gan3d, experiment, begun, arguments, code, message):

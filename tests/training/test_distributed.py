@@ -76,6 +76,42 @@ def test_two_ranks_at_batch_b_equal_one_rank_at_batch_2b(
     assert environment["world_size"] == 2
 
 
+def test_ranks_stop_early_together_and_the_run_is_finished(gan3d, tmp_path, write_lcd):
+    write_lcd("train.h5", range(12))
+    write_lcd("heldout.h5", [12])
+    config = tmp_path / "experiment.yaml"
+    # The number of steps never falls.
+    stopping = "early_stopping: {monitor: steps, patience: 2}"
+    config.write_text(
+        CONFIG.replace("ecal25, ", "ecal25-compact, ").replace(
+            "epochs: 1", f"epochs: 9\n  {stopping}"
+        )
+    )
+
+    def epochs():
+        history = tmp_path / "run" / "history.jsonl"
+        return [json.loads(line)["epoch"] for line in history.read_text().splitlines()]
+
+    def status():
+        return json.loads((tmp_path / "run" / "status.json").read_text())
+
+    two = gan3d("train", config, "--run", "run", ranks=2)
+    assert two.returncode == 0, two.stdout + two.stderr
+    assert epochs() == [1, 2, 3]
+    assert status()["status"] == "finished"
+    assert "stopped early after epoch 3" in status()["message"]
+    assert status()["message"] in two.stdout
+
+    again = gan3d("train", config, "--run", "run", "--resume")
+    assert (again.returncode, epochs()) == (0, [1, 2, 3]), again.stderr
+    assert status()["message"] in again.stdout
+    assert "to go on, --resume with a larger training.early_stopping.patience" in again.stdout
+    further = gan3d(
+        "train", config, "--run", "run", "--resume", "--set", "training.early_stopping.patience=3"
+    )
+    assert (further.returncode, epochs()) == (0, [1, 2, 3, 4]), further.stderr
+
+
 def test_more_ranks_than_showers_end_with_one_line(gan3d, tmp_path, write_lcd):
     write_lcd("train.h5", [0])
     write_lcd("heldout.h5", [1])

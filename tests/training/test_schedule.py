@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from gan3d.config import Decay, Experiment
 from gan3d.errors import ConfigError
-from gan3d.training.schedule import LearningRateSchedule, check_monitored, count_reductions
+from gan3d.training.schedule import LearningRateSchedule, count_reductions
 
 
 def schedule(ranks=1, *, passes=1, epochs=25, **training):
@@ -130,11 +130,13 @@ def test_a_plateau_lowers_the_rate_but_not_below_its_least_share():
     assert [made(10, n) for n in range(5)] == pytest.approx([0.004, 0.002, 0.001, 0.0008, 0.0008])
 
 
-PLATEAU = Decay(kind="plateau", monitor="m", patience=3, improvement=0.1)
+PLATEAU = Decay(kind="plateau", monitor="validation.m", patience=3, improvement=0.1)
 
 
 def records(*values):
-    return [{} if value is None else {"m": value} for value in values]
+    """Epochs 1, 2, ... of a history; None: not measured in that one."""
+    measured = [{} if value is None else {"validation.m": value} for value in values]
+    return [{"epoch": number, **record} for number, record in enumerate(measured, start=1)]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def test_a_run_that_improves_in_every_epoch_keeps_its_rate(falls, start, patienc
     values = [start]
     for fall in falls:
         values.append(values[-1] - fall * 1.0001 * max(abs(values[-1]), 1e-3))
-    decay = Decay(kind="plateau", monitor="m", patience=patience, improvement=1e-3)
+    decay = Decay(kind="plateau", monitor="validation.m", patience=patience, improvement=1e-3)
     assert count_reductions(records(*values), decay) == 0
 
 
@@ -175,22 +177,48 @@ def test_a_run_that_improves_in_every_epoch_keeps_its_rate(falls, start, patienc
 def test_a_run_that_stays_where_it_is_loses_a_factor_every_patience_epochs(
     patience, epochs, improvement
 ):
-    decay = Decay(kind="plateau", monitor="m", patience=patience, improvement=improvement)
+    decay = Decay(
+        kind="plateau", monitor="validation.m", patience=patience, improvement=improvement
+    )
     # The first epoch is what the others are measured against.
     assert count_reductions(records(*[3.0] * epochs), decay) == (epochs - 1) // patience
 
 
-def test_a_plateau_of_what_no_epoch_has_is_refused_after_the_first():
-    check_monitored([], PLATEAU)
-    check_monitored([{"m": None}], PLATEAU)  # not measured in that epoch, but known
-    with pytest.raises(ConfigError, match=r"'m' is not in history.* did you mean 'mm'\?"):
-        check_monitored([{"mm": 1.0, "other": 2.0}], PLATEAU)
-    check_monitored([{"other": 2.0}], Decay())
+def test_a_plateau_of_what_no_epoch_has_or_is_no_number_is_refused():
+    decay = Decay(kind="plateau", monitor="lost")
+    with pytest.raises(
+        ConfigError, match=r"training\.decay\.monitor: 'lost' is not in history.*'loss'"
+    ):
+        count_reductions([{"epoch": 1, "loss": 1.0, "other": 2.0}], decay)
+    with pytest.raises(ConfigError, match=r"training\.decay\.monitor: 'lost' is no number"):
+        count_reductions([{"epoch": 1, "lost": [{"rank": 1}]}], decay)
+    assert count_reductions([{"epoch": 1, "other": 2.0}], Decay()) == 0
 
 
-def test_a_plateau_of_what_is_no_number_is_refused():
-    with pytest.raises(ConfigError, match=r"training\.decay\.monitor: 'm' is no number"):
-        count_reductions([{"m": [{"rank": 1}]}], PLATEAU)
+JUDGED_PLATEAU = Decay(kind="plateau", patience=2)
+METRIC = "validation.optimisation_metric"
+
+
+def test_epochs_between_judged_ones_do_not_count_for_a_plateau():
+    history = [{"epoch": epoch, "generator.loss": 1.0} for epoch in range(1, 13)]
+    assert count_reductions(history[:2], JUDGED_PLATEAU) == 0  # none is judged yet
+    for epoch in (3, 6, 9, 12):
+        history[epoch - 1][METRIC] = 0.5
+    counts = [count_reductions(history[:epoch], JUDGED_PLATEAU) for epoch in range(13)]
+    assert counts == [0] * 9 + [1] * 4
+
+
+@given(
+    values=st.lists(st.floats(-10, 10), max_size=20),
+    every=st.integers(1, 4),
+    rest=st.integers(0, 3),
+)
+def test_judging_every_k_epochs_gives_the_reductions_of_the_judged_ones(values, every, rest):
+    spread = [None] * (every - 1)
+    sparse = [each for value in values for each in (*spread, value)] + [None] * rest
+    assert count_reductions(records(*sparse), PLATEAU) == count_reductions(
+        records(*values), PLATEAU
+    )
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-10, 10)), max_size=40))
@@ -202,4 +230,4 @@ def test_reductions_never_become_fewer_as_a_run_goes_on(values):
 
 @pytest.mark.parametrize("kind", ["constant", "cosine"])
 def test_other_decays_know_no_plateau(kind):
-    assert count_reductions(records(*[1.0] * 50), Decay(kind=kind, monitor="m")) == 0
+    assert count_reductions(records(*[1.0] * 50), Decay(kind=kind, monitor="validation.m")) == 0

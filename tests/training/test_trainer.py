@@ -28,6 +28,8 @@ from gan3d.training.records import check_run_folder, read_survey
 
 pytestmark = pytest.mark.tensorflow
 
+METRIC = "validation.optimisation_metric"
+
 
 def checkpoints(trainer):
     return sorted(path.name for path in (trainer.folder / "checkpoints").iterdir())
@@ -64,6 +66,107 @@ def test_old_checkpoints_go_but_the_best_stays(make_trainer, listen):
     assert checkpoints(trainer) == ["step-00000010", "step-00000020", "step-00000025"]
     best = json.loads((trainer.folder / "best.json").read_text())
     assert best == {"epoch": 2, "step": 10, "validation.optimisation_metric": 0.2}
+
+
+def test_all_checkpoints_stay_where_none_is_to_go(make_trainer, listen):
+    trainer = make_trainer(**{"training.epochs": 6, "run.keep_checkpoints": "null"})
+    begin(trainer)
+    trainer.train(listen())
+    assert checkpoints(trainer) == [f"step-{step:08d}" for step in range(5, 31, 5)]
+
+
+def test_only_every_kth_epoch_and_the_last_are_judged(make_trainer, listen):
+    trainer = make_trainer(
+        **{
+            "training.epochs": 5,
+            "validation.every_epochs": 2,
+            "run.keep_checkpoints": 1,
+            "training.decay": "{kind: plateau, patience: 1, factor: 0.5}",
+        }
+    )
+    begin(trainer)
+    metrics = iter([0.2, 0.3, 0.4])
+    listener = listen()
+    trainer.train(listener, lambda *_: {"optimisation_metric": next(metrics)})
+    assert [record.get(METRIC) for record in listener.records] == [None, 0.2, None, 0.3, 0.4]
+    assert [METRIC in record for record in listener.records] == [False, True, False, True, True]
+    assert trainer.history == listener.records
+    # The plateau counts judged epochs: the second one, epoch 4, is no better than the first.
+    rates = [record["learning_rate"] for record in listener.records]
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 1e-3, 5e-4])
+    assert checkpoints(trainer) == ["step-00000010", "step-00000025"]
+    again = make_trainer(
+        **{
+            "training.epochs": 7,
+            "validation.every_epochs": 2,
+            "training.decay": "{kind: plateau, patience: 1, factor: 0.5}",
+        }
+    )
+    resume(again)
+    rest = listen()
+    again.train(rest, lambda *_: {"optimisation_metric": 0.1})
+    assert [record.get(METRIC) for record in rest.records] == [0.1, 0.1]
+    assert [r["learning_rate"] for r in rest.records] == pytest.approx([2.5e-4, 2.5e-4])
+
+
+STOPPING = {"training.epochs": 9, "training.early_stopping": "{patience: 2}"}
+
+
+def test_training_stops_early_and_goes_on_only_with_other_settings(make_trainer, listen):
+    trainer = make_trainer(**STOPPING)
+    begin(trainer)
+    metrics = iter([0.5, 0.2, 0.3, 0.25])
+    listener = listen()
+    trainer.train(listener, lambda *_: {"optimisation_metric": next(metrics)})
+    assert [record["epoch"] for record in listener.records] == [1, 2, 3, 4]
+    assert trainer.stopped_early.startswith("stopped early after epoch 4")
+    assert checkpoints(trainer)[-1] == "step-00000020"
+
+    again, idle = make_trainer(**STOPPING), listen()
+    resume(again)
+    again.train(idle, pytest.fail)
+    assert idle.steps == 0
+    assert again.stopped_early == trainer.stopped_early
+
+    patient = make_trainer(**STOPPING | {"training.early_stopping": "{patience: 3}"})
+    resume(patient)
+    rest = listen()
+    patient.train(rest, lambda *_: {"optimisation_metric": 0.3})
+    assert [record["epoch"] for record in rest.records] == [5]
+    assert patient.stopped_early
+
+    without = make_trainer(**{"training.epochs": 7})
+    resume(without)
+    rest = listen()
+    without.train(rest, lambda *_: {"optimisation_metric": 0.3})
+    assert [record["epoch"] for record in rest.records] == [6, 7]
+    assert not without.stopped_early
+
+
+def test_a_run_that_improves_or_comes_to_its_last_epoch_has_not_stopped_early(make_trainer, listen):
+    trainer = make_trainer(**STOPPING | {"training.epochs": 4})
+    begin(trainer)
+    metrics = iter([0.5, 0.2, 0.3, 0.3])
+    trainer.train(listen(), lambda *_: {"optimisation_metric": next(metrics)})
+    assert not trainer.stopped_early
+    assert trainer.position.epoch == 4
+
+
+def test_the_best_epoch_is_one_whose_checkpoint_is_there(make_trainer, listen):
+    changes = {"training.epochs": 3, "run.keep_checkpoints": 2}
+    trainer = make_trainer(**changes)
+    begin(trainer)
+    metrics = iter([0.1, 0.3, 0.2])
+    trainer.train(listen(), lambda *_: {"optimisation_metric": next(metrics)})
+    best = trainer.folder / "best.json"
+    assert json.loads(best.read_text())["step"] == 5
+    # As `gan3d validate --select` does when it finds another one better.
+    best.write_text(json.dumps({"epoch": 2, "step": 10, METRIC: 0.05}))
+    again = make_trainer(**changes | {"training.epochs": 4})
+    resume(again)
+    again.train(listen(), lambda *_: {"optimisation_metric": 0.4})
+    assert checkpoints(again) == ["step-00000010", "step-00000015", "step-00000020"]
+    assert json.loads(best.read_text()) == {"epoch": 3, "step": 15, METRIC: 0.2}
 
 
 def test_what_is_examined_are_showers_of_the_held_out_energies(make_trainer, listen):

@@ -29,6 +29,7 @@ from gan3d.validation.plots.profiles import (
 )
 from gan3d.validation.plots.saving import save_figure
 from gan3d.validation.plots.scorecard import Score, ScoreRow, scorecard
+from gan3d.validation.plots.selection import selection_curve
 from gan3d.validation.plots.shapes import (
     angles,
     containment,
@@ -68,6 +69,7 @@ __all__ = [
     "response_histogram",
     "save_figure",
     "scorecard",
+    "selection_curve",
     "shower_maximum",
     "shower_projections",
     "shower_start",

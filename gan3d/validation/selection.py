@@ -1,0 +1,286 @@
+"""Which checkpoint of a run is the best, and whether it is better by more than chance.
+
+All are compared with the same reference showers, and each generates the same incident energies from
+the same latents, so much of the chance in their metrics is common to them. What is left in the
+difference of two is estimated by leaving out the same groups of incident particles in both. Where
+generators are as good as the noise, this says up to 1.6 times too much (a mean of absolute values
+cannot fall below 0), so what it calls different is different.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan3d.config import Geometry, Validation
+from gan3d.data import Showers, make_folder, written_aside
+from gan3d.errors import DataError
+from gan3d.validation.bins import Bin, bins_of
+from gan3d.validation.catalogue import METRICS
+from gan3d.validation.measures import Float
+from gan3d.validation.metrics import Scales, compare, scales
+from gan3d.validation.observables import Observables, observe
+from gan3d.validation.resampling import as_it_is, halvings
+
+METRIC = "optimisation_metric"
+"""What checkpoints are chosen by."""
+
+
+class Checkpoint(Protocol):
+    """Where in training showers come from, as `gan3d.generation.Checkpoint` says it."""
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done."""
+
+    @property
+    def step(self) -> int:
+        """Steps done in all."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What was found of one checkpoint."""
+
+    epoch: float
+    """Epochs done."""
+    step: int
+    """Steps done in all."""
+    metrics: dict[str, float]
+    """All of `METRICS`, inclusive: averaged or taken over the energy bins."""
+    error: float
+    """Standard error of the optimisation metric."""
+    above_best: float
+    """By how much the optimisation metric is above that of the best."""
+    above_best_error: float
+    """Standard error of this difference; 0 for the best."""
+    as_good: bool
+    """Whether this difference is within chance (`validation.alike_within_errors`)."""
+
+    @property
+    def metric(self) -> float:
+        """The optimisation metric."""
+        return self.metrics[METRIC]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The checkpoints of a run, judged alike."""
+
+    candidates: list[Candidate]
+    """In the order given."""
+    noise: dict[str, float]
+    """All of `METRICS` of one half of the reference against the other."""
+    bins: list[Bin]
+    """The energy bins that held enough showers."""
+    generated_showers: int
+    """Of each checkpoint."""
+    reference_showers: int
+    """What they were compared with."""
+    settings: Validation
+    """The settings in force."""
+
+    @property
+    def best(self) -> Candidate:
+        """The one with the smallest optimisation metric; of equal ones the first."""
+        return min(self.candidates, key=lambda candidate: candidate.metric)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {
+            "best": {"epoch": self.best.epoch, "step": self.best.step, METRIC: self.best.metric},
+            "checkpoints": [
+                {
+                    "epoch": each.epoch,
+                    "step": each.step,
+                    **each.metrics,
+                    f"{METRIC}.error": each.error,
+                    f"{METRIC}.above_best": each.above_best,
+                    f"{METRIC}.above_best.error": each.above_best_error,
+                    "as_good_as_best": each.as_good,
+                }
+                for each in self.candidates
+            ],
+            "noise": self.noise,
+            "energy_bins_gev": [[each.low, each.high] for each in self.bins],
+            "generated.showers": self.generated_showers,
+            "reference.showers": self.reference_showers,
+            "seed": self.settings.seed,
+        }
+
+
+def select_checkpoint(
+    streams: Iterable[tuple[Checkpoint, Showers | Iterable[Showers]]],
+    reference: Showers | Observables,
+    geometry: Geometry,
+    settings: Validation,
+) -> Selection:
+    """Judge the showers of each checkpoint against the same reference.
+
+    Of the showers only what is measured on them is kept, and that of one checkpoint at a time.
+    In a notebook::
+
+        streams = gan3d.generation.stream_checkpoints(path, reference.energy_n)
+        selection = select_checkpoint(streams, reference, geometry, settings)
+
+    The metric of the best is the smallest of several and so, by chance, a little too small: showers
+    that did not choose it tell how good it is.
+
+    Args:
+        streams: each checkpoint with its showers, whole or as blocks: images_nxyz (N, x, y, layer)
+            in GeV and energy_n (N,) in GeV, which must be the reference's from the first on and
+            over again.
+        reference: the same of the Monte Carlo, or what `observe` measured on it.
+        geometry: the grid of cells of both.
+        settings: energy bins, thresholds, `error_groups` and `alike_within_errors`.
+
+    Raises:
+        DataError: no energy bin holds enough showers (see `usable_bins`), energies are not the
+            reference's, there is no checkpoint, or as `observe`.
+
+    """
+    usable_bins(reference.energy_n, len(reference), settings)
+    theirs = (
+        reference
+        if isinstance(reference, Observables)
+        else observe(reference, geometry, settings, label="reference showers")
+    )
+    by_feature = {
+        name: scale for name, scale in scales(theirs).items() if f"{name}.separation" in METRICS
+    }
+    without_gn = _without_groups(theirs.energy_n, settings.error_groups)
+    found: list[tuple[Checkpoint, dict[str, float], Float]] = []
+    showers, bins = 0, []
+    for checkpoint, generated in streams:
+        ours = observe(generated, geometry, settings, label=f"showers of step {checkpoint.step}")
+        if not np.array_equal(ours.energy_n, np.resize(theirs.energy_n, len(ours))):
+            raise DataError(f"{ours.label}: their incident energies are not those of the reference")
+        showers, bins = len(ours), usable_bins(theirs.energy_n, len(ours), settings)
+        values = compare(
+            ours, theirs, (as_it_is(len(ours)), as_it_is(len(theirs))), bins, by_feature
+        )
+        of_particle_n = np.arange(len(ours)) % len(theirs)
+        weights = without_gn[:, of_particle_n], without_gn
+        without_g = compare(ours, theirs, weights, bins, {})[METRIC]
+        found.append((checkpoint, {name: float(values[name][0]) for name in METRICS}, without_g))
+    if not found:
+        raise DataError("no checkpoint to choose from")
+    _, best, best_without_g = min(found, key=lambda each: each[1][METRIC])
+    candidates = []
+    for checkpoint, metrics, without_g in found:
+        above, error = metrics[METRIC] - best[METRIC], jackknife_error(without_g - best_without_g)
+        candidates.append(
+            Candidate(
+                epoch=checkpoint.epoch,
+                step=checkpoint.step,
+                metrics=metrics,
+                error=jackknife_error(without_g),
+                above_best=above,
+                above_best_error=error,
+                as_good=above <= settings.alike_within_errors * error,
+            )
+        )
+    return Selection(
+        candidates=candidates,
+        noise=_noise(theirs, bins, by_feature),
+        bins=bins,
+        generated_showers=showers,
+        reference_showers=len(theirs),
+        settings=settings,
+    )
+
+
+def usable_bins(
+    energy_n: NDArray[np.floating[Any]], showers: int, settings: Validation
+) -> list[Bin]:
+    """The energy bins that hold `settings.minimum_showers` of both samples.
+
+    `energy_n` (GeV) are the incident energies of the reference, of which the `showers` generated
+    ones have the first, over and over again. Needs no showers, so it can be asked before any are
+    generated. Raises DataError where no bin does.
+    """
+    generated_n = np.resize(energy_n, showers)
+    minimum, usable, counts = settings.minimum_showers, [], []
+    for each in bins_of(settings):
+        if each.quantity != "energy":
+            continue
+        ours, theirs = int(each.holds(generated_n).sum()), int(each.holds(energy_n).sum())
+        counts.append(f"{each.name} {ours} and {theirs}")
+        if min(ours, theirs) >= minimum:
+            usable.append(each)
+    if not usable:
+        raise DataError(
+            f"no energy bin holds {minimum} generated and {minimum} reference showers "
+            f"({', '.join(counts)}): take more showers, or set validation.energy_bins_gev or "
+            "validation.minimum_showers"
+        )
+    return usable
+
+
+def jackknife_error(without_g: Float) -> float:
+    """Standard error of a number, given its values without each of G equal groups of showers.
+
+    sqrt((G - 1) / G * sum_g (v_g - mean v)^2), the delete-a-group jackknife (Shao & Wu 1989, Annals
+    of Statistics 17, 1176).
+    """
+    groups = len(without_g)
+    return float(np.sqrt((groups - 1) / groups * np.sum((without_g - without_g.mean()) ** 2)))
+
+
+def _without_groups(energy_n: Float, groups: int) -> Float:
+    """Weights, 0 or 1, that leave out each group of showers in turn: (groups, N).
+
+    Neighbours in energy are in different groups, so that no energy bin becomes empty.
+    """
+    groups = min(groups, len(energy_n))
+    group_n = np.empty(len(energy_n), np.int64)
+    group_n[np.argsort(energy_n, kind="stable")] = np.arange(len(energy_n)) % groups
+    without_gn: Float = (group_n != np.arange(groups)[:, None]).astype(np.float64)
+    return without_gn
+
+
+def _noise(reference: Observables, bins: list[Bin], by_feature: Scales) -> dict[str, float]:
+    settings = reference.settings
+    rng = np.random.default_rng(settings.seed)
+    halved = halvings(reference.energy_n, settings.noise_splits, rng, matched=True)
+    values = compare(reference, reference, halved, bins, by_feature)
+    return {name: float(values[name].mean()) for name in METRICS}
+
+
+def write_selection(
+    selection: Selection,
+    folder: Path,
+    *,
+    facts: Mapping[str, str],
+    history: Sequence[Mapping[str, Any]] = (),
+) -> Path:
+    """Write selection.json and the curve, selection.png and .pdf, into `folder`; returns the first.
+
+    The folder is made where it is missing. All files are written aside and renamed.
+
+    Args:
+        selection: what `select_checkpoint` returned.
+        folder: where the files go.
+        facts: what a reader must know of the showers: run, model, reference.
+        history: one mapping per epoch of the training; what it noted is drawn beside.
+
+    Raises:
+        DataError: the folder cannot be made or written to.
+
+    """
+    # Not at the top: matplotlib takes a second to import, and judging does not need it.
+    from gan3d.validation import plots
+
+    make_folder(folder)
+    plots.save_figure(plots.selection_curve(selection, history), folder / "selection")
+    written = folder / "selection.json"
+    with written_aside(written) as aside:
+        content = {**selection.as_dict(), "facts": dict(facts)}
+        aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return written
