@@ -86,7 +86,6 @@ def command(
     """
     if showers is not None and not selects:
         raise UsageError("--showers is for --select; a report takes validation.showers")
-    sources = parse_sources(generated)
     label, patterns = _reference_named(reference)
     from gan3d.config import load_experiment
 
@@ -96,14 +95,14 @@ def command(
 
         select(
             generated,
-            reference,
+            patterns,
             folder=folder,
             experiment=experiment,
             showers=showers,
             as_json=as_json,
         )
         return
-    judgements, page = _judge(sources, patterns, label, folder, experiment)
+    judgements, page = _judge(parse_sources(generated), patterns, label, folder, experiment)
     if as_json:
         from gan3d.validation.report import flat_metrics
 

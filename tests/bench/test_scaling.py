@@ -151,6 +151,15 @@ def test_a_run_trains_as_many_steps_as_were_asked_for(ranks, steps):
     assert len(division.train) == steps * ranks * 8
 
 
+def test_an_experiment_that_goes_by_its_judgement_can_be_measured():
+    goes_by = ("training.early_stopping={}", "training.decay={kind: plateau}")
+    case, settings = Case("gan3d", "weak", 1, 8), Settings(steps=5)
+    overrides = run_overrides(case, settings, load_experiment(CONFIG, goes_by), 1600)
+    training = load_experiment(CONFIG, (*goes_by, *overrides)).training
+    assert training.early_stopping is None
+    assert training.decay.kind == "constant"
+
+
 def test_more_steps_than_there_are_showers_are_refused():
     with pytest.raises(DataError, match=r"take 1600 showers, and one is held out, .* have 1600"):
         run_overrides(

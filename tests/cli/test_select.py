@@ -78,7 +78,8 @@ def test_json_is_all_that_is_printed(folder):
 
 def test_other_showers_and_another_number_of_them(folder, tmp_path):
     write_tiny(tmp_path / "other.h5", 30, seed=9)
-    invoke(folder, "--select", "--reference", tmp_path / "other.h5", "--showers", 50)
+    named = f"Geant4={tmp_path / 'other.h5'}"
+    invoke(folder, "--select", "--reference", named, "--showers", 50)
     content = written(folder)
     assert (content["generated.showers"], content["reference.showers"]) == (50, 30)
     assert content["facts"]["reference"] == "other.h5"
@@ -111,7 +112,7 @@ def test_a_run_that_may_still_be_training_is_noted(folder):
 def test_wrong_calls(folder, tmp_path):
     for arguments, error, message in (
         ([tmp_path / "train.h5", "--select"], UsageError, "--select is for the folder of one run"),
-        ([folder, folder, "--select"], UsageError, "either shower files or one run|one run"),
+        ([folder, folder, "--select"], UsageError, "--select is for the folder of one run"),
         ([folder, "--select", "--out", tmp_path / "o"], UsageError, "leave --out out"),
         ([folder, "--showers", 5], UsageError, "--showers is for --select"),
         ([tmp_path, "--select"], RunError, "not a run's folder"),

@@ -85,9 +85,9 @@ def test_checkpoints_that_differ_by_chance_alone_are_as_good(reference):
     assert len({each.metric for each in selection.candidates}) == 5
 
 
-def test_the_error_of_a_difference_is_its_scatter_over_other_samples():
+def test_errors_of_a_metric_and_of_a_difference_are_their_scatter_over_other_samples():
     """Against brute force: many references, each with showers of the same two generators."""
-    differences, errors = [], []
+    differences, errors, metrics, metric_errors = [], [], [], []
     for seed in range(60):
         rng = np.random.default_rng(seed)
         theirs = fluctuating(rng, rng.uniform(10, 100, 120).astype(np.float32))
@@ -102,8 +102,11 @@ def test_the_error_of_a_difference_is_its_scatter_over_other_samples():
         ).candidates
         differences.append(second.metric - first.metric)
         errors.append(max(first.above_best_error, second.above_best_error))
+        metrics.append(first.metric)
+        metric_errors.append(first.error)
     # Of 60 samples the scatter is known to 9 %.
     assert np.mean(errors) == pytest.approx(np.std(differences, ddof=1), rel=0.35)
+    assert np.mean(metric_errors) == pytest.approx(np.std(metrics, ddof=1), rel=0.2)
 
 
 @given(
