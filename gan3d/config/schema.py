@@ -286,8 +286,9 @@ class Node(Section):
     """Ranks that share a NUMA domain where `affinity` is cores; null: ranks are spread evenly.
     Stampede2: 2, of 24 cores."""
     affinity: Literal["none", "cores"] = "none"
-    """cores: each local rank is kept on cores of its own, of one NUMA domain where they fit; a
-    launcher's binding that is narrower stays. none: as the launcher has it."""
+    """cores: each local rank is kept on cores of its own, of one NUMA domain where they fit, inside
+    what the launcher itself is kept on (taskset, numactl); a launcher's binding of single ranks
+    stays. none: as the launcher has it."""
     memory_policy: Literal["none", "preferred", "bind"] = "none"
     """Where a rank's memory comes from (set_mempolicy). preferred: the NUMA domain of its cores
     first; cores in several domains, or of a machine with one, have no preference. bind: the domains

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from gan3d.config import Horovod, Node
 from gan3d.errors import NodeError
-from gan3d.runtime.cores import memory_bytes, usable_cores
+from gan3d.runtime.cores import is_bound, memory_bytes, usable_cores
 from gan3d.runtime.distributed import HOROVOD_REMEDY, horovod_lacks
 from gan3d.runtime.environment import cpu_flags, cpu_model, installed_version, source_state
 from gan3d.runtime.launch import read_launch
@@ -171,6 +171,8 @@ def _cores() -> Finding:
     launch = read_launch()
     cores = usable_cores(launch.local_size)
     ranks = f"; rank {launch.rank} of {launch.size} by {launch.launcher}" if launch.launcher else ""
+    if launch.launcher:
+        ranks += ", bound to them" if is_bound() else ", not bound: ranks share what is here"
     return Finding(
         "cores", "ok", f"{cores.physical} ({cores.logical} hardware threads) for this rank{ranks}"
     )
