@@ -6,25 +6,13 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from gan3d.config.threads import Cores
 from gan3d.runtime.launch import find_launcher
 
 _CPUS = Path("/sys/devices/system/cpu")
 _CGROUPS = Path("/sys/fs/cgroup")
-
-
-@dataclass(frozen=True)
-class Cores:
-    """Cores of one rank, from its affinity mask and its control group's limits."""
-
-    physical: int
-    """Physical cores for this rank."""
-    logical: int
-    """Hardware threads for this rank, hyper-threads included."""
-    cpus: frozenset[int] | None = None
-    """Those that it is to be kept on; None: as it is."""
 
 
 def usable_cores(local_size: int = 1) -> Cores:

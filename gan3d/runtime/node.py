@@ -10,19 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from gan3d.config import Node
+from gan3d.config.threads import Cores, Threads, choose_threads
 from gan3d.errors import NodeError
-from gan3d.runtime.cores import Cores, is_bound, usable_cores
+from gan3d.runtime.cores import is_bound, usable_cores
 from gan3d.runtime.launch import Launch, find_launcher, read_launch
 from gan3d.runtime.memory_policy import set_memory_policy
 from gan3d.runtime.quiet import import_tensorflow
 from gan3d.runtime.topology import Topology, cpus_of, place_rank, read_topology
-
-# From this many cores on, two operations side by side pay: the networks have two branches.
-_CORES_FOR_TWO_OPERATIONS = 4
-
-# From this many cores on, one is left to the reader, to Horovod and to the system: 11 threads on
-# the 12 cores of a worker on Stampede2 (CERN openlab workshop, January 2019).
-_CORES_FOR_A_FREE_ONE = 8
 
 # CUDA compute capabilities (CUDA C++ Programming Guide, "Compute Capabilities").
 _TENSOR_CORES_FLOAT16 = (7, 0)
@@ -33,15 +27,6 @@ _CORES_PER_WORKER = 12
 
 _LARGEST_FREE_SHARE = 0.04
 """The largest share of a domain's cores that is left free so that workers have equally many."""
-
-
-@dataclass(frozen=True)
-class Threads:
-    """Thread counts of one rank."""
-
-    intra_op: int
-    inter_op: int
-    omp: int
 
 
 @dataclass(frozen=True)
@@ -294,36 +279,6 @@ def _apply_memory_policy(node: Node) -> tuple[str, tuple[int, ...]]:
         return "none", ()
     set_memory_policy(node.memory_policy, domains)
     return node.memory_policy, tuple(sorted(domains))
-
-
-def choose_threads(node: Node, cores: Cores) -> Threads:
-    """Thread counts for one rank that has `cores`.
-
-    Raises:
-        NodeError: more threads are asked for than the rank has hardware threads.
-
-    """
-    free = 1 if cores.physical >= _CORES_FOR_A_FREE_ONE else 0
-    intra = node.intra_op_threads or cores.physical - free
-    inter = node.inter_op_threads or (2 if cores.physical >= _CORES_FOR_TWO_OPERATIONS else 1)
-    omp = node.omp_num_threads or min(intra, max(1, cores.physical // inter))
-    for key, count in (
-        ("intra_op_threads", intra),
-        ("inter_op_threads", inter),
-        ("omp_num_threads", omp),
-    ):
-        if count > cores.logical:
-            raise NodeError(
-                f"node.{key} is {count}, but a rank has {cores.logical} hardware thread(s) here; "
-                f"set at most {cores.logical}, or null"
-            )
-    # OpenMP starts a team for each operation that runs (Vallecorsa et al., ISC 2018).
-    if inter * omp > cores.physical and (node.omp_num_threads or node.inter_op_threads):
-        raise NodeError(
-            f"node.inter_op_threads x node.omp_num_threads = {inter} x {omp} = {inter * omp}, but "
-            f"a rank has {cores.physical} core(s) here; lower one of them, or set null"
-        )
-    return Threads(intra, inter, omp)
 
 
 def _environment(node: Node, threads: Threads) -> dict[str, str]:

@@ -11,8 +11,9 @@ from machines import describe
 from gan3d.bench.sweep import Candidate, Tried, candidates, measure, write_node
 from gan3d.cli.bench.step import command
 from gan3d.config import Node, load_experiment
+from gan3d.config.threads import choose_threads
 from gan3d.errors import TrainingError, UsageError
-from gan3d.runtime import check_workers, choose_threads, placed_cores, read_topology, recommend
+from gan3d.runtime import check_workers, placed_cores, read_topology, recommend
 
 
 @given(count=st.integers(1, 64), domains=st.integers(1, 4), threads=st.integers(1, 4))

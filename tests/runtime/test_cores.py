@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from gan3d.config.threads import Cores
 from gan3d.runtime import cores
-from gan3d.runtime.cores import Cores, is_bound, memory_bytes, usable_cores
+from gan3d.runtime.cores import is_bound, memory_bytes, usable_cores
 from gan3d.runtime.launch import LauncherProcess
 
 
