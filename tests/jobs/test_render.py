@@ -253,3 +253,26 @@ def test_an_installation_says_what_is_missing(name, tmp_path):
     done = subprocess.run(["bash", script], env={"PATH": str(tmp_path)}, capture_output=True)
     assert done.returncode == 1
     assert done.stderr == b"install: no uv: pip install uv\n"
+
+
+@pytest.mark.parametrize("gpu", ["no", "yes", "maybe"])
+def test_the_image_is_built_for_processors_or_for_gpus(tmp_path, gpu):
+    """Its %post section with `--build-arg gpu=...`, without what it would install."""
+    text = (SYSTEMS.parent / "gan3d.def").read_text()
+    assert "\n%arguments\n    gpu=no\n" in text
+    (post,) = re.findall(r"\n%post\n(.*?)\n%", text, re.DOTALL)
+    done = tmp_path / "done"
+    for program in ("apt-get", "python3", "curl", "dpkg", "rm"):
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+    post = post.replace("{{ gpu }}", gpu).replace("/opt/uv/bin/pip", "true")
+    post = re.sub(r"/opt/gan3d/jobs/(\S+)", rf"echo \1 >>{done}", post)
+    # What is not replaced is not found, and nothing of this machine is touched.
+    command = [shutil.which("sh"), "-c", post]
+    run = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    if gpu == "maybe":
+        assert run.stderr == "build: gpu=maybe: expected yes or no\n"
+        assert not done.exists()
+    else:
+        assert run.returncode == 0, run.stderr
+        assert done.read_text() == {"no": "install-mpi.sh\n", "yes": "install-gpu.sh\n"}[gpu]
