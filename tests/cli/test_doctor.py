@@ -121,3 +121,12 @@ def test_gpus_that_cuda_does_not_show_are_told():
     assert doctor._gpu(seen, some).detail.endswith("; CUDA_VISIBLE_DEVICES=2 hides the others")
     split = replace(node, gpus=("one, MIG instance",), hidden_gpus=6, mig=True)
     assert "; 7 MIG instances here, of which CUDA shows one" in doctor._gpu(seen, split).detail
+
+
+def test_a_rank_is_told_whether_its_launcher_has_bound_it(monkeypatch):
+    assert "bound" not in doctor._cores().detail
+    for name, value in {"RANK": 1, "SIZE": 2, "LOCAL_RANK": 1, "LOCAL_SIZE": 2}.items():
+        monkeypatch.setenv(f"HOROVOD_{name}", str(value))
+    for bound, said in ((True, "bound to them"), (False, "not bound: ranks share what is here")):
+        monkeypatch.setattr(doctor, "is_bound", lambda bound=bound: bound)
+        assert doctor._cores().detail.endswith(f"; rank 1 of 2 by horovodrun, {said}")
