@@ -6,10 +6,11 @@ from pathlib import Path
 from gan3d.runtime.topology import Core, Domain, Topology
 
 
-def build(root: Path, domains, *, per_socket=1, threads=1, memory_only=0, gpus=0):
+def build(root: Path, domains, *, per_socket=1, threads=1, memory_only=0, gpus=0, mig=()):
     """A machine with a NUMA domain for each number of cores in `domains`.
 
-    CPUs are numbered as on Intel's: first one hardware thread of each core, then the others.
+    CPUs are numbered as on Intel's: first one hardware thread of each core, then the others. GPU n
+    has the UUID GPU-n... and is split into mig[n] MIG instances.
     """
     total, first = sum(domains), 0
     for number, count in enumerate(domains):
@@ -29,7 +30,17 @@ def build(root: Path, domains, *, per_socket=1, threads=1, memory_only=0, gpus=0
     for number in range(gpus):
         folder = root / f"proc/driver/nvidia/gpus/0000:0{number}:00.0"
         folder.mkdir(parents=True)
-        (folder / "information").write_text("Model: \t\t Tesla P100-PCIE-16GB\nIRQ: 1\n")
+        (folder / "information").write_text(
+            "Model: \t\t Tesla P100-PCIE-16GB\nIRQ: 1\n"
+            f"GPU UUID: \t GPU-{number}a2b-11\nBus Location: \t 0000:0{number}:00.0\n"
+            f"Device Minor: \t {number}\n"
+        )
+    for number, instances in enumerate(mig):
+        folder = root / f"proc/driver/nvidia/capabilities/gpu{number}/mig"
+        for instance in range(instances):
+            (folder / f"gi{instance + 7}/ci0").mkdir(parents=True)
+            for each in ("", "ci0/"):
+                (folder / f"gi{instance + 7}/{each}access").touch()
     return set(range(total * threads))
 
 

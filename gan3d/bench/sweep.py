@@ -1,9 +1,11 @@
-"""Which ranks, threads and batch are fastest on this node: short real runs, and a node file.
+"""Which ranks and threads are fastest on this node, and what other batches give: short real runs.
 
 Each candidate is run as a user would: `gan3d train`, under horovodrun where it has several ranks,
-with `node.affinity: cores`. All are run once, what `gan3d doctor` recommends first; then the faster
-half again and again, in turn, as long as there is time, as machines are noisy. The fastest by the
-median wins.
+with `node.affinity: cores`. All are run once with the experiment's batch, what `gan3d doctor`
+recommends first; then the fastest with other batches; then the faster half again and again, in
+turn, as long as there is time, as machines are noisy. The fastest by the median, with the
+experiment's batch, becomes a node file. A batch does not: it changes the training, its learning
+rate too, and is only told.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,16 @@ from gan3d.bench.scaling import (
 )
 from gan3d.config import Node, load_experiment
 from gan3d.data import temporary_folder, written_aside
-from gan3d.errors import NodeError, TrainingError, UsageError
+from gan3d.errors import DataError, NodeError, TrainingError, UsageError
 from gan3d.runtime import Topology, placed_cores, read_topology, recommend
 
 Say = Callable[[str], None]
 
 # A candidate leaves at most this share of the cores without work.
 _LARGEST_IDLE_SHARE = 0.1
+
+# So many of the fastest are tried with other batches: one alone may be so by chance.
+_WAYS_WITH_OTHER_BATCHES = 2
 
 _STEPS, _EPOCHS = 4, 3
 
@@ -92,7 +97,7 @@ class Tried:
         }
 
 
-def candidates(topology: Topology, batch_sizes: Sequence[int]) -> list[Candidate]:
+def candidates(topology: Topology, batch_size: int) -> list[Candidate]:
     """Return what is worth a try on a CPU node, what `auto` does first.
 
     Ranks with cores of their own, nearly all of the node's, and a GPU where there are some; threads
@@ -114,8 +119,7 @@ def candidates(topology: Topology, batch_sizes: Sequence[int]) -> list[Candidate
             threads |= {share - 1, share // 2}
         for intra_op in sorted(threads, reverse=True):
             ways += [(workers, intra_op, inter_op) for inter_op in (1, 2) if inter_op <= share]
-    unique = dict.fromkeys((*way, batch) for batch in batch_sizes for way in ways)
-    return [Candidate(*way) for way in unique]
+    return [Candidate(*way, batch_size) for way in dict.fromkeys(ways)]
 
 
 def smallest_share(topology: Topology, workers: int) -> int:
@@ -135,26 +139,39 @@ def sweep(
     batch_sizes: Sequence[int] = (),
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
-    """Try what is worth a try for about so many seconds; the figures, as JSON, the fastest first.
+    """Try what is worth a try for about so many seconds; the figures, as JSON.
 
-    `batch_sizes`: of a rank; none: the experiment's own. What there was no time for is counted, and
-    what fails is told. Raises DataError where the experiment has too few showers, TrainingError
-    where nothing can be run.
+    In them what was tried with the experiment's batch comes before other batches, and the fastest
+    first. `batch_sizes`: the others, of a rank; none: half and twice the experiment's, as far as it
+    has showers for them. What there was no time for is counted, and what fails is told. Raises
+    DataError where the experiment has too few showers, TrainingError where nothing can be run.
     """
     experiment = load_experiment(config, overrides)
-    batch_sizes = batch_sizes or (experiment.training.batch_size,)
+    batch_size = experiment.training.batch_size
     topology, total = read_topology(), count_showers(experiment)
     settings = Settings(steps=_STEPS, epochs=_EPOCHS, pin=False)
     best = recommend(topology)
     own = best.workers, best.threads.intra_op, best.threads.inter_op
     tries = [
         Tried(each, (each.workers, each.intra_op, each.inter_op) == own)
-        for each in candidates(topology, batch_sizes)
+        for each in candidates(topology, batch_size)
     ]
-    changes = {
-        id(tried): run_overrides(_case(tried.candidate), settings, experiment, total)
-        for tried in tries
-    }
+
+    def changes(candidate: Candidate) -> tuple[str, ...]:
+        return run_overrides(_case(candidate), settings, experiment, total)
+
+    largest = max((tried.candidate for tried in tries), key=lambda each: each.workers)
+    for batch in (batch_size, *batch_sizes):
+        changes(replace(largest, batch_size=batch))
+    others = [batch for batch in dict.fromkeys(batch_sizes) if batch != batch_size]
+    if not batch_sizes:
+        for batch in filter(None, (batch_size // 2, 2 * batch_size)):
+            try:
+                changes(replace(largest, batch_size=batch))
+            except DataError as error:
+                say(f"batch {batch} is not tried: {error}")
+            else:
+                others.append(batch)
     with temporary_folder("gan3d-bench-step-") as temporary:
 
         def run(tried: Tried) -> float:
@@ -171,17 +188,15 @@ def sweep(
                 f"node.intra_op_threads={own.intra_op}",
                 f"node.inter_op_threads={own.inter_op}",
             )
-            all_changes = (*overrides, *changes[id(tried)], *node)
+            all_changes = (*overrides, *changes(own), *node)
             processes = processes_of(_case(own), settings, config, all_changes, folder)
             run_together(processes, str(own), folder)
             return float(read_run(folder, "gan3d")["showers_per_second"])
 
-        measure(tries, run, seconds)
+        measure(tries, run, seconds, others)
     failed = [t for t in tries if t.failed]
-    ranked = sorted(
-        (t for t in tries if t.showers_per_second and not t.failed), key=lambda t: -t.median
-    )
-    if not ranked:
+    ranked = sort_tries(tries, batch_size)
+    if not ranked or ranked[0].candidate.batch_size != batch_size:
         raise TrainingError(failed[0].failed)
     return {
         "experiment": {
@@ -190,54 +205,112 @@ def sweep(
             "overrides": list(overrides),
         },
         "machine": describe_machine() | {"topology": topology.as_dict()},
+        "batch_size": batch_size,
         "tried": [tried.as_dict() for tried in ranked],
         "failed": [{"candidate": str(t.candidate), "error": t.failed} for t in failed],
         "not_tried": len(tries) - len(ranked) - len(failed),
         "recommended_over_best": _recommended_share(ranked),
+        "batches": compare_batches(ranked),
     }
 
 
+def sort_tries(tries: Sequence[Tried], batch_size: int) -> list[Tried]:
+    """What was measured: with `batch_size` first, other batches by size; of each the fastest first.
+
+    What has failed in one of its runs is left out.
+    """
+    measured = [tried for tried in tries if tried.showers_per_second and not tried.failed]
+
+    def order(tried: Tried) -> tuple[bool, int, float]:
+        batch = tried.candidate.batch_size
+        return batch != batch_size, batch, -tried.median
+
+    return sorted(measured, key=order)
+
+
+def compare_batches(ranked: Sequence[Tried]) -> list[dict[str, Any]]:
+    """Showers/s of the fastest with each batch, over those of the first in `ranked` (JSON)."""
+    fastest: dict[int, Tried] = {}
+    for tried in ranked:
+        fastest.setdefault(tried.candidate.batch_size, tried)
+    return [
+        {
+            "batch_size": batch,
+            "showers_per_second": float(f"{tried.median:.5g}"),
+            "over_own_batch": float(f"{tried.median / ranked[0].median:.4g}"),
+        }
+        for batch, tried in sorted(fastest.items())
+    ]
+
+
+def describe_batches(figures: Mapping[str, Any]) -> str:
+    """What other batches would give, in words; empty where none was tried."""
+    own = figures["batch_size"]
+    others = ", ".join(
+        f"{each['batch_size']} gives {each['over_own_batch'] - 1:+.1%}"
+        for each in figures["batches"]
+        if each["batch_size"] != own
+    )
+    if not others:
+        return ""
+    return f"Showers/s with other batches of a rank than the experiment's {own}: {others}"
+
+
 def measure(
-    tries: Sequence[Tried],
+    tries: list[Tried],
     run: Callable[[Tried], float],
     seconds: float,
+    batch_sizes: Sequence[int] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Run all of `tries` once, then the faster half (two at least) in turn, until time is over.
+    """Run all of `tries` once, the fastest with other batches, and then all that matter in turn.
 
-    No run begins that would end too late if it took as long as the longest so far; the first runs.
-    What fails, for want of memory perhaps, is not run again.
+    These are the faster half of `tries` (two at least), what is recommended, and the other batches,
+    which are appended to `tries`. No run begins that would end too late if it took as long as the
+    longest so far; the first runs. What fails, for want of memory perhaps, is not run again.
     """
     began, longest = clock(), 0.0
 
     def has_time() -> bool:
         return longest == 0.0 or clock() - began + longest <= seconds
 
-    def run_one(tried: Tried) -> None:
+    def run_all(chosen: Sequence[Tried]) -> bool:
         nonlocal longest
-        start = clock()
-        try:
-            tried.showers_per_second.append(run(tried))
-        except TrainingError as error:
-            tried.failed = str(error)
-        longest = max(longest, clock() - start)
+        for tried in chosen:
+            if not has_time():
+                return False
+            if tried.failed:
+                continue
+            start = clock()
+            try:
+                tried.showers_per_second.append(run(tried))
+            except TrainingError as error:
+                tried.failed = str(error)
+            longest = max(longest, clock() - start)
+        return True
 
-    for tried in tries:
-        if not has_time():
-            return
-        run_one(tried)
+    if not run_all(tries):
+        return
     ranked = sorted((t for t in tries if not t.failed), key=lambda tried: -tried.median)
+    others = [
+        Tried(replace(tried.candidate, batch_size=batch), tried.recommended)
+        for tried in ranked[:_WAYS_WITH_OTHER_BATCHES]
+        for batch in batch_sizes
+    ]
+    tries += others
+    if not run_all(others):
+        return
     again = ranked[: max(2, (len(ranked) + 1) // 2)]
     # What is recommended is compared with the best: it must have been measured as well.
     again += [tried for tried in ranked if tried.recommended and tried not in again]
-    while has_time() and not all(tried.failed for tried in again):
-        for tried in again:
-            if has_time() and not tried.failed:
-                run_one(tried)
+    again += others
+    while not all(tried.failed for tried in again):
+        if not run_all(again):
+            return
 
 
 def write_node(figures: dict[str, Any], path: Path) -> None:
-    """Write the fastest as a node file, with the table of what was tried as its comment.
+    """Write the fastest with the experiment's batch as a node file, and what was tried as comment.
 
     Raises UsageError where `path` is there already.
     """
@@ -252,9 +325,6 @@ def write_node(figures: dict[str, Any], path: Path) -> None:
         "intra_op_threads": best["intra_op_threads"],
         "inter_op_threads": best["inter_op_threads"],
     }
-    sections: dict[str, Any] = {"node": node}
-    if len({tried["batch_size"] for tried in figures["tried"]}) > 1:
-        sections["training"] = {"batch_size": best["batch_size"]}
     lines = [
         f"# Measured by `gan3d bench step --sweep` with {figures['experiment']['architecture']} on",
         f"# {machine['cpu']}, {machine['cores']} core(s). Showers/s of all ranks, median of runs:",
@@ -267,9 +337,15 @@ def write_node(figures: dict[str, Any], path: Path) -> None:
             for tried in figures["tried"]
         ),
     ]
+    if batches := describe_batches(figures):
+        lines += [
+            f"# {batches}.",
+            "# A batch is the experiment's (training.batch_size) and not a node's: it changes the",
+            "# training, its learning rate too.",
+        ]
     if figures["not_tried"]:
         lines.append(f"# There was no time for {figures['not_tried']} more.")
-    text = "\n".join(lines) + "\n" + yaml.safe_dump(sections, sort_keys=False)
+    text = "\n".join(lines) + "\n" + yaml.safe_dump({"node": node}, sort_keys=False)
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
@@ -279,9 +355,9 @@ def _case(candidate: Candidate) -> Case:
 
 
 def _recommended_share(ranked: Sequence[Tried]) -> float | None:
-    """Showers/s of what `auto` does over those of the fastest with the same batch."""
+    """Showers/s of what `auto` does over those of the fastest with the same batch, the first."""
+    best = ranked[0]
     for tried in ranked:
-        if tried.recommended:
-            alike = [t for t in ranked if t.candidate.batch_size == tried.candidate.batch_size]
-            return float(f"{tried.median / alike[0].median:.4g}")
+        if tried.recommended and tried.candidate.batch_size == best.candidate.batch_size:
+            return float(f"{tried.median / best.median:.4g}")
     return None

@@ -132,7 +132,8 @@ def _epochs(experiment: Experiment, steps: int, left: int) -> str:
 
 
 def _node(experiment: Experiment, launch: Launch) -> str:
-    from gan3d.runtime import check_workers, choose_threads, plan, rank_cores, read_topology
+    from gan3d.config.threads import choose_threads
+    from gan3d.runtime import check_workers, plan, rank_cores, read_topology
 
     topology, workers = read_topology(), experiment.node.workers_per_node
     check_workers(experiment.node, topology, launch.local_size)

@@ -89,6 +89,13 @@ class BatchSystem(Section):
     cpus_per_node: PositiveInt | None = None
     """CPUs as the batch system counts them (often hyper-threads), divided among the ranks as
     {cpus_per_rank}; null: not asked for, which is right where jobs have whole nodes."""
+    cores_per_node: PositiveInt | None = None
+    """Physical cores of a node that a job may use: ranks and threads of the node file must fit;
+    null: cpus_per_node / threads_per_core, and where that is null, too, they are checked when the
+    job runs."""
+    threads_per_core: PositiveInt = 1
+    """Hardware threads of a core that a job may use; 1 where hyper-threads are off, or are kept
+    from the job (Slurm: --hint=nomultithread)."""
     asks_for_gpus: bool = True
     """Whether jobs whose node file has `gpu: required` ask for a GPU for every rank (Slurm:
     --gpus-per-node, PBS: ngpus); false where nodes come with theirs, as by a constraint."""
@@ -113,6 +120,29 @@ class BatchSystem(Section):
     """After so many attempts in a row that did not do a step, a job does not go back into the queue
     again: its time is too short, and it would do so for ever. Not 1, as a job may also have been
     told to make room while it was starting."""
+
+    @property
+    def cores(self) -> int | None:
+        """Physical cores of a node; None: not known."""
+        if self.cores_per_node is None and self.cpus_per_node is not None:
+            return self.cpus_per_node // self.threads_per_core
+        return self.cores_per_node
+
+    @model_validator(mode="after")
+    def _cores_are_counted(self) -> Self:
+        cpus, cores, threads = self.cpus_per_node, self.cores_per_node, self.threads_per_core
+        if cpus is None or (cores is None and cpus % threads == 0):
+            return self
+        if cores is None:
+            raise ValueError(
+                f"cpus_per_node = {cpus} is no multiple of threads_per_core = {threads}"
+            )
+        if cpus not in (cores, cores * threads):
+            raise ValueError(
+                f"cpus_per_node is {cpus}, neither the cores_per_node = {cores} nor their hardware "
+                f"threads, {cores} x {threads}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _launchers_known(self) -> Self:

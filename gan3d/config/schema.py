@@ -90,6 +90,11 @@ class Data(Section):
     workers: Annotated[int, Field(ge=0)] = 1
     """Threads of each rank that read and decompress ahead while it trains; 0: it reads itself, and
     waits. One reads hundreds of times faster than `ecal25` trains."""
+    reader_niceness: Annotated[int, Field(ge=0, le=19)] = 5
+    """By how much these threads are nicer than the model's (Linux; see nice(1)), so that they leave
+    it its cores: on a core that both want, one at 5 gets a third of a model thread's time. Not 19,
+    a 68th: one that holds Python's global lock would keep the others waiting that long. 0: they are
+    as the model's."""
     stall_seconds: PositiveFloat = 300.0
     """The run ends with an error when the threads that read ahead have read nothing for this long
     (s) although they were asked to: a file system that hangs must not hang the training. Lustre
@@ -286,8 +291,9 @@ class Node(Section):
     """Ranks that share a NUMA domain where `affinity` is cores; null: ranks are spread evenly.
     Stampede2: 2, of 24 cores."""
     affinity: Literal["none", "cores"] = "none"
-    """cores: each local rank is kept on cores of its own, of one NUMA domain where they fit; a
-    launcher's binding that is narrower stays. none: as the launcher has it."""
+    """cores: each local rank is kept on cores of its own, of one NUMA domain where they fit, inside
+    what the launcher itself is kept on (taskset, numactl); a launcher's binding of single ranks
+    stays. none: as the launcher has it."""
     memory_policy: Literal["none", "preferred", "bind"] = "none"
     """Where a rank's memory comes from (set_mempolicy). preferred: the NUMA domain of its cores
     first; cores in several domains, or of a machine with one, have no preference. bind: the domains

@@ -70,7 +70,9 @@ class ShowerLoader:
         self._last_epoch = last_epoch
         self._cell_type = cell_dtype(data.model_geometry.shape)
         self._reader = BlockReader(data)
-        self._threads = ReaderThreads(data.workers, stall_seconds=data.stall_seconds)
+        self._threads = ReaderThreads(
+            data.workers, stall_seconds=data.stall_seconds, niceness=data.reader_niceness
+        )
         self._ahead: _Ahead | None = None
         self._orders: dict[int, EpochOrder] = {}
         self.steps_per_epoch = 0

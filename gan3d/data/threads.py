@@ -7,7 +7,9 @@ cost every rank the memory of more interpreters.
 
 from __future__ import annotations
 
+import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -55,13 +57,15 @@ class Task(Generic[Result]):
 class ReaderThreads:
     """A few threads that do tasks in the order in which they come."""
 
-    def __init__(self, count: int, *, stall_seconds: float) -> None:
+    def __init__(self, count: int, *, stall_seconds: float, niceness: int = 0) -> None:
         """Start `count` threads; with 0, tasks are done by who waits for them.
 
+        On Linux they are nicer than the thread that calls this by `niceness`, up to 19 in all.
         After `stall_seconds` in which no task was finished although one is waited for, waiting ends
         with an error.
         """
         self._stall_seconds = stall_seconds
+        self._niceness = niceness
         self._tasks: queue.SimpleQueue[Task[object] | None] = queue.SimpleQueue()
         self._finished_at = time.monotonic()
         # Daemons: a thread that hangs in a dead file system must not keep the process.
@@ -115,6 +119,11 @@ class ReaderThreads:
             thread.join(timeout=5.0)
 
     def _work(self) -> None:
+        # Elsewhere a niceness is of the whole process.
+        if sys.platform == "linux":
+            thread = threading.get_native_id()
+            own = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(own + self._niceness, 19))
         while (task := self._tasks.get()) is not None:
             task.run()
             self._finished_at = time.monotonic()

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gan3d.config import Experiment
+from gan3d.config import Experiment, Node
 from gan3d.config.batch import WORD, BatchSystem, Launcher, parse_time
-from gan3d.errors import ConfigError, UsageError
+from gan3d.config.threads import Cores, choose_threads
+from gan3d.errors import ConfigError, NodeError, UsageError
 from gan3d.jobs.shell import Shell, folder, pattern, quoted, words
 
 _STAGED = "<staged>"
@@ -92,12 +93,8 @@ def _values(system: BatchSystem, job: Job, experiment: Experiment) -> dict[str, 
             "ranks on a node beforehand: write what `gan3d doctor` recommends on a compute node, "
             "or give --set node.workers_per_node=N"
         )
+    _check_threads(system, job, experiment.node, per_node)
     cpus = system.cpus_per_node
-    if cpus is not None and cpus < per_node:
-        raise ConfigError(
-            f"{job.node}: node.workers_per_node is {per_node}, more than the cpus_per_node of "
-            f"{system.name}, {cpus}"
-        )
     launcher = job.launcher or system.launcher
     if launcher not in system.launchers:
         raise UsageError(
@@ -182,6 +179,27 @@ def _check(system: BatchSystem, job: Job) -> int:
         if value is not None and not re.fullmatch(WORD, value):
             raise UsageError(f"{option} {value!r}: expected one word of letters, digits and signs")
     return seconds
+
+
+def _check_threads(system: BatchSystem, job: Job, node: Node, per_node: int) -> None:
+    """Raise ConfigError where a node of the system has fewer cores than the ranks want."""
+    if system.cores is None:
+        return
+    share = system.cores // per_node
+    if share == 0:
+        raise ConfigError(
+            f"{job.node}: node.workers_per_node is {per_node}, more than the {system.cores} "
+            f"core(s) of a node of {system.name}"
+        )
+    cores = Cores(share, share * system.threads_per_core)
+    where = (
+        f"on {system.name} ({system.cores} core(s) x {system.threads_per_core} / {per_node} "
+        "rank(s))"
+    )
+    try:
+        choose_threads(node, cores, where)
+    except NodeError as error:
+        raise ConfigError(f"{job.node}: {error}") from None
 
 
 def _filled(

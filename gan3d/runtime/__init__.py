@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gan3d.runtime.cores import Cores, usable_cores
+from gan3d.runtime.cores import usable_cores
 from gan3d.runtime.distributed import (
     RANK_ENDED,
     Communicator,
@@ -23,7 +23,6 @@ from gan3d.runtime.node import (
     AppliedNode,
     apply_node,
     check_workers,
-    choose_threads,
     placed_cores,
     plan,
     rank_cores,
@@ -38,7 +37,6 @@ __all__ = [
     "RANK_ENDED",
     "AppliedNode",
     "Communicator",
-    "Cores",
     "ElasticWork",
     "HorovodRanks",
     "Launch",
@@ -48,7 +46,6 @@ __all__ = [
     "Watchdog",
     "apply_node",
     "check_workers",
-    "choose_threads",
     "connect",
     "describe_environment",
     "ended_ranks_named",

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from gan3d.config.threads import Cores
+from gan3d.runtime.launch import find_launcher
 
 _CPUS = Path("/sys/devices/system/cpu")
 _CGROUPS = Path("/sys/fs/cgroup")
-
-
-@dataclass(frozen=True)
-class Cores:
-    """Cores of one rank, from its affinity mask and its control group's limits."""
-
-    physical: int
-    """Physical cores for this rank."""
-    logical: int
-    """Hardware threads for this rank, hyper-threads included."""
-    cpus: frozenset[int] | None = None
-    """Those that it is to be kept on; None: as it is."""
 
 
 def usable_cores(local_size: int = 1) -> Cores:
     """The share of one of `local_size` ranks in this node's cores; at least 1.
 
     Launchers may bind every rank to cores of its own, or all ranks of a socket to that socket, or
-    none at all. In each case the masks together tile what the control group allows, so
-    `local_size * mask / allowed` ranks share one mask.
+    none at all. In each case the masks together tile what the control group allows, or what the
+    launcher itself is kept on, so `local_size * mask / allowed` ranks share one mask.
     """
     mask = os.sched_getaffinity(0)
-    allowed = max(len(mask), _allowed_cpus())
+    allowed = max(len(mask), _cpus_of_all_ranks(mask))
     sharing = max(1, math.ceil(local_size * len(mask) / allowed))
     # Time of one hardware thread is a core's, as long as there are cores without one.
     granted = cpu_quota() / local_size
@@ -49,8 +40,22 @@ def _physical(mask: set[int]) -> int:
 
 
 def is_bound() -> bool:
-    """Whether somebody, as a rule the launcher, keeps this process on some of the CPUs."""
-    return len(os.sched_getaffinity(0)) < _allowed_cpus()
+    """Whether somebody, as a rule the launcher, keeps this rank on some of the ranks' CPUs.
+
+    Ranks that are kept on the same CPUs as their launcher (`taskset -c 0-7 horovodrun ...`) are
+    not bound: they have those together.
+    """
+    mask = os.sched_getaffinity(0)
+    return len(mask) < _cpus_of_all_ranks(mask)
+
+
+def _cpus_of_all_ranks(mask: set[int]) -> int:
+    """How many CPUs the launcher had for the ranks of this node, as far as Linux tells."""
+    launcher = find_launcher()
+    told = launcher and re.search(r"^Cpus_allowed_list:\s+(\S+)$", launcher.status, re.MULTILINE)
+    cpus = set(parse_cpu_list(told[1])) if told else set()
+    # A launcher that puts ranks where it is not itself says nothing of what they have together.
+    return min(len(cpus), _allowed_cpus()) if mask <= cpus else _allowed_cpus()
 
 
 def _allowed_cpus() -> int:

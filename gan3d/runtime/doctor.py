@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from gan3d.config import Horovod, Node
 from gan3d.errors import NodeError
-from gan3d.runtime.cores import memory_bytes, usable_cores
+from gan3d.runtime.cores import is_bound, memory_bytes, usable_cores
 from gan3d.runtime.distributed import HOROVOD_REMEDY, horovod_lacks
 from gan3d.runtime.environment import cpu_flags, cpu_model, installed_version, source_state
 from gan3d.runtime.launch import read_launch
@@ -60,7 +60,7 @@ def diagnose(node: Node | None = None, settings: Horovod | None = None) -> list[
         _recommended(topology),
         _memory(),
         _tensorflow(tensorflow, failure),
-        _gpu(tensorflow),
+        _gpu(tensorflow, topology),
         _horovod(lacks, tensorflow, horovod, failure),
         _horovodrun(),
         _library("h5py", "problem", "shower files cannot be read"),
@@ -171,6 +171,8 @@ def _cores() -> Finding:
     launch = read_launch()
     cores = usable_cores(launch.local_size)
     ranks = f"; rank {launch.rank} of {launch.size} by {launch.launcher}" if launch.launcher else ""
+    if launch.launcher:
+        ranks += ", bound to them" if is_bound() else ", not bound: ranks share what is here"
     return Finding(
         "cores", "ok", f"{cores.physical} ({cores.logical} hardware threads) for this rank{ranks}"
     )
@@ -214,7 +216,7 @@ def _tensorflow(found: dict[str, Any] | None, failure: str) -> Finding:
     )
 
 
-def _gpu(found: dict[str, Any] | None) -> Finding:
+def _gpu(found: dict[str, Any] | None, topology: Topology) -> Finding:
     gpus = found["gpus"] if found else []
     if gpus:
         kinds = dict.fromkeys(
@@ -222,7 +224,23 @@ def _gpu(found: dict[str, Any] | None) -> Finding:
             f"{'.'.join(map(str, gpu.get('compute_capability', ['unknown'])))}"
             for gpu in gpus
         )
-        return Finding("GPU", "ok", f"{len(gpus)} seen by TensorFlow: {'; '.join(kinds)}")
+        text = f"{len(gpus)} seen by TensorFlow: {'; '.join(kinds)}"
+        if topology.mig and topology.hidden_gpus:
+            text += (
+                f"; {1 + topology.hidden_gpus} MIG instances here, of which CUDA shows one to a "
+                "process: several ranks each need a CUDA_VISIBLE_DEVICES of their own"
+            )
+        elif topology.hidden_gpus:
+            text += f"; CUDA_VISIBLE_DEVICES={topology.visible_devices} hides the others"
+        return Finding("GPU", "ok", text)
+    if topology.hidden_gpus and not topology.gpus:
+        return Finding(
+            "GPU",
+            "warning",
+            f"CUDA_VISIBLE_DEVICES={topology.visible_devices} hides the {topology.hidden_gpus} of "
+            "this node",
+            "unset CUDA_VISIBLE_DEVICES",
+        )
     if has_gpu():
         return Finding(
             "GPU",

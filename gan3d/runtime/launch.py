@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from gan3d.errors import NodeError
 
@@ -73,17 +75,68 @@ def read_launch(environ: Mapping[str, str] = os.environ) -> Launch:
         NodeError: the launcher's variables hold no numbers.
 
     """
+    names = _names(environ)
+    if names is None:
+        return Launch(None)
+    return Launch(
+        names.launcher,
+        _number(environ, names.rank),
+        _number(environ, names.size),
+        _first(environ, names.local_rank, default=0),
+        _first(environ, names.local_size, default=1),
+    )
+
+
+@dataclass(frozen=True)
+class LauncherProcess:
+    """The process on this node that started the ranks here."""
+
+    status: str
+    """Its /proc/PID/status."""
+    environ: Mapping[str, str]
+    """Its environment when it started."""
+
+
+def find_launcher(
+    environ: Mapping[str, str] = os.environ, root: Path = Path("/")
+) -> LauncherProcess | None:
+    """The nearest ancestor of this process that is not of a rank, as `root`/proc tells it.
+
+    An ancestor that has a rank's variables in its environment, such as a shell or a wrapper around
+    the rank, was started for the rank. One whose environment cannot be read, as it is another
+    user's, may be either: it is passed over. None: nobody launched us, or /proc does not tell.
+    """
+    names = _names(environ)
+    status = _read(root / "proc/self/status") if names else None
+    while names and status:
+        parent = re.search(r"^PPid:\s+(\d+)$", status, re.MULTILINE)
+        if parent is None or parent[1] == "0":
+            return None
+        folder = root / "proc" / parent[1]
+        status, told = _read(folder / "status"), _read(folder / "environ")
+        # Programs that write their own title may have overwritten it with nothing.
+        variables = [each for each in (told or "").split("\0") if each]
+        found = dict(each.partition("=")[::2] for each in variables)
+        if status and found and names.rank not in found:
+            return LauncherProcess(status, found)
+    return None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="surrogateescape")
+    except OSError:
+        return None
+
+
+def _names(environ: Mapping[str, str]) -> _Names | None:
+    """The variables of the launcher that started this process; None: there is none."""
     for names in _LAUNCHERS:
-        if names.rank not in environ or names.size not in environ:
-            continue
-        rank, size = _number(environ, names.rank), _number(environ, names.size)
-        if size == 1:
-            # A single-task srun or batch step is no distributed run.
-            continue
-        local_rank = _first(environ, names.local_rank, default=0)
-        local_size = _first(environ, names.local_size, default=1)
-        return Launch(names.launcher, rank, size, local_rank, local_size)
-    return Launch(None)
+        there = names.rank in environ and names.size in environ
+        # A single-task srun or batch step is no distributed run.
+        if there and _number(environ, names.size) != 1:
+            return names
+    return None
 
 
 def _first(environ: Mapping[str, str], names: tuple[str, ...], default: int) -> int:

@@ -10,19 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from gan3d.config import Node
+from gan3d.config.threads import Cores, Threads, choose_threads
 from gan3d.errors import NodeError
-from gan3d.runtime.cores import Cores, is_bound, usable_cores
-from gan3d.runtime.launch import Launch, read_launch
+from gan3d.runtime.cores import is_bound, usable_cores
+from gan3d.runtime.launch import Launch, find_launcher, read_launch
 from gan3d.runtime.memory_policy import set_memory_policy
 from gan3d.runtime.quiet import import_tensorflow
 from gan3d.runtime.topology import Topology, cpus_of, place_rank, read_topology
-
-# From this many cores on, two operations side by side pay: the networks have two branches.
-_CORES_FOR_TWO_OPERATIONS = 4
-
-# From this many cores on, one is left to the reader, to Horovod and to the system: 11 threads on
-# the 12 cores of a worker on Stampede2 (CERN openlab workshop, January 2019).
-_CORES_FOR_A_FREE_ONE = 8
 
 # CUDA compute capabilities (CUDA C++ Programming Guide, "Compute Capabilities").
 _TENSOR_CORES_FLOAT16 = (7, 0)
@@ -33,15 +27,6 @@ _CORES_PER_WORKER = 12
 
 _LARGEST_FREE_SHARE = 0.04
 """The largest share of a domain's cores that is left free so that workers have equally many."""
-
-
-@dataclass(frozen=True)
-class Threads:
-    """Thread counts of one rank."""
-
-    intra_op: int
-    inter_op: int
-    omp: int
 
 
 @dataclass(frozen=True)
@@ -149,6 +134,7 @@ def check_workers(node: Node, topology: Topology, local_size: int, *, bound: boo
     `bound`: `topology` is only what a launcher keeps this rank on.
     """
     asked, gpus = node.workers_per_node, len(topology.gpus)
+    wanted = max(asked or 1, local_size)
     # Cores that a launcher has bound this rank to are not all that the ranks have.
     if asked is not None and asked > topology.physical and not bound:
         raise NodeError(
@@ -160,16 +146,42 @@ def check_workers(node: Node, topology: Topology, local_size: int, *, bound: boo
             f"{local_size} ranks were started on this node, but node.workers_per_node is {asked}; "
             "start fewer, or change it"
         )
-    if node.gpu == "required" and max(asked or 1, local_size) > gpus:
+    if node.gpu == "required" and wanted > gpus and not (gpus and _has_own_gpu(topology, wanted)):
         raise NodeError(
-            f"node.gpu is required, a GPU for each of {max(asked or 1, local_size)} rank(s), but "
-            f"this node has {gpus}; set auto, or take a node with GPUs"
+            f"node.gpu is required, a GPU for each of {wanted} rank(s), but {_gpus_told(topology)}"
         )
     if node.precision == "mixed_float16" and (node.gpu == "none" or not gpus):
         raise NodeError(
             "node.precision is mixed_float16, which TensorFlow has no fast kernels for on a "
             "processor (a step of ecal25 takes minutes); set mixed_bfloat16 or auto, or take a GPU"
         )
+
+
+def _has_own_gpu(topology: Topology, ranks: int) -> bool:
+    """Whether the launcher has named for this rank one of the node's GPUs, enough for `ranks`."""
+    named = topology.visible_devices
+    if not read_launch().launcher or not named or "," in named:
+        return False
+    launcher = find_launcher()
+    # What the launcher has itself, it gives to all ranks alike.
+    inherited = launcher is not None and launcher.environ.get("CUDA_VISIBLE_DEVICES") == named
+    return not inherited and ranks <= len(topology.gpus) + topology.hidden_gpus
+
+
+def _gpus_told(topology: Topology) -> str:
+    """Why there are no more GPUs, and what to do."""
+    shown, hidden = len(topology.gpus), topology.hidden_gpus
+    if topology.mig:
+        return (
+            f"CUDA shows one MIG instance to a process; give each rank one of the {shown + hidden} "
+            "on this node by a CUDA_VISIBLE_DEVICES of its own, or start one rank"
+        )
+    if hidden:
+        return (
+            f"CUDA_VISIBLE_DEVICES={topology.visible_devices} shows {shown} of the "
+            f"{shown + hidden} on this node; unset it, or start fewer"
+        )
+    return f"this node has {shown}; start fewer, set node.gpu to auto, or take a node with GPUs"
 
 
 def rank_cores(node: Node, topology: Topology, launch: Launch) -> Cores:
@@ -269,36 +281,6 @@ def _apply_memory_policy(node: Node) -> tuple[str, tuple[int, ...]]:
     return node.memory_policy, tuple(sorted(domains))
 
 
-def choose_threads(node: Node, cores: Cores) -> Threads:
-    """Thread counts for one rank that has `cores`.
-
-    Raises:
-        NodeError: more threads are asked for than the rank has hardware threads.
-
-    """
-    free = 1 if cores.physical >= _CORES_FOR_A_FREE_ONE else 0
-    intra = node.intra_op_threads or cores.physical - free
-    inter = node.inter_op_threads or (2 if cores.physical >= _CORES_FOR_TWO_OPERATIONS else 1)
-    omp = node.omp_num_threads or min(intra, max(1, cores.physical // inter))
-    for key, count in (
-        ("intra_op_threads", intra),
-        ("inter_op_threads", inter),
-        ("omp_num_threads", omp),
-    ):
-        if count > cores.logical:
-            raise NodeError(
-                f"node.{key} is {count}, but a rank has {cores.logical} hardware thread(s) here; "
-                f"set at most {cores.logical}, or null"
-            )
-    # OpenMP starts a team for each operation that runs (Vallecorsa et al., ISC 2018).
-    if inter * omp > cores.physical and (node.omp_num_threads or node.inter_op_threads):
-        raise NodeError(
-            f"node.inter_op_threads x node.omp_num_threads = {inter} x {omp} = {inter * omp}, but "
-            f"a rank has {cores.physical} core(s) here; lower one of them, or set null"
-        )
-    return Threads(intra, inter, omp)
-
-
 def _environment(node: Node, threads: Threads) -> dict[str, str]:
     settings: dict[str, object | None] = {
         "OMP_NUM_THREADS": threads.omp,
@@ -332,18 +314,13 @@ def _choose_gpu(tf: Any, node: Node, launch: Launch) -> Any:
                 "node.gpu is required, but TensorFlow sees no GPU; `gan3d doctor` says why"
             )
         return None
-    if launch.local_size > len(gpus) and len(gpus) > 1:
+    topology = read_topology()
+    # Each rank may also be in a container, or a control group, with a card of its own.
+    contained = topology.visible_devices is None and len(topology.gpus) >= launch.local_size
+    own = len(gpus) == 1 and (contained or _has_own_gpu(topology, launch.local_size))
+    if launch.local_size > len(gpus) and not own:
         raise NodeError(
-            f"{launch.local_size} ranks on this node, but {len(gpus)} GPUs: start at most one "
-            f"rank per GPU"
-        )
-    # A single visible GPU: the launcher has given every rank its own (srun --gpus-per-task=1), or
-    # they would all be on the same.
-    cards = len(read_topology().gpus)
-    if len(gpus) == 1 and cards < launch.local_size and "CUDA_VISIBLE_DEVICES" not in os.environ:
-        raise NodeError(
-            f"{launch.local_size} ranks on this node, but it has {cards} GPU(s): start at most one "
-            "rank per GPU"
+            f"{launch.local_size} ranks on this node, a GPU for each, but {_gpus_told(topology)}"
         )
     gpu = gpus[launch.local_rank] if len(gpus) > 1 else gpus[0]
     tf.config.set_visible_devices(gpu, "GPU")

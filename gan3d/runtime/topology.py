@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -51,7 +51,14 @@ class Topology:
     memory_bytes: int
     """The machine's memory, or the control group's limit where that is smaller."""
     gpus: tuple[str, ...]
-    """Names of the NVIDIA GPUs that the kernel's driver shows."""
+    """Names of the NVIDIA GPUs that CUDA shows to a process here: those of the kernel's driver that
+    CUDA_VISIBLE_DEVICES names, or one MIG instance."""
+    hidden_gpus: int = 0
+    """GPUs of the node, MIG instances where a card is split, that CUDA does not show."""
+    mig: bool = False
+    """Whether `gpus` is a MIG instance."""
+    visible_devices: str | None = None
+    """CUDA_VISIBLE_DEVICES; None: not set."""
 
     @property
     def sockets(self) -> int:
@@ -89,14 +96,20 @@ class Topology:
                 for domain in self.domains
             ],
             "gpus": list(self.gpus),
+            "hidden_gpus": self.hidden_gpus,
+            "cuda_visible_devices": self.visible_devices,
         }
 
 
-def read_topology(root: Path = Path("/"), mask: Set[int] | None = None) -> Topology:
+def read_topology(
+    root: Path = Path("/"),
+    mask: Set[int] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Topology:
     """Read what `root`/sys and `root`/proc tell, of the CPUs in `mask`.
 
-    null is the mask of this process, and its control group limits it further. Raises NodeError
-    where /sys does not know a CPU of the mask.
+    null is the mask of this process, and its control group limits it further. `environ` may hold
+    CUDA_VISIBLE_DEVICES. Raises NodeError where /sys does not know a CPU of the mask.
     """
     own = mask is None
     cpus = os.sched_getaffinity(0) if mask is None else mask
@@ -113,13 +126,21 @@ def read_topology(root: Path = Path("/"), mask: Set[int] | None = None) -> Topol
         # Virtual machines may say -1.
         key = domain_of.get(cpu, 0), max(int(socket), 0), siblings
         found.setdefault(key, []).append(cpu)
+    cards, visible = list(_cards(root / "proc/driver/nvidia")), environ.get("CUDA_VISIBLE_DEVICES")
+    shown = cards if visible is None else _visible(cards, visible)
+    # CUDA shows one compute instance and then nothing else (NVIDIA MIG User Guide).
+    split = next((card for card in shown if card.instances), None)
+    gpus = (f"{split.name}, MIG instance",) if split else tuple(card.name for card in shown)
     cores = [Core(domain, socket, tuple(cpus)) for (domain, socket, _), cpus in found.items()]
     return Topology(
         tuple(sorted(cores, key=lambda core: (core.domain, core.socket, core.cpus))),
         domains,
         cpu_quota() if own else math.inf,
         memory_bytes() if own else sum(domain.memory_bytes for domain in domains),
-        tuple(_gpus(root / "proc/driver/nvidia/gpus")),
+        gpus,
+        sum(card.instances or 1 for card in cards) - len(gpus),
+        split is not None,
+        visible,
     )
 
 
@@ -133,10 +154,47 @@ def _domains(folder: Path) -> Iterator[Domain]:
         yield Domain(number, int(total[1]) * 1024 if total else 0, tuple(cpus))
 
 
-def _gpus(folder: Path) -> Iterator[str]:
-    for each in sorted(folder.glob("*/information")):
-        model = re.search(r"Model:\s+(.+)", _read(each) or "")
-        yield model[1].strip() if model else "NVIDIA GPU"
+@dataclass(frozen=True)
+class _Card:
+    """A graphics card."""
+
+    name: str
+    uuid: str
+    instances: int
+    """MIG compute instances that it is split into; 0: none."""
+
+
+def _cards(folder: Path) -> Iterator[_Card]:
+    """Yield the cards that the driver's `folder` in /proc tells of, by PCI address.
+
+    CUDA numbers cards so where they are alike; else it puts the fastest first.
+    """
+    for each in sorted(folder.glob("gpus/*/information")):
+        lines = [line.partition(":")[::2] for line in (_read(each) or "").splitlines()]
+        told = {key.strip(): value.strip() for key, value in lines}
+        minor = told.get("Device Minor", "none")
+        instances = len(list(folder.glob(f"capabilities/gpu{minor}/mig/gi*/ci*")))
+        yield _Card(told.get("Model") or "NVIDIA GPU", told.get("GPU UUID", ""), instances)
+
+
+def _visible(cards: Sequence[_Card], devices: str) -> list[_Card]:
+    """The cards that CUDA_VISIBLE_DEVICES names; CUDA ends at the first that is not there."""
+    shown = []
+    for entry in map(str.strip, devices.split(",")):
+        if entry.isdecimal():
+            found = list(cards[int(entry) :][:1])
+        elif entry.startswith("GPU-"):  # may be abbreviated
+            found = [card for card in cards if card.uuid.startswith(entry)]
+        else:
+            # MIG-UUID is the instance's own, so any card may have it; older drivers name the card:
+            # MIG-GPU-UUID/GPU instance/compute instance.
+            uuid = entry.removeprefix("MIG-").partition("/")[0]
+            split = [card for card in cards if card.instances and entry.startswith("MIG-")]
+            found = [c for c in split if not uuid.startswith("GPU-") or c.uuid.startswith(uuid)]
+        if not found:
+            break
+        shown.append(found[0])
+    return shown
 
 
 def _read(path: Path) -> str | None:

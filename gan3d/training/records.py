@@ -127,6 +127,7 @@ def read_survey(folder: Path) -> Survey:
 # Sections and keys that a resumed run may change.
 _FREE = (
     ("data", "workers"),
+    ("data", "reader_niceness"),
     ("data", "stall_seconds"),
     ("data", "on_bad_file"),
     ("training", "epochs"),

@@ -3,16 +3,29 @@
 from dataclasses import replace
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from machines import describe
 
-from gan3d.bench.sweep import Candidate, Tried, candidates, measure, write_node
+from gan3d.bench import sweep as sweeping
+from gan3d.bench.sweep import (
+    Candidate,
+    Tried,
+    candidates,
+    compare_batches,
+    describe_batches,
+    measure,
+    sort_tries,
+    sweep,
+    write_node,
+)
 from gan3d.cli.bench.step import command
 from gan3d.config import Node, load_experiment
-from gan3d.errors import TrainingError, UsageError
-from gan3d.runtime import check_workers, choose_threads, placed_cores, read_topology, recommend
+from gan3d.config.threads import choose_threads
+from gan3d.errors import DataError, TrainingError, UsageError
+from gan3d.runtime import check_workers, placed_cores, read_topology, recommend
 
 
 @given(count=st.integers(1, 64), domains=st.integers(1, 4), threads=st.integers(1, 4))
@@ -23,11 +36,11 @@ def test_candidates_fit_the_node_and_begin_with_what_auto_does(count, domains, t
 def test_candidates_fit_unlike_domains_and_a_quota():
     check_candidates(describe([18, 18, 16, 16], 4))
     topology = replace(describe([48], 2), quota=24.0)
-    assert all(each.workers * each.intra_op <= 24 * 2 for each in candidates(topology, (8,)))
+    assert all(each.workers * each.intra_op <= 24 * 2 for each in candidates(topology, 8))
 
 
 def check_candidates(topology):
-    found = candidates(topology, (8, 16))
+    found = candidates(topology, 8)
     assert len(found) == len(set(found))
     best = recommend(topology)
     assert found[0] == Candidate(best.workers, best.threads.intra_op, best.threads.inter_op, 8)
@@ -43,7 +56,7 @@ def check_candidates(topology):
         assert sum(cores.physical for cores in own) > 0.89 * topology.physical
         for cores in own:
             choose_threads(node, cores)  # would refuse
-    assert {each.batch_size for each in found} == {8, 16}
+    assert {each.batch_size for each in found} == {8}
 
 
 class Clock:
@@ -67,7 +80,7 @@ def test_time_is_kept_to_and_used(seconds, durations):
         clock.now += durations[each.candidate.batch_size - 1]
         return 1.0
 
-    measure(tries, run, seconds, clock)
+    measure(tries, run, seconds, clock=clock)
     longest = max(d for d, each in zip(durations, tries, strict=True) if each.showers_per_second)
     # A run is as long as it is; what is known is that one more would have come too late.
     assert clock.now <= max(seconds, 0.0) + longest
@@ -81,13 +94,13 @@ def test_the_faster_half_and_what_is_recommended_are_run_again():
         clock.now += 1.0
         return float(each.candidate.batch_size)
 
-    measure(tries, run, 14.0, clock)
+    measure(tries, run, 14.0, clock=clock)
     assert [len(each.showers_per_second) for each in tries] == [3, 1, 1, 3, 3, 3]
 
 
 def test_gpus_limit_the_ranks():
     topology = replace(describe([16, 16]), gpus=("one", "two"))
-    assert {each.workers for each in candidates(topology, (8,))} == {1, 2}
+    assert {each.workers for each in candidates(topology, 8)} == {1, 2}
 
 
 def test_what_fails_is_left_out_and_the_others_are_run_on():
@@ -100,7 +113,7 @@ def test_what_fails_is_left_out_and_the_others_are_run_on():
             raise TrainingError("no memory")
         return float(each.candidate.batch_size)
 
-    measure(tries, run, 10.0, clock)
+    measure(tries, run, 10.0, clock=clock)
     assert [each.failed for each in tries] == ["", "no memory", "", "no memory"]
     assert [len(each.showers_per_second) for each in tries] == [3, 0, 4, 1]
 
@@ -112,22 +125,136 @@ def test_where_all_fail_the_time_is_not_waited_for():
         clock.now += 1.0
         raise TrainingError("no memory")
 
-    measure(tries, run, 1000.0, clock)
+    measure(tries, run, 1000.0, clock=clock)
     assert clock.now == 2.0
 
 
+def ways(*speeds):
+    """Tries with batch 8 whose intra-op threads are as many as their showers/s; auto is first."""
+    return [Tried(Candidate(1, each, 1, 8), recommended=each == speeds[0]) for each in speeds]
+
+
+def speed(candidate):
+    return candidate.intra_op * {4: 0.5, 8: 1.0, 16: 1.5}[candidate.batch_size]
+
+
+def test_other_batches_are_tried_with_the_two_fastest_after_all_ways_have_been():
+    tries, clock, order = ways(30, 10, 50, 40), Clock(), []
+
+    def run(each):
+        clock.now += 1.0
+        order.append((each.candidate.intra_op, each.candidate.batch_size))
+        return speed(each.candidate)
+
+    measure(tries, run, 15.0, (4, 16), clock)
+    assert order[:4] == [(each, 8) for each in (30, 10, 50, 40)]
+    others = [(50, 4), (50, 16), (40, 4), (40, 16)]
+    assert order[4:8] == others
+    # Then what matters again: the faster half, what is recommended, the other batches.
+    assert order[8:] == [(50, 8), (40, 8), (30, 8), *others]
+
+
+def test_without_time_for_other_batches_there_are_none():
+    tries, clock = ways(30, 10, 50), Clock()
+
+    def run(each):
+        clock.now += 1.0
+        return speed(each.candidate)
+
+    measure(tries, run, 2.0, (4, 16), clock)
+    assert [len(each.showers_per_second) for each in tries] == [1, 1, 0]
+    assert [each["batch_size"] for each in compare_batches(sort_tries(tries, 8))] == [8]
+
+
+def test_a_batch_that_fails_is_left_out():
+    tries, clock = ways(30, 50), Clock()
+
+    def run(each):
+        clock.now += 1.0
+        if each.candidate.batch_size == 16:
+            raise TrainingError("no memory")
+        return speed(each.candidate)
+
+    measure(tries, run, 20.0, (4, 16), clock)
+    ranked = [each.candidate for each in sort_tries(tries, 8)]
+    assert [(each.intra_op, each.batch_size) for each in ranked] == [
+        (50, 8), (30, 8), (50, 4), (30, 4),
+    ]  # fmt: skip
+    assert {each.candidate.batch_size for each in tries if each.failed} == {16}
+
+
+@pytest.fixture
+def short_sweep(monkeypatch, tmp_path):
+    """A sweep in which nothing is run, and what is tried last is the fastest: (figures, said)."""
+
+    def run(batch_size, batches=()):
+        path, said = tmp_path / "mine.yaml", []
+        path.write_text(f"data: {{files: [a.h5]}}\ntraining: {{batch_size: {batch_size}}}\n")
+        figures = sweep(path, seconds=1.0, batch_sizes=batches, say=said.append)
+        return figures, said
+
+    def measured(tries, _run, _seconds, batch_sizes):
+        tries += [Tried(Candidate(1, 2, 1, batch), recommended=True) for batch in batch_sizes]
+        for number, each in enumerate(tries):
+            each.showers_per_second.append(2.0 + number)
+
+    monkeypatch.setattr(sweeping, "count_showers", lambda _: 100)
+    monkeypatch.setattr(sweeping, "read_topology", lambda: describe([2]))
+    monkeypatch.setattr(sweeping, "measure", measured)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "named", "tried"),
+    [(4, (), [2, 4, 8]), (1, (), [1, 2]), (4, (4, 6, 6), [4, 6]), (4, (4,), [4])],
+)
+def test_half_and_twice_the_batch_are_tried_unless_others_are_named(
+    short_sweep, batch_size, named, tried
+):
+    figures, said = short_sweep(batch_size, named)
+    assert [each["batch_size"] for each in figures["batches"]] == tried
+    assert said == []
+
+
+def test_a_batch_of_more_showers_than_there_are_is_told(short_sweep):
+    # Four steps of two ranks with batches of 16.
+    figures, said = short_sweep(8)
+    assert [each["batch_size"] for each in figures["batches"]] == [4, 8]
+    assert said[0].startswith("batch 16 is not tried: ")
+    with pytest.raises(DataError, match="4 steps take 128 showers"):
+        short_sweep(8, (16,))
+
+
+def test_the_best_and_what_is_recommended_are_of_the_experiments_batch(short_sweep):
+    figures, _ = short_sweep(4)
+    best, auto = figures["tried"][0], figures["tried"][-1]
+    assert best["batch_size"] == 4
+    own = [each for each in figures["tried"] if each["batch_size"] == 4]
+    assert best["showers_per_second"] == max(each["showers_per_second"] for each in own)
+    # Another batch was faster.
+    assert auto["batch_size"] == 8
+    assert auto["recommended"]
+    assert auto["showers_per_second"] > best["showers_per_second"]
+    (auto,) = (each for each in own if each["recommended"])
+    share = auto["showers_per_second"] / best["showers_per_second"]
+    assert figures["recommended_over_best"] == pytest.approx(share, rel=1e-3)
+
+
 def figures():
-    tries = tried(8, 16)
+    tries = [*ways(6, 5), Tried(Candidate(1, 6, 1, 16), recommended=True)]
     tries = [
         replace(each, showers_per_second=rates)
-        for each, rates in zip(tries, ([5.0, 7.0], [4.0]), strict=True)
+        for each, rates in zip(tries, ([5.0, 7.0], [4.0], [7.5]), strict=True)
     ]
+    ranked = sort_tries(tries, 8)
     return {
         "experiment": {"architecture": "ecal25"},
         "machine": {"cpu": "a processor", "cores": 2},
-        "tried": [each.as_dict() for each in tries],
+        "batch_size": 8,
+        "tried": [each.as_dict() for each in ranked],
         "failed": [],
         "not_tried": 3,
+        "batches": compare_batches(ranked),
     }
 
 
@@ -139,11 +266,15 @@ def test_the_fastest_becomes_a_node_file_with_its_table(tmp_path):
     experiment = load_experiment(base, (), path)
     node = experiment.node
     assert (node.name, node.workers_per_node, node.affinity) == ("mine", 1, "cores")
-    assert (node.intra_op_threads, node.inter_op_threads) == (1, 1)
-    assert experiment.training.batch_size == 8
+    assert (node.intra_op_threads, node.inter_op_threads) == (6, 1)
     text = path.read_text()
+    # The fastest of all has another batch, which is told and not set.
+    assert list(yaml.safe_load(text)) == ["node"]
+    said = "Showers/s with other batches of a rank than the experiment's 8: 16 gives +25.0%"
+    assert describe_batches(figures()) == said
+    assert f"# {said}.\n# A batch is the experiment's" in text
     assert "ranks  intra-op  inter-op  batch  showers/s  runs" in text
-    assert "#      1         1         1      8          6     2" in text
+    assert "#      1         6         1      8          6     2" in text
     assert "no time for 3 more" in text
     with pytest.raises(UsageError, match=r"mine\.yaml: is there already"):
         write_node(figures(), path)

@@ -106,5 +106,27 @@ def test_the_precision_of_a_gpu_is_told(capability, expected):
     }
     found = doctor._asked(asked.node, asked.horovod, with_gpu, tensorflow, None)
     assert found[0].detail.endswith(f", mixed_{expected}")
-    told = doctor._gpu(tensorflow).detail
+    told = doctor._gpu(tensorflow, with_gpu).detail
     assert told == f"1 seen by TensorFlow: V1, compute capability {capability[0]}.{capability[1]}"
+
+
+def test_gpus_that_cuda_does_not_show_are_told():
+    node = describe([12])
+    seen = {"gpus": [{"name": "GPU:0", "device_name": "V1", "compute_capability": [8, 0]}]}
+    hidden = replace(node, hidden_gpus=2, visible_devices="-1")
+    found = doctor._gpu({"gpus": []}, hidden)
+    assert (found.status, found.remedy) == ("warning", "unset CUDA_VISIBLE_DEVICES")
+    assert found.detail == "CUDA_VISIBLE_DEVICES=-1 hides the 2 of this node"
+    some = replace(node, gpus=("one",), hidden_gpus=3, visible_devices="2")
+    assert doctor._gpu(seen, some).detail.endswith("; CUDA_VISIBLE_DEVICES=2 hides the others")
+    split = replace(node, gpus=("one, MIG instance",), hidden_gpus=6, mig=True)
+    assert "; 7 MIG instances here, of which CUDA shows one" in doctor._gpu(seen, split).detail
+
+
+def test_a_rank_is_told_whether_its_launcher_has_bound_it(monkeypatch):
+    assert "bound" not in doctor._cores().detail
+    for name, value in {"RANK": 1, "SIZE": 2, "LOCAL_RANK": 1, "LOCAL_SIZE": 2}.items():
+        monkeypatch.setenv(f"HOROVOD_{name}", str(value))
+    for bound, said in ((True, "bound to them"), (False, "not bound: ranks share what is here")):
+        monkeypatch.setattr(doctor, "is_bound", lambda bound=bound: bound)
+        assert doctor._cores().detail.endswith(f"; rank 1 of 2 by horovodrun, {said}")

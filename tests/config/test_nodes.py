@@ -7,7 +7,8 @@ import pytest
 from machines import build
 
 from gan3d.config import load_experiment
-from gan3d.runtime import Launch, choose_threads, rank_cores
+from gan3d.config.threads import choose_threads
+from gan3d.runtime import Launch, rank_cores
 from gan3d.runtime.node import check_workers, recommend
 from gan3d.runtime.topology import read_topology
 

@@ -3,6 +3,7 @@ import dataclasses
 import itertools
 import os
 import re
+import sys
 import tempfile
 import threading
 import time
@@ -646,3 +647,17 @@ def test_waiting_for_data_is_recorded(part, loaders, monkeypatch):
     loader = loaders(part([9]), workers=1)
     next(loader.epoch(0))
     assert loader.waited >= 0.15
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness of threads is Linux's")
+def test_readers_are_nicer_than_the_model_as_the_experiment_says(part, loaders):
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    for changed, more in (({}, 5), ({"reader_niceness": 7}, 7), ({"reader_niceness": 0}, 0)):
+        others = set(threading.enumerate())
+        loader = loaders(part([13, 20]), workers=1, **changed)
+        next(loader.epoch(0))
+        (reader,) = set(threading.enumerate()) - others
+        own = os.getpriority(os.PRIO_PROCESS, reader.native_id)
+        assert own == min(before + more, 19)
+        loader.close()
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

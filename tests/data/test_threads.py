@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,8 +16,8 @@ from gan3d.errors import DataError
 def threads():
     made = []
 
-    def make(count, stall_seconds=60.0):
-        made.append(ReaderThreads(count, stall_seconds=stall_seconds))
+    def make(count, stall_seconds=60.0, **settings):
+        made.append(ReaderThreads(count, stall_seconds=stall_seconds, **settings))
         return made[-1]
 
     yield make
@@ -38,6 +39,28 @@ def test_results_and_errors_come_to_who_waits(threads, count):
         pool.wait(bad)
     # The thread lives on.
     assert pool.wait(pool.submit(lambda: 7, "work")) == 7
+
+
+def niceness(thread=None):
+    """What Linux has for a thread of this process; None: the one that asks."""
+    number = threading.get_native_id() if thread is None else thread.native_id
+    status = Path(f"/proc/self/task/{number}/stat").read_text()
+    return int(status.rpartition(")")[2].split()[16])  # proc(5): field 19, the name being field 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness of threads is Linux's")
+@pytest.mark.parametrize(("asked", "added"), [(0, 0), (5, 5), (19, 19)])
+def test_the_threads_alone_are_nicer(threads, asked, added):
+    before, together = niceness(), threading.Barrier(2)
+    pool = threads(2, niceness=asked)
+    # One task for each of the threads.
+    for task in [pool.submit(together.wait, "work") for _ in range(2)]:
+        pool.wait(task)
+    assert {niceness(thread) for thread in pool.threads} == {min(before + added, 19)}
+    assert niceness() == before
+    # Without threads the work is done by who waits, who stays as it is.
+    alone = threads(0, niceness=asked)
+    assert alone.wait(alone.submit(niceness, "work")) == before == niceness()
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -51,6 +51,16 @@ def test_each_launcher_of_a_system_is_rendered(render, name):
             assert re.search(rf'^{launcher} .*bash "\$run/rank.sh"', script, re.MULTILINE)
 
 
+def test_hyper_threads_are_no_cores_of_a_node(render, tmp_path):
+    for threads, refused in ((1, ""), (2, "more than the 24 core(s)")):
+        (tmp_path / "mine.yaml").write_text(
+            f"extends: {SYSTEMS / 'pbs.yaml'}\nthreads_per_core: {threads}\n"
+        )
+        code, _, errors = render("mine.yaml", "--set", "node.workers_per_node=25")
+        assert (code == 0) == (not refused)
+        assert refused in errors
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "lsf"])
 def test_a_system_brings_its_own_node(render, name):
     code, script, errors = render(name, *COMMON, node=None)
@@ -124,6 +134,23 @@ def test_what_is_written_is_what_is_printed(render, tmp_path):
         (["slurm", "--launcher", "ibrun"], {}, "has horovodrun, mpirun, srun"),
         (["slurm", "--set", "node.workers_per_node=null"], {}, "node.workers_per_node is null"),
         (["piz-daint-mc", *COMMON, "--set", "node.workers_per_node=37"], {}, "is 37, more than"),
+        (
+            ["stampede2-skx", *COMMON, "--set", "node.intra_op_threads=25"], {"node": None},
+            "intra_op_threads is 25, but a rank has 24 hardware thread(s) on Stampede2 SKX "
+            "(48 core(s) x 2 / 4 rank(s))",
+        ),
+        (
+            ["stampede2-knl", *COMMON, "--set", "node.omp_num_threads=9"], {"node": None},
+            "= 2 x 9 = 18, but a rank has 17 core(s) on Stampede2 KNL (68 core(s) x 4 / 4 rank(s))",
+        ),
+        (
+            ["piz-daint-mc", *COMMON, "--set", "node.intra_op_threads=19"], {"node": None},
+            "a rank has 18 hardware thread(s) on Piz Daint MC (36 core(s) x 1 / 2 rank(s))",
+        ),
+        (
+            ["pbs", "--set", "node.inter_op_threads=25", "--set", "node.workers_per_node=2"],
+            {}, "inter_op_threads is 25, but a rank has 24 hardware thread(s) on a PBS cluster",
+        ),
         (["slurm", "--set", "training.epoch=3"], {}, "did you mean 'training.epochs'?"),
         (["slurm", "--set", "model.architecture=ecal"], {}, "ecal"),
         (["slurm", "--set", "data.files=[data/**/*.h5]"], {}, "give --no-staging"),
@@ -153,6 +180,11 @@ def test_what_cannot_work_is_refused_before_anything_is_printed(
         ("staging: {folder: relative, shared: true}", "staging.folder"),
         ("staging: {folder: $(rm), shared: true}", "staging.folder"),
         ("max_time: 24h", "max_time"),
+        ("cpus_per_node: 3\nthreads_per_core: 2", "3 is no multiple of threads_per_core = 2"),
+        (
+            "cpus_per_node: 96\ncores_per_node: 32\nthreads_per_core: 2",
+            "96, neither the cores_per_node = 32 nor their hardware threads, 32 x 2",
+        ),
         ("node: null", "node is null"),
         ("template: none.sh.j2", "no such template"),
         ("nodes: 3", "unknown key"),
@@ -221,3 +253,26 @@ def test_an_installation_says_what_is_missing(name, tmp_path):
     done = subprocess.run(["bash", script], env={"PATH": str(tmp_path)}, capture_output=True)
     assert done.returncode == 1
     assert done.stderr == b"install: no uv: pip install uv\n"
+
+
+@pytest.mark.parametrize("gpu", ["no", "yes", "maybe"])
+def test_the_image_is_built_for_processors_or_for_gpus(tmp_path, gpu):
+    """Its %post section with `--build-arg gpu=...`, without what it would install."""
+    text = (SYSTEMS.parent / "gan3d.def").read_text()
+    assert "\n%arguments\n    gpu=no\n" in text
+    (post,) = re.findall(r"\n%post\n(.*?)\n%", text, re.DOTALL)
+    done = tmp_path / "done"
+    for program in ("apt-get", "python3", "curl", "dpkg", "rm"):
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+    post = post.replace("{{ gpu }}", gpu).replace("/opt/uv/bin/pip", "true")
+    post = re.sub(r"/opt/gan3d/jobs/(\S+)", rf"echo \1 >>{done}", post)
+    # What is not replaced is not found, and nothing of this machine is touched.
+    command = [shutil.which("sh"), "-c", post]
+    run = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    if gpu == "maybe":
+        assert run.stderr == "build: gpu=maybe: expected yes or no\n"
+        assert not done.exists()
+    else:
+        assert run.returncode == 0, run.stderr
+        assert done.read_text() == {"no": "install-mpi.sh\n", "yes": "install-gpu.sh\n"}[gpu]

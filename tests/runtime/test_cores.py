@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from gan3d.config.threads import Cores
 from gan3d.runtime import cores
-from gan3d.runtime.cores import Cores, memory_bytes, usable_cores
+from gan3d.runtime.cores import is_bound, memory_bytes, usable_cores
+from gan3d.runtime.launch import LauncherProcess
 
 
 @pytest.fixture
@@ -66,6 +68,31 @@ def test_ranks_inside_a_cpuset_share_it(machine):
     # 2 ranks in a job of 4 of the node's 64 CPUs: nobody has bound them.
     machine(64, mask=range(4), files={"job/cpuset.cpus.effective": "0-2,63"})
     assert usable_cores(2) == Cores(physical=2, logical=2)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "mask", "ranks", "bound", "each"),
+    [
+        # taskset -c 0,1 horovodrun -np 2 on 8 CPUs: they have the two together.
+        ("0,1", [0, 1], 2, False, 1),
+        ("0-7", [0, 1], 4, True, 2),
+        # taskset -c 0-3 mpirun, which binds two ranks to each half of these four.
+        ("0-3", [2, 3], 4, True, 1),
+        # The launcher is elsewhere, and /proc tells of none: only the machine is known.
+        ("0,1", [2, 3], 4, True, 2),
+        (None, [0, 1], 4, True, 2),
+        # slurmstepd is outside of the job's control group, which has 8 CPUs here.
+        ("0-63", range(8), 4, False, 2),
+    ],
+)
+def test_ranks_share_what_their_launcher_is_kept_on(
+    machine, monkeypatch, launcher, mask, ranks, bound, each
+):
+    machine(8, mask=mask)
+    found = launcher and LauncherProcess(f"PPid:\t1\nCpus_allowed_list:\t{launcher}\n", {})
+    monkeypatch.setattr(cores, "find_launcher", lambda: found)
+    assert is_bound() == bound
+    assert usable_cores(ranks) == Cores(physical=each, logical=each)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from gan3d.errors import NodeError
-from gan3d.runtime.launch import Launch, read_launch
+from gan3d.runtime.launch import Launch, find_launcher, read_launch
 
 SRUN = {
     "SLURM_PROCID": "5",
@@ -51,3 +51,62 @@ def test_the_place_among_ranks(environ, expected):
 def test_nonsense_is_an_error():
     with pytest.raises(NodeError, match="HOROVOD_SIZE=two: expected a number"):
         read_launch(HOROVODRUN | {"HOROVOD_SIZE": "two"})
+
+
+@pytest.fixture
+def processes(tmp_path):
+    """A tree in /proc: processes(rank, its parent, ..., the first) by environment and CPUs.
+
+    An environment of None cannot be read, as another user's cannot. The rank is /proc/self.
+    """
+
+    def build(*described):
+        for number, (environ, cpus) in enumerate(described):
+            folder = tmp_path / "proc" / ("self" if number == 0 else str(100 - number))
+            folder.mkdir(parents=True)
+            parent = 99 - number if number + 1 < len(described) else 0
+            (folder / "status").write_text(f"PPid:\t{parent}\nCpus_allowed_list:\t{cpus}\n")
+            if environ is not None:
+                text = "\0".join(f"{name}={value}" for name, value in environ.items())
+                (folder / "environ").write_text(text)
+        return tmp_path
+
+    return build
+
+
+PLAIN = {"PATH": "/bin"}
+BATCH_STEP = SRUN | {"SLURM_STEP_NUM_TASKS": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "described", "cpus"),
+    [
+        (HOROVODRUN, [(HOROVODRUN, "0"), (PLAIN, "0-1"), (PLAIN, "0-3")], "0-1"),
+        # Shells and wrappers around the rank were started for it, and may have bound it.
+        (HOROVODRUN, [(HOROVODRUN, "0"), (HOROVODRUN, "0"), (PLAIN, "0-3")], "0-3"),
+        # Another user's: a container's runtime, or the launcher. The next that is told decides.
+        (HOROVODRUN, [(HOROVODRUN, "0"), (None, "0"), (PLAIN, "0-3")], "0-3"),
+        (SRUN, [(SRUN, "0"), (None, "0-7"), (None, "0-7")], None),
+        # A program that wrote its own title over its environment.
+        (SRUN, [(SRUN, "0"), ({}, "0"), (PLAIN, "0-7")], "0-7"),
+        # horovodrun in a batch script has the script's own variables, of another launcher.
+        (BATCH_STEP | HOROVODRUN, [(HOROVODRUN, "0"), (BATCH_STEP, "0-1"), (PLAIN, "0-3")], "0-1"),
+        # What a rank starts is of that rank.
+        (OPEN_MPI, [(OPEN_MPI, "2"), (OPEN_MPI, "2"), (OPEN_MPI, "2"), (PLAIN, "2-3")], "2-3"),
+        # Nobody launched it; a container with processes of its own; no /proc.
+        ({}, [(PLAIN, "0"), (PLAIN, "0-3")], None),
+        (OPEN_MPI, [(OPEN_MPI, "0")], None),
+        (OPEN_MPI, [], None),
+    ],
+)
+def test_the_launcher_is_the_nearest_ancestor_that_is_of_no_rank(
+    processes, environ, described, cpus
+):
+    found = find_launcher(environ, processes(*described))
+    assert (found and found.status.partition("Cpus_allowed_list:\t")[2].strip()) == cpus
+
+
+def test_where_proc_hides_the_parent_the_launcher_is_not_known(processes):
+    root = processes((HOROVODRUN, "0"), (PLAIN, "0-3"))
+    (root / "proc/99/status").unlink()
+    assert find_launcher(HOROVODRUN, root) is None

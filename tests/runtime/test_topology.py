@@ -10,7 +10,7 @@ from machines import build, describe
 
 from gan3d.config import Node
 from gan3d.errors import NodeError
-from gan3d.runtime.launch import Launch
+from gan3d.runtime.launch import Launch, LauncherProcess
 from gan3d.runtime.node import check_workers, rank_cores, recommend
 from gan3d.runtime.topology import Core, place_rank, read_topology
 
@@ -141,6 +141,83 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic():
         check_workers(Node(workers_per_node=2), topology, 3)
     with pytest.raises(NodeError, match=r"a GPU for each of 2 rank\(s\), but this node has 0"):
         check_workers(Node(gpu="required"), topology, 2)
+
+
+@pytest.mark.parametrize(
+    ("visible", "shown"),
+    [
+        (None, 4),
+        ("0", 1),
+        ("2,3", 2),
+        (" 3 , 0 ", 2),
+        ("GPU-1a2b-11,GPU-2", 2),
+        # Empty, and everything from the first that is not there: CUDA ends there.
+        ("", 0),
+        ("-1", 0),
+        ("0,1,-1,2", 2),
+        ("1,4,2", 1),
+        ("GPU-9,0", 0),
+        ("MIG-77f0c3", 0),  # there are none
+        ("NoDevFiles", 0),  # Slurm, where a job has asked for none
+    ],
+)
+def test_only_the_gpus_that_cuda_shows_count(tmp_path, visible, shown):
+    mask = build(tmp_path, [32, 32], gpus=4)
+    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    topology = read_topology(tmp_path, mask, environ)
+    assert (len(topology.gpus), topology.hidden_gpus) == (shown, 4 - shown)
+    assert recommend(topology).workers == (shown or 4)
+    needy = Node(gpu="required")
+    if shown:
+        check_workers(needy, topology, shown)
+    told = "start fewer" if visible is None else f"={visible} shows {shown} of the 4 on this node"
+    with pytest.raises(NodeError, match=told):
+        check_workers(needy, topology, shown + 1)
+
+
+@pytest.mark.parametrize(
+    ("visible", "mig", "shown"),
+    [
+        (None, True, 1),
+        ("0", True, 1),
+        ("1", False, 1),
+        ("1,2", False, 2),
+        ("1,0", True, 1),
+        ("MIG-77f0c3", True, 1),
+        ("MIG-77f0c3,MIG-88", True, 1),
+        ("MIG-GPU-0a2b-11/7/0", True, 1),
+        ("MIG-GPU-1a2b-11/7/0", False, 0),  # not split
+    ],
+)
+def test_cuda_shows_one_mig_instance_and_nothing_else(tmp_path, visible, mig, shown):
+    mask = build(tmp_path, [32, 32], gpus=3, mig=[7])
+    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    topology = read_topology(tmp_path, mask, environ)
+    assert (topology.mig, len(topology.gpus)) == (mig, shown)
+    assert len(topology.gpus) + topology.hidden_gpus == 7 + 2
+    if mig:
+        check_workers(Node(gpu="required"), topology, 1)
+        with pytest.raises(NodeError, match=r"one MIG instance .* one of the 9 .* of its own"):
+            check_workers(Node(gpu="required"), topology, 2)
+
+
+def test_ranks_may_each_have_a_gpu_that_their_launcher_has_named(tmp_path, monkeypatch):
+    mask = build(tmp_path, [32, 32], gpus=1, mig=[4])
+    topology = read_topology(tmp_path, mask, {"CUDA_VISIBLE_DEVICES": "MIG-77f0c3"})
+    node = Node(gpu="required")
+    for name, value in {"RANK": 1, "SIZE": 4, "LOCAL_RANK": 1, "LOCAL_SIZE": 4}.items():
+        monkeypatch.setenv(f"HOROVOD_{name}", str(value))
+    for had, own in ((None, True), ("MIG-77f0c3,MIG-88", True), ("MIG-77f0c3", False)):
+        environ = {} if had is None else {"CUDA_VISIBLE_DEVICES": had}
+        found = LauncherProcess("", environ)
+        monkeypatch.setattr("gan3d.runtime.node.find_launcher", lambda found=found: found)
+        if own:
+            check_workers(node, topology, 4)
+            with pytest.raises(NodeError, match="a GPU for each of 5"):
+                check_workers(node, topology, 5)
+        else:  # the launcher's own, which all ranks have alike
+            with pytest.raises(NodeError, match="of its own"):
+                check_workers(node, topology, 4)
 
 
 def test_a_binding_that_is_there_stays(monkeypatch):

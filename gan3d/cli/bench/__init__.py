@@ -10,7 +10,7 @@ from gan3d.errors import UsageError
 COMMANDS = {
     "data": "Measure how fast showers come from files.",
     "scaling": "Measure 1, 2, ... ranks, and project to large machines.",
-    "step": "Find the fastest ranks, threads and batch for this node.",
+    "step": "Find the fastest ranks and threads for this node.",
 }
 """Subcommands and their one-line help."""
 

@@ -33,7 +33,7 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--batch", "batches", metavar="N,...",
-    help="Batches of a rank to try.  [default: the experiment's]",
+    help="Batches of a rank to try beside the experiment's.  [default: half and twice as many]",
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write the fastest as a node file."
@@ -48,11 +48,13 @@ def command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Find the fastest ranks, threads and batch for CONFIG on this node.
+    """Find the fastest ranks and threads for CONFIG on this node, and what other batches give.
 
     Every try is a short real run of the experiment CONFIG (without: of the quickstart's), under
-    horovodrun where it has several ranks. All are run once, then the faster half again while there
-    is time. The node file goes with any experiment: `gan3d train CONFIG --node FILE`.
+    horovodrun where it has several ranks. All are run once with the experiment's batch, then the
+    fastest with other batches, then the faster half again while there is time. The node file goes
+    with any experiment: `gan3d train CONFIG --node FILE`. It holds no batch, which changes the
+    training: that is yours to choose.
     """
     if not sweep:
         raise UsageError("nothing to measure: --sweep tries what is worth a try on this node")
@@ -79,18 +81,19 @@ def command(
     if as_json:
         click.echo(json.dumps(figures, indent=2))
     else:
-        _print(make_console(), figures, output)
+        _print(make_console(), figures, sweeping.describe_batches(figures), output)
 
 
-def _print(console: Console, figures: Mapping[str, Any], output: Path | None) -> None:
+def _print(console: Console, figures: Mapping[str, Any], batches: str, output: Path | None) -> None:
     table = Table(
         box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left",
-        title=f"Measured: {figures['experiment']['architecture']}, all ranks together",
+        title=f"Measured: {figures['experiment']['architecture']}, all ranks together; the best of "
+        "each batch is 100 %",
     )  # fmt: skip
     for name in ("ranks", "intra-op", "inter-op", "batch", "showers/s", "runs", "of the best"):
         table.add_column(name, justify="right")
     table.add_column("")
-    fastest = figures["tried"][0]["showers_per_second"]
+    fastest = {each["batch_size"]: each["showers_per_second"] for each in figures["batches"]}
     for tried in figures["tried"]:
         table.add_row(
             str(tried["workers"]),
@@ -99,10 +102,12 @@ def _print(console: Console, figures: Mapping[str, Any], output: Path | None) ->
             str(tried["batch_size"]),
             f"{tried['showers_per_second']:.4g}",
             str(len(tried["showers_per_second_of_runs"])),
-            f"{tried['showers_per_second'] / fastest:.1%}",
+            f"{tried['showers_per_second'] / fastest[tried['batch_size']]:.1%}",
             "auto" if tried["recommended"] else "",
         )
     console.print(table)
+    if batches:
+        console.print(f"{batches}. A batch changes the training, its learning rate too.")
     for each in figures["failed"]:
         console.print(f"failed: {each['candidate']}: {each['error']}", markup=False)
     if figures["not_tried"]:
