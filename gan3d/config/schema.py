@@ -467,6 +467,12 @@ class Validation(Section):
     distributed, three or four are exceeded by chance now and then."""
     close_below: PositiveFloat = 0.05
     """The verdict on a metric beyond its noise is "close" up to this value, "differs" above."""
+    error_groups: Annotated[int, Field(ge=2)] = 20
+    """`gan3d validate RUN --select`: groups of showers that are left out in turn for the standard
+    error of a metric (jackknife). 20 give the error to about a sixth of itself."""
+    alike_within_errors: PositiveFloat = 2.0
+    """`gan3d validate RUN --select`: a checkpoint whose metric is above the best by no more than
+    this many standard errors of the difference is as good as the best."""
 
     @model_validator(mode="after")
     def _ranges_ordered(self) -> Self:

@@ -1,14 +1,14 @@
 """Distances of two samples in all their features together.
 
 All take features (N, D), each around the reference's mean and over its standard deviation; for the
-kernel distance over five of them. Definitions: Kansal et al., "Evaluating generative models in high energy physics", Phys. Rev.
-D 107 (2023) 076017, arXiv:2211.10295, for the Frechet and the kernel physics distance, as in their
-library JetNet but for three things: JetNet divides by the largest value of each feature, which one
-outlier sets, and here five standard deviations do; it takes samples of 20 000 to 50 000, here they are shares of what is there; and its
-kernel distance is a median of overlapping batches, here it is a mean of disjoint ones, which has a
-standard error. Naeem et al., "Reliable fidelity and diversity metrics for generative models",
-arXiv:2002.09797, for density and coverage; Kynkaanniemi et al., arXiv:1904.06991, for precision and
-recall.
+kernel distance over five of them. Definitions: Kansal et al., "Evaluating generative models in high
+energy physics", Phys. Rev. D 107 (2023) 076017, arXiv:2211.10295, for the Frechet and the kernel
+physics distance, as in their library JetNet but for three things: JetNet divides by the largest
+value of each feature, which one outlier sets; it takes samples of 20 000 to 50 000, here they are
+shares of what is there; and its kernel distance is a median of overlapping batches, here it is a
+mean of disjoint ones, which has a standard error. Naeem et al., "Reliable fidelity and diversity
+metrics for generative models", arXiv:2002.09797, for density and coverage; Kynkaanniemi et al.,
+arXiv:1904.06991, for precision and recall.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ def _distances(
 
     def measure(a: _Side, b: _Side) -> dict[str, Estimate]:
         one, other = (np.clip(x.features_nf, -_FARTHEST, _FARTHEST) for x in (a, b))
-        # For the kernel, whose fourth power sees little but outliers, between -1 and 1 as in JetNet.
+        # Between -1 and 1 for the kernel, as in JetNet: its fourth power sees outliers alone else.
         small, smaller = one / _FARTHEST, other / _FARTHEST
         return {
             "frechet_physics_distance": multivariate.frechet_physics_distance(one, other, rng),

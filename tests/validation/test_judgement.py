@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+
 from gan3d.config import Validation
 from gan3d.data import Showers
 from gan3d.errors import DataError
