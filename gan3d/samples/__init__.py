@@ -18,6 +18,8 @@ class SampleFiles(NamedTuple):
     """1600 electrons, 10 to 100 GeV."""
     heldout: Path
     """700 electrons, 10 to 100 GeV, none of which is in `train`."""
+    photons: Path
+    """300 photons, 10 to 100 GeV."""
 
 
 def sample_files() -> SampleFiles:
@@ -26,7 +28,9 @@ def sample_files() -> SampleFiles:
     Raises DataError if the package was installed without its samples, or is not unpacked on a disk.
     """
     folder = Path(str(files("gan3d.samples")))
-    sample = SampleFiles(folder / "EleEscan_train.h5", folder / "EleEscan_heldout.h5")
+    sample = SampleFiles(
+        folder / "EleEscan_train.h5", folder / "EleEscan_heldout.h5", folder / "GammaEscan.h5"
+    )
     for path in sample:
         if not path.is_file():
             raise DataError(f"{path}: the bundled sample is missing; install gan3d again")

@@ -33,7 +33,7 @@ def test_the_bundled_sample_is_shown_by_default():
     output = invoke("info").output
     for path in sample_files():
         assert path.name in output
-    assert "2300" in output
+    assert "2600" in output
     assert "total" in output
     assert "2.08 ± 0.06" in output
 
