@@ -7,7 +7,6 @@ generated sample, or of several that were judged against the same reference, sid
 from __future__ import annotations
 
 import base64
-import io
 import json
 import math
 import re
@@ -15,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gan3d.data import make_folder, written_aside
 from gan3d.errors import DataError
@@ -29,11 +27,6 @@ from gan3d.validation.pictures import (
     scorecard_picture,
 )
 from gan3d.validation.quantities import quantities
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_DOTS_PER_INCH = 110  # 1100 pixels wide: sharp on a phone, about 100 kB a picture
 
 
 def write_report(
@@ -97,25 +90,15 @@ def json_name(label: str) -> str:
 
 
 def _embedded(shown: Sequence[Picture], folder: Path) -> list[tuple[Picture, str]]:
-    """Every figure drawn once: its files written, and its data for the page."""
+    """Every figure, written to `folder` and as a data address for the page."""
     from gan3d.validation.plots import save_figure
 
     embedded = []
     for picture in shown:
-        figure = picture.draw()
-        save_figure(figure, folder / picture.name)
-        embedded.append((picture, _png(figure)))
+        _, png = save_figure(picture.draw(), folder / picture.name)
+        data = base64.b64encode(png.read_bytes()).decode("ascii")
+        embedded.append((picture, f"data:image/png;base64,{data}"))
     return embedded
-
-
-def _png(figure: Figure) -> str:
-    """A figure as a data address for the page. Savefig uses Agg, whatever backend is chosen."""
-    from gan3d.validation.plots import style
-
-    buffer = io.BytesIO()
-    with style():
-        figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _render(

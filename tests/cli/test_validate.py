@@ -10,7 +10,7 @@ import gan3d
 from gan3d.cli.validate import command
 from gan3d.config import Data, Experiment, Validation
 from gan3d.data import Showers, read_showers, write_showers
-from gan3d.errors import ConfigError, DataError, UsageError
+from gan3d.errors import ConfigError, DataError, RunError, UsageError
 from gan3d.samples import sample_files
 from gan3d.validation import METRICS, report
 
@@ -27,7 +27,12 @@ def invoke(*arguments, columns=80):
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
     """Drawing takes seconds and is for the tests of the report."""
-    monkeypatch.setattr(report, "pictures", lambda judgement, history: [])
+    monkeypatch.setattr(report, "_embedded", lambda shown, folder: [(each, "") for each in shown])
+    monkeypatch.setattr(Validation.model_fields["sample_showers"], "default", 0)
+    Validation.model_rebuild(force=True)
+    yield
+    monkeypatch.undo()
+    Validation.model_rebuild(force=True)
 
 
 @pytest.fixture
@@ -58,7 +63,7 @@ def test_files_are_judged_and_the_report_written(write, some, tmp_path):
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["generated.showers"] == 150
     page = (out / "index.html").read_text()
-    assert "part_1.h5, part_2.h5 against Geant4" in page
+    assert "part_1.h5, part_2.h5 against Monte Carlo" in page
     for line in result.output.splitlines():
         assert len(line) <= 80 or line.startswith("report: ")
 
@@ -113,8 +118,15 @@ def test_wrong_calls(write, some, tmp_path):
     for arguments, error, message in (
         ([path, "--out", tmp_path / "o"], UsageError, "--reference GLOB is missing"),
         ([path, "--reference", REFERENCE], UsageError, "--out DIR is missing"),
-        ([tmp_path / "run", path], UsageError, "either shower files or one run"),
-        ([tmp_path / "run", tmp_path / "run"], UsageError, "several runs one by one"),
+        ([tmp_path / "run", path], RunError, "not a run's folder"),
+        ([tmp_path / "run", tmp_path / "run"], UsageError, "two samples are called run"),
+        ([f"{tmp_path / 'run'}@worst"], UsageError, "'worst' is neither last, best"),
+        ([f"a={path}", f"b={path}", "--reference", REFERENCE], UsageError, "--out DIR"),
+        (
+            [path, "--reference", f"a={REFERENCE}", "--reference", f"b={REFERENCE}"],
+            UsageError,
+            "one sample has one name",
+        ),
         (
             [path, "--reference", tmp_path / "no*.h5", "--out", tmp_path / "o"],
             DataError,
@@ -135,32 +147,52 @@ def test_wrong_calls(write, some, tmp_path):
             invoke(*arguments)
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """A run whose generator repeats Geant4 showers, 5 % too bright."""
-    folder = tmp_path / "runs" / "mine"
+def fake_run(folder, factor, asked):
+    """A run whose generator repeats Geant4 showers, `factor` times too bright."""
     folder.mkdir(parents=True)
     heldout = read_showers([REFERENCE], threshold_gev=1e-6)
-    asked = SimpleNamespace()
 
-    def generate(*, energy_n, seed):
+    def stream(energy_n, *, seed):
         asked.energy_n, asked.seed = energy_n, seed
         images = np.resize(heldout.images_nxyz, (len(energy_n), *heldout.image_shape))
-        return Showers(images * np.float32(1.05), energy_n)
+        yield Showers(images * np.float32(factor), energy_n)
 
-    trained = SimpleNamespace(
+    def discriminate(showers):
+        asked.discriminated = showers
+        return {"generation": np.full(len(showers), 0.5), "auxiliary": showers.energy_n}
+
+    return SimpleNamespace(
         path=folder,
         identity="ecal25/step-1/abc",
         experiment=Experiment(
             data=Data(files=[str(sample_files().train)], validation_files=[REFERENCE]),
-            validation=Validation(seed=5, noise_splits=2),
+            validation=Validation(seed=5, noise_splits=2, bootstrap_replicas=2),
         ),
-        generate=generate,
+        stream=stream,
+        discriminate=discriminate,
     )
-    monkeypatch.setattr(gan3d, "load_run", lambda path: trained, raising=False)
-    monkeypatch.setattr("gan3d.generation.find_checkpoint", lambda path: path)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    asked = SimpleNamespace(checkpoints=[])
+    folders = {name: tmp_path / "runs" / name for name in ("mine", "other")}
+    runs = {
+        str(folders["mine"]): fake_run(folders["mine"], 1.05, asked),
+        str(folders["other"]): fake_run(folders["other"], 1.0, asked),
+    }
+
+    def load(path, checkpoint):
+        asked.checkpoints.append(checkpoint)
+        return runs[str(path)]
+
+    monkeypatch.setattr(gan3d, "load_run", load, raising=False)
+    monkeypatch.setattr("gan3d.generation.find_checkpoint", lambda path, checkpoint: path)
     monkeypatch.setattr("gan3d.runtime.apply_node", lambda node: None)
-    return SimpleNamespace(folder=folder, asked=asked, heldout=heldout)
+    heldout = read_showers([REFERENCE], threshold_gev=1e-6)
+    return SimpleNamespace(
+        folder=folders["mine"], other=folders["other"], asked=asked, heldout=heldout, runs=runs
+    )
 
 
 def test_a_run_generates_the_energies_of_its_heldout_showers(run):
@@ -170,8 +202,9 @@ def test_a_run_generates_the_energies_of_its_heldout_showers(run):
     assert metrics["sampling_fraction.rel_error"] == pytest.approx(0.05, abs=1e-5)
     assert np.array_equal(run.asked.energy_n, run.heldout.energy_n)
     assert run.asked.seed == 5
+    assert run.asked.checkpoints == ["last"]
     page = (run.folder / "report/index.html").read_text()
-    assert "mine: ecal25 against Geant4" in page
+    assert "mine: ecal25 against Monte Carlo" in page
     assert "held-out showers of EleEscan_heldout.h5" in page
 
 
@@ -184,3 +217,68 @@ def test_a_run_against_other_showers_with_more_generated(run, write, some, tmp_p
     assert np.array_equal(run.asked.energy_n[:150], some.energy_n)
     assert np.array_equal(run.asked.energy_n[150:], some.energy_n[:50])
     assert json.loads((out / "metrics.json").read_text())["generated.showers"] == 200
+
+
+def test_runs_and_files_side_by_side(run, write, some, tmp_path):
+    path = write("flow_1.h5", some)
+    out = tmp_path / "compared"
+    result = invoke(
+        f"{run.folder}@best", run.other, f"flow={path}", "--reference", REFERENCE, "--out", out
+    )
+    assert run.asked.checkpoints == ["best", "last"]
+    metrics = json.loads((out / "metrics.json").read_text())
+    brighter, same, files = (
+        metrics[f"{label}.sampling_fraction.rel_error"] for label in ("mine_best", "other", "flow")
+    )
+    assert brighter == pytest.approx(0.05, abs=1e-5)
+    assert same == pytest.approx(0, abs=1e-6)
+    assert 0 < files < 0.05
+    page = (out / "index.html").read_text()
+    assert "mine@best, other, flow against Monte Carlo" in page
+    assert "mine@best in" in result.output
+    for line in result.output.splitlines():
+        assert len(line) <= 80 or line.startswith(("report: ", "generating "))
+
+
+def test_runs_of_unlike_data_have_no_common_reference(run):
+    other = run.runs[str(run.other)]
+    other.experiment = other.experiment.model_copy(
+        update={"data": Data(files=[REFERENCE], split={"train": 0.5, "validation": 0.5})}
+    )
+    with pytest.raises(UsageError, match="hold out different showers: give --reference"):
+        invoke(run.folder, run.other, "--out", run.folder / "out")
+    other.experiment = other.experiment.model_copy(
+        update={"data": Data(files=[REFERENCE], geometry={"shape": (24, 24, 25)})}
+    )
+    with pytest.raises(UsageError, match=r"24x24x25 cells.*25x25x25"):
+        invoke(run.folder, run.other, "--reference", REFERENCE, "--out", run.folder / "out")
+
+
+def test_angles_of_the_reference_are_those_of_generated_showers(run, write, some, tmp_path):
+    theta = np.linspace(1.1, 2.0, len(some)).astype(np.float32)
+    reference = write("angles.h5", Showers(some.images_nxyz, some.energy_n, {"theta": theta}))
+    config = tmp_path / "angles.yaml"
+    config.write_text(
+        f"data: {{files: [{REFERENCE}]}}\nvalidation: {{angle_bins_deg: [[60, 90], [90, 120]]}}\n"
+    )
+    out = tmp_path / "out"
+    invoke(run.folder, "--reference", reference, "--out", out, "--config", config)
+    assert "bin.60-90deg.moments.rel_error" in json.loads((out / "metrics.json").read_text())
+
+
+def test_the_discriminator_is_asked_about_both_samples(run, monkeypatch):
+    monkeypatch.setattr(Validation.model_fields["sample_showers"], "default", 50)
+    Validation.model_rebuild(force=True)
+    trained = run.runs[str(run.folder)]
+    trained.experiment = trained.experiment.model_copy(
+        update={"validation": Validation(noise_splits=2, bootstrap_replicas=2)}
+    )
+    seen = {}
+    monkeypatch.setattr(
+        report, "pictures", lambda judgements, histories, outputs: seen.update(outputs) or []
+    )
+    invoke(run.folder, "--json")
+    assert list(seen) == ["Geant4", "Generated"]
+    for outputs in seen.values():
+        assert len(outputs["Probability of being Monte Carlo"]) == 50
+        assert outputs["Estimated over true incident energy"] == pytest.approx(1.0)

@@ -22,9 +22,7 @@ def judgement():
 
 def test_electrons_start_earlier(judgement):
     """A photon crosses 9/7 radiation lengths on average before it converts, about one layer."""
-    photons, electrons = (
-        side.observables for side in (judgement.generated, judgement.reference)
-    )
+    photons, electrons = (side.observables for side in (judgement.generated, judgement.reference))
     later_mm = photons.start_mm_n.mean() - electrons.start_mm_n.mean()
     assert 3.0 < later_mm < 9.0  # layers have a pitch of 5.1 mm and 0.8 radiation lengths
     spread = photons.start_mm_n.std() / electrons.start_mm_n.std()

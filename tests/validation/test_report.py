@@ -10,28 +10,52 @@ import pytest
 from gan3d.data import Showers
 from gan3d.errors import DataError
 from gan3d.validation import judge, write_report
-from gan3d.validation.report import headline, pictures, quantities
+from gan3d.validation.pictures import pictures
+from gan3d.validation.quantities import quantities
+from gan3d.validation.report import flat_metrics, headline, json_name, show
+
+pytestmark = pytest.mark.xdist_group("report")  # one worker: the page takes half a minute to make
 
 HISTORY = [
-    {"epoch": 1, "step": 10, "generator.loss": 9.0, "discriminator.loss": 4.0, "rate": 5.0},
-    {"epoch": 2, "step": 20, "generator.loss": 7.0, "discriminator.loss": 3.0, "rate": 5.0},
+    {
+        "epoch": epoch,
+        "step": 10 * epoch,
+        "generator.loss": 9.0 - epoch,
+        "discriminator.loss": 4.0,
+        "rate": 5.0,
+        "validation.optimisation_metric": 0.3 / epoch,
+    }
+    for epoch in (1, 2)
 ]
 FIGURES = [
+    "scorecard",
     "longitudinal",
     "longitudinal-bins",
     "transverse-x",
     "transverse-y",
     "response",
+    "resolution",
     "sampling-fraction",
     "hits",
+    "occupancy",
     "cell-energy",
     "moments",
+    "higher-moments",
+    "containment",
+    "start",
     "maximum",
     "layer-fractions",
+    "angles",
+    "correlations-layers",
+    "correlations-features",
+    "correlations-cells",
+    "classifier",
     "mean-shower",
     "single-shower",
     "event-display",
+    "discriminator",
     "losses",
+    "metric-history",
 ]
 VOID = {"meta", "link", "br", "img"}
 
@@ -64,7 +88,17 @@ class Page(HTMLParser):
 def judgement(geant4, other_geant4):
     from gan3d.config import Geometry, Validation
 
-    return judge(other_geant4, geant4, Geometry(), Validation(noise_splits=2))
+    settings = Validation(
+        noise_splits=3, bootstrap_replicas=3, classifier_cells=50, sample_splits=2
+    )
+    return judge(other_geant4, geant4, Geometry(), settings)
+
+
+@pytest.fixture
+def settings():
+    from gan3d.config import Validation
+
+    return Validation(noise_splits=3, bootstrap_replicas=3, sample_showers=0)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +109,11 @@ def folder(judgement, tmp_path_factory):
         folder,
         title="A <b>run</b>",
         facts={"Model": "ecal25 & friends"},
-        history=HISTORY,
+        histories={"Generated": HISTORY},
+        outputs={
+            label: {"Probability of being Monte Carlo": np.linspace(0, 1, 50)}
+            for label in ("Geant4", "Generated")
+        },
     )
     return folder
 
@@ -103,7 +141,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(folder, page):
     assert "http" not in "".join(page.text)
     assert "url(" not in text
     assert "@import" not in text
-    assert len(text) < 5e6
+    assert len(text) < 8e6
 
 
 def test_what_the_user_gave_is_escaped(folder, page):
@@ -114,19 +152,99 @@ def test_what_the_user_gave_is_escaped(folder, page):
 
 def test_the_verdict_is_on_top(page, judgement):
     text = "".join(page.text)
-    assert text.index(headline(judgement)) < text.index("What was compared")
+    assert text.index(headline([judgement])) < text.index("What was compared")
     for verdict in judgement.verdicts:
         assert verdict.name in text
 
 
-def test_metrics_are_beside_the_page_and_nothing_else(folder, judgement):
-    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "metrics.json"]
+def test_metrics_and_figures_are_beside_the_page_and_nothing_else(folder, judgement):
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["figures", "index.html", "metrics.json"]
     assert json.loads((folder / "metrics.json").read_text()) == judgement.metrics
+    files = {path.name for path in (folder / "figures").iterdir()}
+    assert files == {f"{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")}
 
 
-def test_without_losses_there_is_no_figure_of_them(judgement):
+def test_every_number_of_the_tables_is_that_of_metrics_json(page, judgement):
+    text = "".join(page.text)
+    for verdict in judgement.verdicts:
+        metrics = judgement.metrics
+        assert metrics[verdict.name] == verdict.value
+        kind = verdict.metric.kind
+        assert show(kind, metrics[verdict.name], metrics[f"error.{verdict.name}"]) in text
+        expected, spread = (metrics[f"{part}.{verdict.name}"] for part in ("expected", "spread"))
+        assert show(kind, expected, spread) in text
+
+
+def test_without_a_training_there_are_no_figures_of_it(judgement):
     for history in ([], [{"epoch": 1, "rate": 2.0}]):
-        assert [picture.name for picture in pictures(judgement, history)] == FIGURES[:-1]
+        names = [picture.name for picture in pictures([judgement], {"Generated": history}, {})]
+        assert names == FIGURES[1:-3]
+
+
+def test_too_few_showers_for_whole_metrics_have_no_figures_of_them(geant4, geometry, settings):
+    judgement = judge(geant4.take(slice(50)), geant4, geometry, settings)
+    names = [picture.name for picture in pictures([judgement], {}, {})]
+    assert "classifier" not in names
+    assert not any(name.startswith("correlations") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.01234, None, "1.23 %"),
+        (0.01234, 0.0021, "1.23 ± 0.21 %"),
+        (0.0, 0.0, "0 ± 0 %"),
+        (0.5, 0.25, "50 ± 25 %"),
+        (0.01234, 0.0, "1.23 ± 0 %"),
+        (0.123456, 0.0000001, "12.345600 ± 0.000010 %"),
+        (0.123456, 0.000000001, "12 ± 1e-07 %"),
+    ],
+)
+def test_numbers_have_two_digits_of_their_error(value, error, text):
+    from gan3d.validation.catalogue import RELATIVE_ERROR
+
+    assert show(RELATIVE_ERROR, value, error) == text
+
+
+@pytest.fixture(scope="module")
+def compared(geant4, other_geant4):
+    """The same showers as they are, and 10 % too bright."""
+    from gan3d.config import Geometry, Validation
+    from gan3d.validation import summarise
+
+    settings = Validation(noise_splits=3, bootstrap_replicas=3, sample_showers=0)
+    reference = summarise(geant4, Geometry(), settings, label="Geant4")
+    bright = Showers(other_geant4.images_nxyz * np.float32(1.1), other_geant4.energy_n)
+    return [
+        judge(showers, reference, Geometry(), settings, labels=(label, "Geant4"))
+        for label, showers in (("epoch 1", bright), ("epoch 2", other_geant4))
+    ]
+
+
+def test_several_samples_side_by_side(compared, tmp_path, monkeypatch):
+    monkeypatch.setattr("gan3d.validation.report.pictures", lambda *arguments: [])
+    index = write_report(compared, tmp_path, title="Epochs", facts={})
+    page = Page(index.read_text(encoding="utf-8"))
+    text = "".join(page.text)
+    assert "The smallest optimisation metric is that of epoch 2" in text
+    assert headline(compared) in text
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics == flat_metrics(compared)
+    bright, good = (
+        metrics[f"{label}.sampling_fraction.rel_error"] for label in ("epoch_1", "epoch_2")
+    )
+    assert bright > 0.09 > 0.02 > good
+    for judgement in compared:
+        for verdict in judgement.verdicts:
+            assert show(verdict.metric.kind, verdict.value, verdict.estimate.error) in text
+
+
+def test_samples_need_names_of_their_own(compared, tmp_path):
+    assert json_name("run A@best") == "run_A_best"
+    with pytest.raises(DataError, match="names of their own"):
+        write_report([compared[0], compared[0]], tmp_path / "new", title="t", facts={})
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path, judgement):
@@ -137,11 +255,12 @@ def test_a_folder_that_cannot_be_made(tmp_path, judgement):
 
 def test_headline_names_what_differs(geant4, geometry, settings):
     same = judge(geant4, geant4, geometry, settings)
-    assert "agree" in headline(same)
-    assert "all 9 metrics" in headline(same)
+    # All of its showers are copies of the reference's.
+    assert headline([same]).startswith("11 of 12 metrics agree")
+    assert headline([same]).endswith("Different: copies of reference showers.")
     scaled = Showers(geant4.images_nxyz * np.float32(1.2), geant4.energy_n)
     assert "Different: sampling fraction ECAL/Ep" in headline(
-        judge(scaled, geant4, geometry, settings)
+        [judge(scaled, geant4, geometry, settings)]
     )
 
 
@@ -150,18 +269,20 @@ def test_quantities_give_means_errors_and_differences(geant4, geometry, settings
     judgement = judge(scaled, geant4, geometry, settings)
     rows = {
         row.name: row
-        for row in quantities(judgement.generated.observables, judgement.reference.observables)
+        for row in quantities([judgement.generated.observables], judgement.reference.observables)
     }
-    assert rows["ECAL [GeV]"].difference.startswith("+10.0 %")
+    ((_, difference),) = rows["ECAL [GeV]"].generated
+    assert difference.startswith("+10.0 %")
     mean = geant4.images_nxyz.sum(axis=(1, 2, 3), dtype=np.float64).mean()
     assert rows["ECAL [GeV]"].reference.startswith(f"{mean:.4f} ±")
-    assert rows["Layer with most energy"].difference == "+0.0 %, 0.0 σ"
+    assert rows["Layer with most energy"].generated[0][1] == "+0.0 %, 0.0 σ"
 
 
 def test_importing_validation_does_not_import_tensorflow_or_matplotlib():
     code = (
         "import sys, gan3d.validation as v;"
-        "print([m for m in ('tensorflow', 'keras', 'matplotlib', 'jinja2') if m in sys.modules])"
+        "wanted = ('tensorflow', 'keras', 'matplotlib', 'jinja2', 'sklearn');"
+        "print([m for m in wanted if m in sys.modules])"
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "[]"
