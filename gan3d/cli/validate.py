@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\b
 Examples:
-  gan3d validate showers.h5 --reference 'data/EleEscan_1_*.h5' --out report
+  gan3d validate showers.h5 --reference 'data/EleEscan_*.h5' --out report
   gan3d validate runs/quickstart
   gan3d validate runs/quickstart --select
-  gan3d validate runs/a runs/b runs/b@best --reference 'data/*.h5' --out compared
-  gan3d validate gan='gan_*.h5' flow='flow_*.h5' --reference 'data/*.h5' --out compared
+  gan3d validate runs/a runs/b runs/b@best --reference 'data/*.h5' --out DIR
+  gan3d validate gan='g_*.h5' flow='f_*.h5' --reference 'data/*.h5' --out DIR
 """
 
 _WORD_STYLE = {"agrees": "green", "close": "yellow", "differs": "red"}

@@ -99,7 +99,7 @@ def apply_node(node: Node) -> AppliedNode:
     cores = rank_cores(node, topology, launch)
     threads = choose_threads(node, cores)
     if cores.cpus is not None:
-        _keep_on(cores.cpus)
+        keep_on(cores.cpus)
     memory = _apply_memory_policy(node)
     environment = _environment(node, threads)
     os.environ.update(environment)
@@ -254,7 +254,7 @@ def _workers_of(count: int) -> int:
     return 1
 
 
-def _keep_on(cpus: Set[int]) -> None:
+def keep_on(cpus: Set[int]) -> None:
     """Keep all threads of this process on `cpus`; those to come inherit it."""
     for thread in Path("/proc/self/task").iterdir():
         try:

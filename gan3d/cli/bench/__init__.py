@@ -11,6 +11,7 @@ COMMANDS = {
     "data": "Measure how fast showers come from files.",
     "scaling": "Measure 1, 2, ... ranks, and project to large machines.",
     "step": "Find the fastest ranks and threads for this node.",
+    "validation": "Measure how long a validation takes.",
 }
 """Subcommands and their one-line help."""
 
@@ -19,6 +20,7 @@ Examples:
   gan3d bench data
   gan3d bench data 'shards/*.parquet' --as-is --workers 1
   gan3d bench scaling configs/ecal25.yaml --ranks 1,2 --also mwms
+  gan3d bench validation
 """
 
 

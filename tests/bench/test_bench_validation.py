@@ -1,0 +1,45 @@
+import json
+import os
+
+import pytest
+from click.testing import CliRunner
+
+from gan3d.bench.validation import Settings, measure_validation
+from gan3d.cli.bench.validation import command
+from gan3d.errors import DataError
+from gan3d.samples import sample_files
+
+FILES = [str(sample_files().heldout)]
+
+
+def test_it_measures_as_many_showers_as_asked_on_one_core():
+    allowed = os.sched_getaffinity(0)
+    seen = []
+    figures = measure_validation(
+        FILES,
+        FILES,
+        Settings(showers=900, rounds=1),
+        lambda line: seen.append((line, os.sched_getaffinity(0))),
+    )
+    assert [len(cores) for _, cores in seen] == [1]
+    assert os.sched_getaffinity(0) == allowed
+    assert figures["showers"] == 900  # 700 are in the file
+    assert figures["cores"] == 1
+    seconds = figures["seconds"]
+    parts = ("observables_of_generated", "observables_of_reference", "metrics")
+    assert seconds["all_but_reading"] == pytest.approx(sum(seconds[p] for p in parts), abs=0.01)
+    assert figures["peak_memory_mb"] > 50
+
+
+def test_cores_are_given_back_after_an_error(tmp_path):
+    allowed = os.sched_getaffinity(0)
+    with pytest.raises(DataError):
+        measure_validation([str(tmp_path / "no.h5")], FILES, Settings(), lambda line: None)
+    assert os.sched_getaffinity(0) == allowed
+
+
+def test_the_command_prints_json():
+    result = CliRunner().invoke(command, ["--showers", "100", "--rounds", "2", "--whole"])
+    figures = json.loads(result.stdout)
+    assert len(figures["seconds_of_rounds"]) == 2
+    assert figures["metrics_of_whole_showers"]
