@@ -9,7 +9,7 @@ import click
 EXAMPLE = """\b
 Examples:
   gan3d bench validation
-  gan3d bench validation 'generated_*.h5' --reference 'data/EleEscan_*.h5' --whole
+  gan3d bench validation 'g_*.h5' --reference 'data/*.h5' --whole
 """
 
 
