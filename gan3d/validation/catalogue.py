@@ -35,7 +35,7 @@ WASSERSTEIN = Kind("Wasserstein distance over the spread", 0.5, 0.5)
 CHI2 = Kind("chi2 per degree of freedom", 0.0, 0.0, best=1.0, has_close=False)
 CORRELATION = Kind("rms difference of correlations", 0.5, 0.5)
 # Without bias, so the mean of their noise is 0; degenerate for equal samples, so it falls with N.
-UNBIASED = Kind("distance in all features", 1.0, 1.0)
+UNBIASED = Kind("distance in all features", 1.0, 1.0, has_close=False)
 AUC = Kind("area under the ROC curve", 0.0, 0.5, best=0.5)
 SHARE = Kind("share of showers", 0.0, 0.5, best=1.0, worse=-1)
 DENSITY = Kind("density", 0.0, 0.5, best=1.0, worse=0)

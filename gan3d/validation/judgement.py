@@ -23,6 +23,12 @@ from gan3d.validation.resampling import (
     same_energies,
     with_bootstrap,
 )
+from gan3d.validation.resolution import (
+    can_be_fitted,
+    energy_edges,
+    fit_resolution,
+    resolution_curve,
+)
 from gan3d.validation.sample import Sample, summarise
 from gan3d.validation.whole import (
     FEWEST_SHOWERS,
@@ -87,7 +93,9 @@ class Judgement:
 
     metrics: dict[str, float]
     """Flat, dotted name -> number. Beside each NAME `noise.NAME`, `error.NAME`, `expected.NAME`
-    and `spread.NAME` (see `Estimate`), and the numbers of showers."""
+    and `spread.NAME` (see `Estimate`), the numbers of showers, and for `generated` and `reference`
+    the terms of the energy resolution, `resolution.stochastic` (sqrt(GeV)), `resolution.constant`
+    and their `_error`s, where there are energies enough for a fit."""
     verdicts: list[Verdict]
     """One for each of `METRICS`, and of `WHOLE_METRICS` where there are enough showers."""
     feature_verdicts: list[Verdict]
@@ -188,7 +196,7 @@ def judge(
         "reference.empty_showers": int(theirs.empty_n.sum()),
     }
     return Judgement(
-        metrics=_flat(estimates) | sizes,
+        metrics=_flat(estimates) | sizes | _resolutions(ours, theirs),
         verdicts=[verdict for verdict in verdicts if verdict.name in main],
         feature_verdicts=[verdict for verdict in verdicts if verdict.name not in main],
         remarks=remarks,
@@ -295,6 +303,20 @@ def word(kind: Kind, estimate: Estimate, settings: Validation) -> Word:
     level = estimate.expected if kind.best else 0.0
     close = kind.has_close and abs(estimate.value - level) <= settings.close_below
     return "close" if close else "differs"
+
+
+def _resolutions(generated: Observables, reference: Observables) -> dict[str, float]:
+    """Stochastic and constant term of both samples; without those that cannot be fitted."""
+    edges, found = energy_edges([generated, reference]), {}
+    for side, sample in (("generated", generated), ("reference", reference)):
+        curve = resolution_curve(sample, edges)
+        if not can_be_fitted(curve):
+            continue
+        fit = fit_resolution(curve)
+        for term in ("stochastic", "constant"):
+            found[f"{side}.resolution.{term}"] = getattr(fit, term)
+            found[f"{side}.resolution.{term}_error"] = getattr(fit, f"{term}_error")
+    return found
 
 
 def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:

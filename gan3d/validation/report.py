@@ -222,9 +222,11 @@ def show(kind: Kind, value: float, error: float | None = None) -> str:
         return f"{_three_digits(scale * value)}{unit}"
     if not error > 0.0:
         return f"{_three_digits(scale * value)} ± 0{unit}"
-    decimals = max(0, 1 - math.floor(math.log10(scale * error)))
-    if decimals > 6:
-        return f"{scale * value:.2g} ± {scale * error:.1g}{unit}"
+    exponent = math.floor(math.log10(scale * error))
+    decimals = max(0, 1 - exponent)
+    if decimals > 5:
+        power = 10.0**-exponent * scale
+        return f"({power * value:.1f} ± {power * error:.1f})e{exponent}{unit}"
     return f"{scale * value:.{decimals}f} ± {scale * error:.{decimals}f}{unit}"
 
 

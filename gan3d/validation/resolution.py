@@ -7,7 +7,7 @@ mostly see.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ sqrt((p (1 - p) - p^2) / 2) / phi(1) with p = 0.1587 and phi the standard normal
 _FEWEST_SHOWERS = 10
 """With fewer in an interval, its outer 16 % are one or two showers, and the width means nothing."""
 _FEWEST_POINTS = 3
+_INTERVALS = 9
+"""Of the incident energy: enough for a fit of two parameters, and few enough for a width each."""
 _REWEIGHTINGS = 20
 """Far more than needed: the weights change by less than 1e-6 after about five."""
 
@@ -107,10 +109,9 @@ def fit_resolution(curve: Curve) -> ResolutionFit:
         DataError: fewer than 3 points at different energies have a width and an error.
 
     """
-    usable = (curve.value_i > 0.0) & (curve.error_i > 0.0) & (curve.energy_i > 0.0)
-    usable &= np.isfinite(curve.value_i) & np.isfinite(curve.error_i)
+    usable = _usable(curve)
     energy, value = curve.energy_i[usable], curve.value_i[usable]
-    if len(np.unique(energy)) < _FEWEST_POINTS:
+    if not can_be_fitted(curve):
         raise DataError(
             f"the resolution has {len(np.unique(energy))} usable energies, at least "
             f"{_FEWEST_POINTS} are needed for a fit, each with {_FEWEST_SHOWERS} showers that hold "
@@ -134,6 +135,29 @@ def fit_resolution(curve: Curve) -> ResolutionFit:
         chi2=float((((value**2 - expected) / error) ** 2).sum()),
         ndf=len(value) - 2,
     )
+
+
+def can_be_fitted(curve: Curve) -> bool:
+    """Whether there are points at 3 different energies with a width and an error."""
+    return len(np.unique(curve.energy_i[_usable(curve)])) >= _FEWEST_POINTS
+
+
+def _usable(curve: Curve) -> NDArray[np.bool_]:
+    positive_i = (curve.value_i > 0.0) & (curve.error_i > 0.0) & (curve.energy_i > 0.0)
+    usable_i: NDArray[np.bool_] = (
+        positive_i & np.isfinite(curve.value_i) & np.isfinite(curve.error_i)
+    )
+    return usable_i
+
+
+def energy_edges(samples: Sequence[Observables]) -> Float:
+    """Edges (GeV) of equal intervals over the incident energies that all samples have."""
+    filled = [sample.energy_n for sample in samples if len(sample)]
+    low = max(float(energy_n.min()) for energy_n in filled)
+    high = min(float(energy_n.max()) for energy_n in filled)
+    if low >= high:  # one energy only, or no common range
+        low, high = 0.95 * float(filled[0].min()), 1.05 * float(filled[0].max())
+    return np.linspace(low, high, _INTERVALS + 1)
 
 
 def split_by_energy(values_n: Float, energy_n: Float, edges_gev: Float) -> list[Float]:

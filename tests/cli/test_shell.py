@@ -158,7 +158,10 @@ def test_the_installed_command_takes_ctrl_c(gan3d_program, tmp_path):
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_fits_a_terminal(name, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    below = {"data": ["info", "check", "convert", "split", "fetch"], "bench": ["data", "scaling", "validation"]}
+    below = {
+        "data": ["info", "check", "convert", "split", "fetch"],
+        "bench": ["data", "scaling", "validation"],
+    }
     for words in ([name], *([name, each] for each in below.get(name, ()))):
         assert main([*words, "--help"]) == 0
         lines = capsys.readouterr().out.splitlines()

@@ -184,6 +184,23 @@ def test_no_bin_with_enough_showers(geant4, geometry):
         judge(geant4, geant4, geometry, settings)
 
 
+def test_the_resolution_of_both_samples_is_told(geant4, geometry, settings):
+    rng = np.random.default_rng(0)
+    factor = rng.normal(1.0, 0.05, len(geant4)).astype(np.float32)
+    worse = Showers(geant4.images_nxyz * factor[:, None, None, None], geant4.energy_n)
+    metrics = judge(worse, geant4, geometry, settings).metrics
+    constant, reference = (
+        metrics[f"{side}.resolution.constant"] for side in ("generated", "reference")
+    )
+    assert constant == pytest.approx(np.hypot(0.05, reference), abs=0.012)
+    assert 0.1 < metrics["reference.resolution.stochastic"] < 0.22
+    assert metrics["generated.resolution.constant_error"] > 0
+    one_energy = with_energies(geant4, np.full(len(geant4), 50))
+    assert not any(
+        "resolution" in name for name in judge(one_energy, one_energy, geometry, settings).metrics
+    )
+
+
 def test_the_quick_comparison_gives_the_same_numbers(geant4, other_geant4, geometry, settings):
     judgement = judge(other_geant4, geant4, geometry, settings)
     quick = compare_showers(other_geant4, geant4, geometry, settings)

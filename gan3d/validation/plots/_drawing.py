@@ -24,7 +24,7 @@ from gan3d.validation.plots._style import (
     reference_first,
     shorten,
 )
-from gan3d.validation.resolution import split_by_energy
+from gan3d.validation.resolution import energy_edges, split_by_energy
 
 Generated = Observables | Sequence[Observables]
 """One generated sample, or several to be compared side by side."""
@@ -32,7 +32,6 @@ EnergyBins = Sequence[tuple[float, float]]
 
 _MOST_HISTOGRAM_BINS = 40
 _MOST_HISTOGRAM_BINS_OF_SEVERAL = 24  # or their error bars would hide each other
-_CURVE_POINTS = 9
 
 
 @dataclass(frozen=True)
@@ -247,17 +246,6 @@ def histogram_points(values_n: Float, edges: Float) -> Points:
     counts, _ = np.histogram(values_n[np.isfinite(values_n)], edges)
     scale = 100.0 / max(1, len(values_n))
     return Points(scale * counts, scale * np.sqrt(counts))
-
-
-def energy_edges(samples: Sequence[Observables]) -> Float:
-    """Equal intervals over the incident energies (GeV) that all samples have."""
-    filled = [sample.energy_n for sample in samples if len(sample)]
-    low = max(float(energy_n.min()) for energy_n in filled)
-    high = min(float(energy_n.max()) for energy_n in filled)
-    if low >= high:  # one energy only, or no common range
-        low, high = 0.95 * float(filled[0].min()), 1.05 * float(filled[0].max())
-    edges: Float = np.linspace(low, high, _CURVE_POINTS + 1)
-    return edges
 
 
 def side_by_side(edges: Float, count: int, log: bool = False) -> list[Float]:

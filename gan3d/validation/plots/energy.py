@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from gan3d.errors import DataError
 from gan3d.validation.measures import Float, cell_energy_edges
 from gan3d.validation.observables import Observables
 from gan3d.validation.plots._drawing import (
@@ -22,7 +21,6 @@ from gan3d.validation.plots._drawing import (
     draw_histogram,
     draw_points,
     draw_steps,
-    energy_edges,
     in_energy_bins,
     labels_of,
     mean_points,
@@ -40,7 +38,9 @@ from gan3d.validation.plots._style import (
 from gan3d.validation.resolution import (
     Curve,
     ResolutionFit,
+    can_be_fitted,
     central_interval,
+    energy_edges,
     fit_resolution,
     resolution_curve,
     response_curve,
@@ -104,10 +104,7 @@ def resolution(generated: Generated, reference: Observables) -> Figure:
 
 
 def _fit_if_possible(curve: Curve) -> ResolutionFit | None:
-    try:
-        return fit_resolution(curve)
-    except DataError:
-        return None
+    return fit_resolution(curve) if can_be_fitted(curve) else None
 
 
 def _draw_fits(panel: Panel, fits: Sequence[ResolutionFit | None], energy_gev: Float) -> None:
