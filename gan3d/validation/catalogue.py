@@ -72,7 +72,7 @@ WHOLE_METRICS: Mapping[str, Metric] = {
     "correlation.cells": Metric("Correlations between cells", CORRELATION),
     "classifier.high_level.auc": Metric("Classifier told high-level features", AUC),
     "classifier.low_level.auc": Metric("Classifier told cells", AUC),
-    "frechet_physics_distance": Metric("Frechet physics distance", UNBIASED),
+    "frechet_physics_distance": Metric("Fréchet physics distance", UNBIASED),
     "kernel_physics_distance": Metric("Kernel physics distance", UNBIASED),
     "precision": Metric("Precision", SHARE),
     "recall": Metric("Recall", SHARE),

@@ -209,7 +209,13 @@ def _compared(judgements: Sequence[Judgement]) -> str:
 
 
 def _list(names: Sequence[str]) -> str:
-    return "; ".join(name[0].lower() + name[1:] if name[1].islower() else name for name in names)
+    return "; ".join(map(_within_a_sentence, names))
+
+
+def _within_a_sentence(title: str) -> str:
+    """Without its capital, unless it is a name or an abbreviation."""
+    named = title.startswith("Fréchet") or not title[1].islower()
+    return title if named else title[0].lower() + title[1:]
 
 
 def show(kind: Kind, value: float, error: float | None = None) -> str:
@@ -225,8 +231,9 @@ def show(kind: Kind, value: float, error: float | None = None) -> str:
     exponent = math.floor(math.log10(scale * error))
     decimals = max(0, 1 - exponent)
     if decimals > 5:
-        power = 10.0**-exponent * scale
-        return f"({power * value:.1f} ± {power * error:.1f})e{exponent}{unit}"
+        exponent = math.floor(math.log10(scale * max(abs(value), error)))
+        power, decimals = scale * 10.0**-exponent, decimals + exponent
+        return f"({power * value:.{decimals}f} ± {power * error:.{decimals}f})e{exponent}{unit}"
     return f"{scale * value:.{decimals}f} ± {scale * error:.{decimals}f}{unit}"
 
 

@@ -197,7 +197,8 @@ def test_too_few_showers_for_whole_metrics_have_no_figures_of_them(geant4, geome
         (0.0, 0.0, "0 ± 0 %"),
         (0.5, 0.25, "50 ± 25 %"),
         (0.01234, 0.0, "1.23 ± 0 %"),
-        (0.000000123, 0.000000045, "(12.3 ± 4.5)e-6 %"),
+        (0.00000123, 0.000000045, "(1.230 ± 0.045)e-4 %"),
+        (0.00000000123, 0.000000045, "(0.1 ± 4.5)e-6 %"),
     ],
 )
 def test_numbers_have_two_digits_of_their_error(value, error, text):
