@@ -43,12 +43,7 @@ def scorecard_picture(judgements: Sequence[Judgement]) -> Picture:
         plots.ScoreRow(
             title,
             [
-                plots.Score(
-                    judgement.label,
-                    _ratio(scored[title]),
-                    scored[title].significance,
-                    scored[title].word,
-                )
+                plots.Score(judgement.label, scored[title].significance, scored[title].word)
                 for judgement, scored in zip(judgements, by_sample, strict=True)
             ],
         )
@@ -58,8 +53,10 @@ def scorecard_picture(judgements: Sequence[Judgement]) -> Picture:
         "scorecard",
         "Scorecard",
         "Every metric, and of every feature the worst of its four distances, ranked by how far it "
-        "is beyond what the reference has against itself.",
-        lambda: plots.scorecard(rows),
+        "is beyond what a perfect generator would have.",
+        lambda: plots.scorecard(
+            rows, agrees_within_sigma=judgements[0].settings.agrees_within_sigma
+        ),
     )
 
 
@@ -72,16 +69,6 @@ def _scored(judgement: Judgement) -> dict[str, Verdict]:
         ):
             scored[verdict.title] = verdict
     return scored
-
-
-def _ratio(verdict: Verdict) -> float:
-    """Deviation from the best value over what is to be expected of it, never below 0."""
-    best, estimate = verdict.metric.kind.best, verdict.estimate
-    expected = max(abs(estimate.expected - best), estimate.spread)
-    deviation = max(abs(estimate.value - best), 0.0)
-    if expected == 0.0:
-        return 0.0 if deviation == 0.0 else float("inf")
-    return deviation / expected
 
 
 def pictures(

@@ -200,8 +200,8 @@ def row(title, *values):
     return plots.ScoreRow(
         title,
         [
-            plots.Score(label, ratio, significance, word)
-            for label, (ratio, significance, word) in zip(
+            plots.Score(label, significance, word)
+            for label, (significance, word) in zip(
                 ("Generated", LONG, "runs/b"), values, strict=False
             )
         ],
@@ -209,12 +209,16 @@ def row(title, *values):
 
 
 ROWS = [
-    row("Fine", (0.8, -1.0, "agrees"), (1.1, 0.2, "agrees"), (0.7, -1.5, "agrees")),
-    row("Undefined", *[(math.nan, math.nan, "differs")] * 3),
-    row("Worst by the second", (1.5, 1.0, "agrees"), (20.0, 90.0, "differs"), (3.0, 8.0, "close")),
-    row("Without noise", (math.inf, math.inf, "differs"), (0.0, 0.0, "agrees"), (2.0, 2, "close")),
-    row("Near " * 12, (30.0, 40.0, "differs"), (2.5, 3.0, "close"), (1.0, 0.0, "agrees")),
+    row("Fine", (0.0, "agrees"), (0.2, "agrees"), (0.0, "agrees")),
+    row("Undefined", *[(math.nan, "differs")] * 3),
+    row("Worst by the second", (1.0, "agrees"), (90.0, "differs"), (8.0, "close")),
+    row("Without noise", (math.inf, "differs"), (0.0, "agrees"), (6.0, "close")),
+    row("Near " * 12, (40.0, "differs"), (7.0, "close"), (0.0, "agrees")),
 ]
+
+
+def card(rows=ROWS):
+    return plots.scorecard(rows, agrees_within_sigma=5.0)
 
 
 def titles(figure):
@@ -222,7 +226,7 @@ def titles(figure):
 
 
 def test_scorecard_has_the_least_significant_agreement_on_top():
-    figure = plots.scorecard(ROWS)
+    figure = card()
     ranked = titles(figure)
     assert ranked[:2] == ["Without noise", "Worst by the second"]
     assert ranked[-2:] == ["Fine", "Undefined"]
@@ -230,29 +234,31 @@ def test_scorecard_has_the_least_significant_agreement_on_top():
 
 
 def test_scorecard_tells_verdicts_by_colour_and_by_marker():
-    axes = plots.scorecard(ROWS).axes[2]
+    axes = card().axes[2]
     looks = {(line.get_marker(), line.get_color()) for line in axes.lines}
     assert looks == {("o", "#009e73"), ("D", "#e69f00")}
     at = {int(line.get_ydata()[0]): line.get_xdata()[0] for line in axes.lines}
-    assert at[1] == 3.0
+    assert at[1] == 8.0
 
 
 def test_scorecard_puts_what_cannot_be_shown_at_its_edges():
-    left, middle, _ = plots.scorecard(ROWS).axes
-    low, high = left.get_xlim()
+    left, middle, _ = card().axes
+    _, high = left.get_xlim()
     assert [line.get_xdata()[0] for line in left.lines if line.get_ydata()[0] == 0] == [high]
-    assert [line.get_xdata()[0] for line in middle.lines if line.get_ydata()[0] == 0] == [low]
+    assert [line.get_xdata()[0] for line in middle.lines if line.get_ydata()[0] == 0] == [0.0]
     assert "undefined" in [text.get_text() for text in left.texts]
-    assert left.get_xscale() == "log"
+    assert left.get_xscale() == "symlog"
+    (band,) = left.patches
+    assert (band.get_x(), band.get_width()) == (0.0, 5.0)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_scorecards_are_whole(count):
     rows = [plots.ScoreRow(each.title, each.scores[:count]) for each in ROWS]
-    figure = plots.scorecard(rows)
+    figure = card(rows)
     assert len(figure.axes) == count
     assert flaws(figure) == []
 
 
 def test_a_scorecard_of_nothing_is_empty():
-    plots.scorecard([]).draw_without_rendering()
+    card([]).draw_without_rendering()

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullLocator
 
 from gan3d.validation.plots._style import (
     REFERENCE_FILL,
@@ -26,6 +26,7 @@ _MARKS = {"agrees": ("o", "#009e73"), "close": ("D", "#e69f00"), "differs": ("X"
 """Marker and colour (Okabe and Ito) of each verdict."""
 _ROW_INCHES = 0.34
 _LONGEST_TITLE = 42
+_AXIS = "Standard deviations beyond a perfect generator"
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,8 @@ class Score:
 
     label: str
     """Of the generated sample."""
-    ratio: float
-    """The metric's value over its noise, what it is for showers of the reference themselves."""
     significance: float
-    """Value less noise, over the spread of the noise: by this rows are ranked."""
+    """Standard deviations beyond what a perfect generator has; NaN: undefined."""
     word: Literal["agrees", "close", "differs"]
     """The verdict."""
 
@@ -53,17 +52,15 @@ class ScoreRow:
 
 
 @styled
-def scorecard(
-    rows: Sequence[ScoreRow], *, as_good_as_possible: tuple[float, float] = (0.5, 2.0)
-) -> Figure:
-    """Every metric's value over its noise, the worst on top, a column for each generated sample.
+def scorecard(rows: Sequence[ScoreRow], *, agrees_within_sigma: float) -> Figure:
+    """How far every metric is off, the worst on top, a column for each generated sample.
 
-    Rows are ranked by their largest significance. A value without noise stands at the right edge,
-    a value that is 0 at the left one; an undefined value has no mark and comes last.
+    The axis is linear within `agrees_within_sigma`, logarithmic beyond. A value that is off without
+    any noise stands at the right edge; an undefined one has no mark and comes last.
 
     Args:
         rows: one for each metric.
-        as_good_as_possible: values over noise that a perfect generator has, drawn as a band.
+        agrees_within_sigma: up to here a metric agrees; drawn as a band.
 
     Raises:
         DataError: there are more than six generated samples.
@@ -74,17 +71,20 @@ def scorecard(
     check_count(len(labels))
     figure = Figure(figsize=(WIDE_INCHES, 1.9 + _ROW_INCHES * len(ranked)), layout="constrained")
     columns: Any = figure.subplots(1, max(1, len(labels)), sharex=True, sharey=True, squeeze=False)
-    low, high = _limits(ranked, as_good_as_possible)
+    high = _end(ranked, agrees_within_sigma)
     for column, axes in enumerate(columns[0]):
-        axes.set_xscale("log")
-        axes.set_xlim(low, high)
-        axes.axvspan(*as_good_as_possible, color=REFERENCE_FILL, alpha=0.6, linewidth=0)
+        axes.set_xscale("symlog", linthresh=agrees_within_sigma, linscale=1.0)
+        axes.set_xlim(-0.06 * agrees_within_sigma, high)
+        axes.axvspan(0.0, agrees_within_sigma, color=REFERENCE_FILL, alpha=0.6, linewidth=0)
         for line, row in enumerate(ranked):
-            _draw_score(axes, line, row.scores[column], low, high)
+            _draw_score(axes, line, row.scores[column], high)
         axes.grid(axis="y", linewidth=0.6, color=REFERENCE_FILL)
         axes.set_axisbelow(True)
+        decades = [10.0**power for power in range(1, 7) if agrees_within_sigma < 10.0**power < high]
+        axes.set_xticks([0.0, agrees_within_sigma, *decades])
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("Value / noise", loc="center")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("Standard deviations" if len(labels) > 2 else _AXIS, loc="center")
         if labels:
             axes.set_title(wrap(labels[column], 60 // len(labels)), fontsize=TEXT_SIZE - 1)
     first = columns[0, 0]
@@ -101,25 +101,25 @@ def _rank(row: ScoreRow) -> float:
     return max(defined, default=-math.inf)
 
 
-def _limits(rows: Sequence[ScoreRow], band: tuple[float, float]) -> tuple[float, float]:
-    ratios = [score.ratio for row in rows for score in row.scores]
-    finite = [ratio for ratio in ratios if math.isfinite(ratio) and ratio > 0.0]
-    return 0.6 * min([*finite, band[0]]), 4.0 * max([*finite, band[1]])
+def _end(rows: Sequence[ScoreRow], agrees_within_sigma: float) -> float:
+    """The end of the axis: room for a number beside the largest."""
+    found = [score.significance for row in rows for score in row.scores]
+    finite = [value for value in found if math.isfinite(value)]
+    return 4.0 * max([*finite, agrees_within_sigma])
 
 
-def _draw_score(axes: Axes, line: int, score: Score, low: float, high: float) -> None:
+def _draw_score(axes: Axes, line: int, score: Score, high: float) -> None:
     small: dict[str, Any] = {"fontsize": TEXT_SIZE - 3.5, "va": "center_baseline"}
-    if math.isnan(score.ratio):
+    if math.isnan(score.significance):
         axes.text(
             0.5, line, "undefined", transform=axes.get_yaxis_transform(), ha="center", **small
         )
         return
     marker, colour = _MARKS[score.word]
-    at = float(np.clip(score.ratio, low, high))
-    text = f"{score.ratio:.2g}" if math.isfinite(score.ratio) else "∞"
+    at = min(score.significance, high)
     to_the_left = at == high
     axes.annotate(
-        text,
+        f"{score.significance:.2g}" if math.isfinite(score.significance) else "∞",
         (at, line),
         xytext=(-9.0 if to_the_left else 9.0, 0.0),
         textcoords="offset points",
@@ -146,7 +146,7 @@ def _add_key(figure: Figure) -> None:
     ]
     figure.legend(
         [*marks, Patch(color=REFERENCE_FILL, alpha=0.6, linewidth=0)],
-        [*_MARKS, "as good as possible"],
+        [*_MARKS, "up to chance"],
         loc="outside upper center",
         ncols=len(_MARKS) + 1,
     )
