@@ -84,7 +84,7 @@ def scorecard(rows: Sequence[ScoreRow], *, agrees_within_sigma: float) -> Figure
         axes.set_xticks([0.0, agrees_within_sigma, *decades])
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("Standard deviations" if len(labels) > 2 else _AXIS, loc="center")
+        axes.set_xlabel(_AXIS if len(labels) < 2 else "Standard deviations", loc="center")
         if labels:
             axes.set_title(wrap(labels[column], 60 // len(labels)), fontsize=TEXT_SIZE - 1)
     first = columns[0, 0]
@@ -119,7 +119,7 @@ def _draw_score(axes: Axes, line: int, score: Score, high: float) -> None:
     at = min(score.significance, high)
     to_the_left = at == high
     axes.annotate(
-        f"{score.significance:.2g}" if math.isfinite(score.significance) else "∞",
+        _number(score.significance),
         (at, line),
         xytext=(-9.0 if to_the_left else 9.0, 0.0),
         textcoords="offset points",
@@ -129,6 +129,12 @@ def _draw_score(axes: Axes, line: int, score: Score, high: float) -> None:
     axes.plot(
         at, line, marker=marker, markersize=9, color=colour, markeredgecolor="black", clip_on=False
     )
+
+
+def _number(significance: float) -> str:
+    if not math.isfinite(significance):
+        return "∞"
+    return f"{significance:.1f}" if significance < 10.0 else f"{significance:.0f}"
 
 
 def _add_key(figure: Figure) -> None:
