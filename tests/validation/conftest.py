@@ -4,6 +4,7 @@ import pytest
 from gan3d.config import Geometry, Validation
 from gan3d.data import Showers, read_showers
 from gan3d.samples import sample_files
+from gan3d.validation import judge, write_report
 
 
 @pytest.fixture
@@ -37,3 +38,42 @@ def one_cell():
         return Showers(images, np.full(count, incident, np.float32))
 
     return build
+
+
+HISTORY = [
+    {
+        "epoch": epoch,
+        "step": 10 * epoch,
+        "generator.loss": 9.0 - epoch,
+        "discriminator.loss": 4.0,
+        "rate": 5.0,
+        "validation.optimisation_metric": 0.3 / epoch,
+    }
+    for epoch in (1, 2)
+]
+
+
+@pytest.fixture(scope="session")
+def judgement(geant4, other_geant4):
+    settings = Validation(
+        noise_splits=3, bootstrap_replicas=3, classifier_cells=50, sample_splits=2
+    )
+    return judge(other_geant4, geant4, Geometry(), settings)
+
+
+@pytest.fixture(scope="session")
+def report_folder(judgement, tmp_path_factory):
+    """A report with everything in it. Half a minute: for tests of the group 'report'."""
+    folder = tmp_path_factory.mktemp("run") / "new" / "report"
+    write_report(
+        judgement,
+        folder,
+        title="A <b>run</b>",
+        facts={"Model": "ecal25 & friends"},
+        histories={"Generated": HISTORY},
+        outputs={
+            label: {"Probability of being Monte Carlo": np.linspace(0, 1, 50)}
+            for label in ("Geant4", "Generated")
+        },
+    )
+    return folder

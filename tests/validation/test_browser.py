@@ -16,7 +16,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("browser"),  # one worker: the page takes half a minute to make
+    pytest.mark.xdist_group("report"),  # one worker: the page takes half a minute to make
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium (Debian's package) on this machine"),
 ]
 
@@ -51,11 +51,16 @@ def chromium(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
 
 
-@pytest.fixture(scope="module")
-def page(geant4, other_geant4, tmp_path_factory):
-    settings = Validation(
-        noise_splits=3, bootstrap_replicas=3, sample_splits=2, classifier_cells=50
-    )
+@pytest.fixture
+def page(report_folder):
+    return report_folder / "index.html"
+
+
+@pytest.fixture
+def page_of_several(geant4, other_geant4, tmp_path, monkeypatch):
+    """Wide tables; the figures, which take long to draw, are those of one sample."""
+    monkeypatch.setattr("gan3d.validation.report.pictures", lambda *arguments: [])
+    settings = Validation(noise_splits=3, bootstrap_replicas=3, sample_showers=0)
     judgements = [
         judge(
             Showers(other_geant4.images_nxyz * np.float32(factor), other_geant4.energy_n),
@@ -64,22 +69,24 @@ def page(geant4, other_geant4, tmp_path_factory):
             settings,
             labels=(f"a run of a longer name, epoch {number}", "Geant4"),
         )
-        for number, factor in enumerate([1.0, 1.03], start=1)
+        for number, factor in enumerate([1.0, 1.03, 0.9], start=1)
     ]
-    history = [{"epoch": e, "generator.loss": 3.0 / e} for e in (1, 2, 3)]
-    return write_report(
-        judgements,
-        tmp_path_factory.mktemp("report"),
-        title="A run against Geant4",
-        facts={"Reference": "EleEscan_1_1.h5 … EleEscan_1_10.h5 (10 files)"},
-        histories={each.label: history for each in judgements},
-    )
+    return write_report(judgements, tmp_path, title="Three epochs", facts={})
 
 
 @pytest.mark.parametrize("width", [390, 1280], ids=["phone", "desktop"])
 def test_it_renders_without_errors_or_missing_pictures(page, width, tmp_path):
+    assert check(page, width, tmp_path) > 20
+
+
+def test_several_samples_fit_a_phone(page_of_several, tmp_path):
+    assert check(page_of_several, 390, tmp_path) == 1
+
+
+def check(page, width, folder):
+    """Open the page in the browser; the number of pictures that it shows."""
     # The page itself has no script: a copy is watched by one.
-    watched = tmp_path / "index.html"
+    watched = folder / "watched.html"
     text = page.read_text(encoding="utf-8")
     watched.write_text(text.replace("<head>", f"<head>{PROBE}", 1), encoding="utf-8")
     seen = chromium(f"--window-size={width},900", "--dump-dom", watched.as_uri())
@@ -88,10 +95,11 @@ def test_it_renders_without_errors_or_missing_pictures(page, width, tmp_path):
     (root,) = re.findall(r"<html[^>]*>", seen.stdout)
     found = dict(re.findall(r'data-(\w+)="([^"]*)"', root))
     assert "errors" not in found
-    assert int(found["pictures"]) == text.count("<img") > 20
+    assert int(found["pictures"]) == text.count("<img")
     assert int(found["missing"]) == 0
     assert int(found["anchors"]) == 0
     assert int(found["overflow"]) <= 0, "the page must not scroll sideways"
+    return int(found["pictures"])
 
 
 def test_it_can_be_printed(page, tmp_path):

@@ -16,17 +16,6 @@ from gan3d.validation.report import flat_metrics, headline, json_name, show
 
 pytestmark = pytest.mark.xdist_group("report")  # one worker: the page takes half a minute to make
 
-HISTORY = [
-    {
-        "epoch": epoch,
-        "step": 10 * epoch,
-        "generator.loss": 9.0 - epoch,
-        "discriminator.loss": 4.0,
-        "rate": 5.0,
-        "validation.optimisation_metric": 0.3 / epoch,
-    }
-    for epoch in (1, 2)
-]
 FIGURES = [
     "scorecard",
     "longitudinal",
@@ -84,16 +73,6 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-@pytest.fixture(scope="module")
-def judgement(geant4, other_geant4):
-    from gan3d.config import Geometry, Validation
-
-    settings = Validation(
-        noise_splits=3, bootstrap_replicas=3, classifier_cells=50, sample_splits=2
-    )
-    return judge(other_geant4, geant4, Geometry(), settings)
-
-
 @pytest.fixture
 def settings():
     from gan3d.config import Validation
@@ -102,25 +81,8 @@ def settings():
 
 
 @pytest.fixture(scope="module")
-def folder(judgement, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "new" / "report"
-    write_report(
-        judgement,
-        folder,
-        title="A <b>run</b>",
-        facts={"Model": "ecal25 & friends"},
-        histories={"Generated": HISTORY},
-        outputs={
-            label: {"Probability of being Monte Carlo": np.linspace(0, 1, 50)}
-            for label in ("Geant4", "Generated")
-        },
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def page(folder):
-    return Page((folder / "index.html").read_text(encoding="utf-8"))
+def page(report_folder):
+    return Page((report_folder / "index.html").read_text(encoding="utf-8"))
 
 
 def test_all_figures_are_embedded_pictures(page):
@@ -132,21 +94,21 @@ def test_all_figures_are_embedded_pictures(page):
         assert base64.b64decode(content).startswith(b"\x89PNG")
 
 
-def test_the_page_is_whole_and_needs_nothing_from_outside(folder, page):
+def test_the_page_is_whole_and_needs_nothing_from_outside(report_folder, page):
     assert page.open == []
     for link in page.links:
         assert link.startswith(("#", "data:"))
         assert link[1:] in [*FIGURES, "ata:,"]
-    text = (folder / "index.html").read_text(encoding="utf-8")
+    text = (report_folder / "index.html").read_text(encoding="utf-8")
     assert "http" not in "".join(page.text)
     assert "url(" not in text
     assert "@import" not in text
     assert len(text) < 8e6
 
 
-def test_what_the_user_gave_is_escaped(folder, page):
+def test_what_the_user_gave_is_escaped(report_folder, page):
     assert "A <b>run</b>" in "".join(page.text)
-    assert "A &lt;b&gt;run&lt;/b&gt;" in (folder / "index.html").read_text(encoding="utf-8")
+    assert "A &lt;b&gt;run&lt;/b&gt;" in (report_folder / "index.html").read_text(encoding="utf-8")
     assert "ecal25 & friends" in page.text
 
 
@@ -157,11 +119,11 @@ def test_the_verdict_is_on_top(page, judgement):
         assert verdict.name in text
 
 
-def test_metrics_and_figures_are_beside_the_page_and_nothing_else(folder, judgement):
-    names = sorted(path.name for path in folder.iterdir())
+def test_metrics_and_figures_are_beside_the_page_and_nothing_else(report_folder, judgement):
+    names = sorted(path.name for path in report_folder.iterdir())
     assert names == ["figures", "index.html", "metrics.json"]
-    assert json.loads((folder / "metrics.json").read_text()) == judgement.metrics
-    files = {path.name for path in (folder / "figures").iterdir()}
+    assert json.loads((report_folder / "metrics.json").read_text()) == judgement.metrics
+    files = {path.name for path in (report_folder / "figures").iterdir()}
     assert files == {f"{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")}
 
 
