@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from gan3d.config import Validation
 from gan3d.validation.observables import Observables
 
+_DECIMALS = 4
+"""Of an angle in degrees: as files have them, in single precision, 60 degrees may be a bit less."""
+
 
 @dataclass(frozen=True)
 class Bin:
@@ -37,7 +40,9 @@ class Bin:
     def rows(self, sample: Observables) -> NDArray[np.bool_]:
         """Which showers are inside: (N,). None whose angle is not known."""
         return self.holds(
-            sample.energy_n if self.quantity == "energy" else np.degrees(sample.theta_n)
+            sample.energy_n
+            if self.quantity == "energy"
+            else np.degrees(sample.theta_n).round(_DECIMALS)
         )
 
     def holds(self, values_n: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:

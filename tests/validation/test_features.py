@@ -28,6 +28,14 @@ def test_what_changes_with_energy_is_compared_at_the_same_energy(geant4, geometr
         assert left < 0.3 * raw, name
 
 
+def test_hits_are_a_share_of_the_mean_at_their_energy(geant4, geometry, settings):
+    theirs = observe(geant4, geometry, settings)
+    scale = Scale.from_reference(features(settings)["hits"], theirs)
+    for low, high in ((10, 30), (30, 60), (60, 100)):
+        inside = (theirs.energy_n >= low) & (theirs.energy_n < high)
+        assert scale.compared(theirs)[inside].mean() == pytest.approx(1.0, abs=0.03)
+
+
 def test_a_curve_is_constant_beyond_the_reference(geant4, geometry, settings):
     theirs = observe(geant4, geometry, settings)
     scale = Scale.from_reference(features(settings)["hits"], theirs)
