@@ -18,7 +18,7 @@ from pathlib import Path
 from gan3d.data import make_folder, written_aside
 from gan3d.errors import DataError
 from gan3d.validation.catalogue import METRICS, Kind
-from gan3d.validation.judgement import Estimate, Judgement, Verdict
+from gan3d.validation.judgement import Judgement, Verdict
 from gan3d.validation.pictures import (
     History,
     Outputs,
@@ -239,11 +239,6 @@ def show(kind: Kind, value: float, error: float | None = None) -> str:
 
 def _three_digits(value: float) -> str:
     return f"{value:.2e}" if 0.0 < abs(value) < 1e-4 else f"{value:.3g}"
-
-
-def show_expected(kind: Kind, estimate: Estimate) -> str:
-    """What a perfect generator would have, as text."""
-    return show(kind, estimate.expected, estimate.spread)
 
 
 def show_significance(verdict: Verdict) -> str:
