@@ -16,6 +16,7 @@ ROOMS = WORK | {"cli", "config", "runtime", "data", "simulation", "models", "sam
 ALLOWED = {
     # `gan3d/__init__.py`: the functions for notebooks.
     "__init__": {"generation"},
+    "__main__": {"cli"},
     "errors": set(),
     "config": set(),
     "samples": set(),
