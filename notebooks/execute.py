@@ -7,6 +7,7 @@ What tells of the machine or the hour (execution times, versions) is taken out, 
 changes only where its content does. It has kernel `python3` of the Python that runs this.
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -32,7 +33,7 @@ def execute(path: Path) -> None:
             coalesce_streams=True,
             record_timing=False,
             resources={"metadata": {"path": folder}},
-        ).execute()
+        ).execute(env={**os.environ, "TMPDIR": folder})
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({})

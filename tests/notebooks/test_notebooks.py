@@ -92,7 +92,7 @@ def validated(tmp_path_factory):
 @pytest.mark.slow
 @runs_in_turn
 def test_the_data_and_its_physics(tmp_path):
-    settings = "Validation(bootstrap_replicas=10, noise_splits=20, sample_splits=2)"
+    settings = "Validation(bootstrap_replicas=10, noise_splits=20)"
     done = execute(DATA, tmp_path, SETTINGS=settings)
     (fraction, _) = done.numbers(r"sampling fraction +([\d.]+) %, spread ([\d.]+) %")
     assert 2.0 < fraction < 2.15
@@ -112,7 +112,7 @@ def test_the_data_and_its_physics(tmp_path):
     among_themselves, photons = re.findall(r"verdicts: (\{.*\})", done.text)
     assert "differs" not in among_themselves
     assert "'differs'" in photons
-    assert "start." in re.search(r"farthest off:\n(.*)", done.text)[1]
+    assert re.search(r"farthest off:\n(.*\n){0,2}.* start\.", done.text)
 
 
 @pytest.mark.slow
@@ -189,7 +189,7 @@ def test_a_measurement_of_scaling_is_drawn(validated, tmp_path):
     done = execute(SCALING, tmp_path, RUN=repr(str(run)), SCALING=repr(str(written)))
     (cell,) = (cell for cell in done.cells if "display(draw(scaling))" in cell.source)
     assert len(figures(cell)) == 1
-    assert "2 rank(s)   of batch 8: 4.80 showers/s, 96.0%" in done.text
+    assert re.search(r"weak, 2 rank\(s\) +of batch 8: 4.80 showers/s, 96.0%", done.text)
     assert "spread 1.30%" in done.text  # the one that was measured
     assert "Piz Daint" not in done.text
 
