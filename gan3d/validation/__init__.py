@@ -6,6 +6,7 @@ from gan3d.validation.catalogue import METRICS
 from gan3d.validation.judgement import Judgement, Verdict, compare_showers, judge
 from gan3d.validation.observables import Observables, observe
 from gan3d.validation.report import write_report
+from gan3d.validation.resolution import fit_resolution, resolution_curve, response_curve
 from gan3d.validation.sample import Sample, summarise
 from gan3d.validation.selection import Selection, select_checkpoint, write_selection
 
@@ -17,8 +18,11 @@ __all__ = [
     "Selection",
     "Verdict",
     "compare_showers",
+    "fit_resolution",
     "judge",
     "observe",
+    "resolution_curve",
+    "response_curve",
     "select_checkpoint",
     "summarise",
     "write_report",

@@ -56,7 +56,7 @@ HISTORY = [
 @pytest.fixture(scope="session")
 def judgement(geant4, other_geant4):
     settings = Validation(
-        noise_splits=3, bootstrap_replicas=3, classifier_cells=50, sample_splits=2
+        noise_splits=3, bootstrap_replicas=3, classifier_cells=50, sample_splits=3
     )
     return judge(other_geant4, geant4, Geometry(), settings)
 

@@ -153,12 +153,14 @@ def _mark_best(axes: Axes, history: History, name: str, look: Look) -> None:
         zorder=5,
     )
     if name == _OPTIMISATION_METRIC:
+        # Towards the middle, or the text would be cut off at the edge.
+        position = best / max(1, len(metric) - 1)
         axes.annotate(
             f"best epoch {epoch:g}: {value:.4f}",
             (epoch, value),
             xytext=(0.0, 10.0),
             textcoords="offset points",
-            ha="center",
+            ha="left" if position < 0.2 else "right" if position > 0.8 else "center",
             va="bottom",
             fontsize=TEXT_SIZE - 2.5,
         )
