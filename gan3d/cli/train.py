@@ -150,18 +150,21 @@ def check_judged(experiment: Experiment, found: Found | None) -> None:
     }
     if not monitored or found is None or found.heldout is None:
         return
-    numbers = [f"validation.{name}" for name in _examiner(experiment)(found.heldout, found.heldout)]
+    from gan3d.validation import METRICS
+
+    numbers = [f"validation.{name}" for name in METRICS]
+    judged = _examiner(experiment)(found.heldout, found.heldout)
     for key, name in monitored.items():
-        if not numbers:
-            raise ConfigError(
-                f"{key}: {name}, but no epoch will have it: no bin of validation.energy_bins_gev "
-                f"holds validation.minimum_showers ({experiment.validation.minimum_showers}) of "
-                f"the {len(found.heldout)} held-out showers"
-            )
         if name not in numbers:
             near = difflib.get_close_matches(name, numbers, n=1, cutoff=0.0)[0]
             raise ConfigError(
                 f"{key}: '{name}' is no number of the judgement; did you mean '{near}'?"
+            )
+        if not judged:
+            raise ConfigError(
+                f"{key}: {name}, but no epoch will have it: no bin of validation.energy_bins_gev "
+                f"holds validation.minimum_showers ({experiment.validation.minimum_showers}) of "
+                f"the {len(found.heldout)} held-out showers"
             )
 
 

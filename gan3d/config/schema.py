@@ -450,8 +450,8 @@ class Validation(Section):
     it, the latter to minutes. Chosen at random; fewer are there, all are taken. 0: none of these
     metrics."""
     sample_splits: Annotated[int, Field(ge=3)] = 8
-    """As noise_splits, for those of these metrics that take seconds each; their spread is then known
-    to a quarter of itself."""
+    """As noise_splits, for those of these metrics that take seconds each; their spread is known to
+    a quarter of itself."""
     correlation_cells: Annotated[int, Field(ge=2, le=1000)] = 100
     """Cells whose correlation matrix is compared: those with most energy in the reference."""
     classifier_cells: PositiveInt = 1000
