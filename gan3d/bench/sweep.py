@@ -26,11 +26,12 @@ from gan3d.bench.scaling import (
     Settings,
     count_showers,
     describe_machine,
+    needed_showers,
     processes_of,
     read_run,
     run_overrides,
 )
-from gan3d.config import Node, load_experiment
+from gan3d.config import Experiment, Node, load_experiment
 from gan3d.data import temporary_folder, written_aside
 from gan3d.errors import DataError, NodeError, TrainingError, UsageError
 from gan3d.runtime import Topology, placed_cores, read_topology, recommend
@@ -142,9 +143,10 @@ def sweep(
     """Try what is worth a try for about so many seconds; the figures, as JSON.
 
     In them what was tried with the experiment's batch comes before other batches, and the fastest
-    first. `batch_sizes`: the others, of a rank; none: half and twice the experiment's, as far as it
-    has showers for them. What there was no time for is counted, and what fails is told. Raises
-    DataError where the experiment has too few showers, TrainingError where nothing can be run.
+    first. `batch_sizes`: the others, of a rank; none: half and twice the experiment's. Ranks and
+    batches that the experiment has too few showers for are told and left out. What there was no
+    time for is counted, and what fails is told. Raises DataError where the showers are enough for
+    no candidate, TrainingError where nothing can be run.
     """
     experiment = load_experiment(config, overrides)
     batch_size = experiment.training.batch_size
@@ -152,26 +154,38 @@ def sweep(
     settings = Settings(steps=_STEPS, epochs=_EPOCHS, pin=False)
     best = recommend(topology)
     own = best.workers, best.threads.intra_op, best.threads.inter_op
+
+    def most_ranks(batch: int) -> int:
+        """Ranks that the showers are enough for."""
+        alone = Case("gan3d", "weak", 1, batch)
+        return (total - 1) // needed_showers(alone, settings, experiment)
+
+    def fits(candidate: Candidate) -> bool:
+        return candidate.workers <= most_ranks(candidate.batch_size)
+
+    ways = candidates(topology, batch_size)
+    others = [batch for batch in dict.fromkeys(batch_sizes) if batch != batch_size]
+    for batch, remedy in (
+        (batch_size, "lower training.batch_size or name more data.files"),
+        *((batch, "leave it out of --batch or name more data.files") for batch in others),
+    ):
+        if not most_ranks(batch):
+            raise DataError(f"{_too_few(1, batch, settings, experiment, total)}; {remedy}")
+    if not batch_sizes:
+        others = [batch for batch in (batch_size // 2, 2 * batch_size) if batch]
+    for batch in (batch_size, *others):
+        short = [way.workers for way in ways if not fits(replace(way, batch_size=batch))]
+        if short:
+            why = _too_few(min(short), batch, settings, experiment, total)
+            say(f"batch {batch} is not tried with {min(short)} ranks or more: {why}")
     tries = [
         Tried(each, (each.workers, each.intra_op, each.inter_op) == own)
-        for each in candidates(topology, batch_size)
+        for each in ways
+        if fits(each)
     ]
-
-    def changes(candidate: Candidate) -> tuple[str, ...]:
-        return run_overrides(_case(candidate), settings, experiment, total)
-
-    largest = max((tried.candidate for tried in tries), key=lambda each: each.workers)
-    for batch in (batch_size, *batch_sizes):
-        changes(replace(largest, batch_size=batch))
-    others = [batch for batch in dict.fromkeys(batch_sizes) if batch != batch_size]
-    if not batch_sizes:
-        for batch in filter(None, (batch_size // 2, 2 * batch_size)):
-            try:
-                changes(replace(largest, batch_size=batch))
-            except DataError as error:
-                say(f"batch {batch} is not tried: {error}")
-            else:
-                others.append(batch)
+    if not tries:
+        why = _too_few(min(way.workers for way in ways), batch_size, settings, experiment, total)
+        raise DataError(f"{why}; lower training.batch_size or name more data.files")
     with temporary_folder("gan3d-bench-step-") as temporary:
 
         def run(tried: Tried) -> float:
@@ -188,12 +202,13 @@ def sweep(
                 f"node.intra_op_threads={own.intra_op}",
                 f"node.inter_op_threads={own.inter_op}",
             )
-            all_changes = (*overrides, *changes(own), *node)
+            changes = run_overrides(_case(own), settings, experiment, total)
+            all_changes = (*overrides, *changes, *node)
             processes = processes_of(_case(own), settings, config, all_changes, folder)
             run_together(processes, str(own), folder)
             return float(read_run(folder, "gan3d")["showers_per_second"])
 
-        measure(tries, run, seconds, others)
+        measure(tries, run, seconds, others, fits)
     failed = [t for t in tries if t.failed]
     ranked = sort_tries(tries, batch_size)
     if not ranked or ranked[0].candidate.batch_size != batch_size:
@@ -261,6 +276,7 @@ def measure(
     run: Callable[[Tried], float],
     seconds: float,
     batch_sizes: Sequence[int] = (),
+    fits: Callable[[Candidate], bool] = lambda _: True,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Run all of `tries` once, the fastest with other batches, and then all that matter in turn.
@@ -296,6 +312,7 @@ def measure(
         Tried(replace(tried.candidate, batch_size=batch), tried.recommended)
         for tried in ranked[:_WAYS_WITH_OTHER_BATCHES]
         for batch in batch_sizes
+        if fits(replace(tried.candidate, batch_size=batch))
     ]
     tries += others
     if not run_all(others):
@@ -348,6 +365,18 @@ def write_node(figures: dict[str, Any], path: Path) -> None:
     text = "\n".join(lines) + "\n" + yaml.safe_dump({"node": node}, sort_keys=False)
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def _too_few(ranks: int, batch: int, settings: Settings, experiment: Experiment, total: int) -> str:
+    needed = needed_showers(Case("gan3d", "weak", ranks, batch), settings, experiment)
+    passes = experiment.horovod.backward_passes_per_step
+    product = f"{settings.steps} steps x {ranks} rank(s) x batch {batch}"
+    if passes > 1:
+        product += f" x {passes} backward passes"
+    return (
+        f"{product} = {needed} showers, and one is held out, but the experiment's data.files have "
+        f"{total}"
+    )
 
 
 def _case(candidate: Candidate) -> Case:

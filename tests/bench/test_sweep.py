@@ -146,7 +146,7 @@ def test_other_batches_are_tried_with_the_two_fastest_after_all_ways_have_been()
         order.append((each.candidate.intra_op, each.candidate.batch_size))
         return speed(each.candidate)
 
-    measure(tries, run, 15.0, (4, 16), clock)
+    measure(tries, run, 15.0, (4, 16), clock=clock)
     assert order[:4] == [(each, 8) for each in (30, 10, 50, 40)]
     others = [(50, 4), (50, 16), (40, 4), (40, 16)]
     assert order[4:8] == others
@@ -161,7 +161,7 @@ def test_without_time_for_other_batches_there_are_none():
         clock.now += 1.0
         return speed(each.candidate)
 
-    measure(tries, run, 2.0, (4, 16), clock)
+    measure(tries, run, 2.0, (4, 16), clock=clock)
     assert [len(each.showers_per_second) for each in tries] == [1, 1, 0]
     assert [each["batch_size"] for each in compare_batches(sort_tries(tries, 8))] == [8]
 
@@ -175,7 +175,7 @@ def test_a_batch_that_fails_is_left_out():
             raise TrainingError("no memory")
         return speed(each.candidate)
 
-    measure(tries, run, 20.0, (4, 16), clock)
+    measure(tries, run, 20.0, (4, 16), clock=clock)
     ranked = [each.candidate for each in sort_tries(tries, 8)]
     assert [(each.intra_op, each.batch_size) for each in ranked] == [
         (50, 8), (30, 8), (50, 4), (30, 4),
@@ -193,7 +193,7 @@ def short_sweep(monkeypatch, tmp_path):
         figures = sweep(path, seconds=1.0, batch_sizes=batches, say=said.append)
         return figures, said
 
-    def measured(tries, _run, _seconds, batch_sizes):
+    def measured(tries, _run, _seconds, batch_sizes, _fits):
         tries += [Tried(Candidate(1, 2, 1, batch), recommended=True) for batch in batch_sizes]
         for number, each in enumerate(tries):
             each.showers_per_second.append(2.0 + number)
@@ -216,13 +216,28 @@ def test_half_and_twice_the_batch_are_tried_unless_others_are_named(
     assert said == []
 
 
-def test_a_batch_of_more_showers_than_there_are_is_told(short_sweep):
-    # Four steps of two ranks with batches of 16.
+def test_ranks_that_the_showers_are_not_enough_for_are_left_out_and_told(short_sweep, monkeypatch):
+    # 100 showers: four steps of two ranks with batches of 16 take 128.
     figures, said = short_sweep(8)
-    assert [each["batch_size"] for each in figures["batches"]] == [4, 8]
-    assert said[0].startswith("batch 16 is not tried: ")
-    with pytest.raises(DataError, match="4 steps take 128 showers"):
-        short_sweep(8, (16,))
+    assert {(each["workers"], each["batch_size"]) for each in figures["tried"]} == {
+        (1, 4), (1, 8), (2, 8), (1, 16),
+    }  # fmt: skip
+    why = "4 steps x 2 rank(s) x batch 16 = 128 showers, and one is held out, but"
+    assert said == [
+        f"batch 16 is not tried with 2 ranks or more: {why} the experiment's data.files have 100"
+    ]
+    _, said = short_sweep(16, (8,))
+    assert len(said) == 1
+    with pytest.raises(DataError, match=r"batch 32 = 128 showers.* have 100; leave it out of --b"):
+        short_sweep(8, (32,))
+    with pytest.raises(DataError, match=r"= 128 showers.*; lower training.batch_size or name more"):
+        short_sweep(32)
+    # As on the nodes of large machines, with the bundled showers.
+    monkeypatch.setattr(sweeping, "count_showers", lambda _: 1600)
+    monkeypatch.setattr(sweeping, "read_topology", lambda: describe([28, 28], 2))
+    figures, said = short_sweep(8, (8,))
+    assert max(each["workers"] for each in figures["tried"]) == 28
+    assert said[0].startswith("batch 8 is not tried with 51 ranks or more: 4 steps x 51 rank(s) x")
 
 
 def test_the_best_and_what_is_recommended_are_of_the_experiments_batch(short_sweep):
@@ -291,6 +306,34 @@ def test_bad_calls_are_refused_before_anything_runs(tmp_path):
         done = CliRunner().invoke(command, arguments)
         assert isinstance(done.exception, UsageError)
         assert said in str(done.exception)
+
+
+def test_a_folder_that_cannot_be_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeping, "sweep", lambda *_, **__: pytest.fail("has run"))
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(command, ["--sweep", "-o", str(tmp_path / "file" / "x.yaml")])
+    assert isinstance(done.exception, DataError), done.exception
+    # As root one may write in /proc, says access(2), and then cannot.
+    done = CliRunner().invoke(command, ["--sweep", "-o", "/proc/nothing/x.yaml"])
+    assert isinstance(done.exception, DataError), done.exception
+
+
+def test_the_folder_is_made_and_the_table_told_before_the_file_is_written(tmp_path, monkeypatch):
+    measured = figures() | {"recommended_over_best": 1.0}
+
+    def swept(*_, **__):
+        assert (tmp_path / "new").is_dir()
+        return measured
+
+    def full(*_):
+        raise DataError("disk full")
+
+    monkeypatch.setattr(sweeping, "sweep", swept)
+    monkeypatch.setattr(sweeping, "write_node", full)
+    done = CliRunner().invoke(command, ["--sweep", "-o", str(tmp_path / "new" / "x.yaml")])
+    assert isinstance(done.exception, DataError)
+    assert "showers/s" in done.output
+    assert "the fastest" not in done.output
 
 
 @pytest.mark.distributed
