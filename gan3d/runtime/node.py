@@ -136,10 +136,16 @@ def check_workers(node: Node, topology: Topology, local_size: int, *, bound: boo
     asked, gpus = node.workers_per_node, len(topology.gpus)
     wanted = max(asked or 1, local_size)
     # Cores that a launcher has bound this rank to are not all that the ranks have.
-    if asked is not None and asked > topology.physical and not bound:
+    limited, most = not (bound or node.oversubscribe), topology.physical
+    if asked is not None and asked > most and limited:
         raise NodeError(
-            f"node.workers_per_node is {asked}, but there are {topology.physical} core(s) here; "
-            f"set at most {topology.physical}, or null"
+            f"node.workers_per_node is {asked}, but there are {_cores_told(topology)} here; "
+            f"set at most {most}, or null"
+        )
+    if local_size > most and limited:
+        raise NodeError(
+            f"{local_size} ranks on this node, but there are {_cores_told(topology)} for them; "
+            f"start at most {most}, or let them take turns with node.oversubscribe: true"
         )
     if asked is not None and local_size > asked:
         raise NodeError(
@@ -155,6 +161,13 @@ def check_workers(node: Node, topology: Topology, local_size: int, *, bound: boo
             "node.precision is mixed_float16, which TensorFlow has no fast kernels for on a "
             "processor (a step of ecal25 takes minutes); set mixed_bfloat16 or auto, or take a GPU"
         )
+
+
+def _cores_told(topology: Topology) -> str:
+    cores = len(topology.cores)
+    if topology.physical == cores:
+        return f"{cores} core(s)"
+    return f"{topology.physical} core(s), as the control group grants {topology.quota:g} of {cores}"
 
 
 def _has_own_gpu(topology: Topology, ranks: int) -> bool:

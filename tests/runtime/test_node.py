@@ -39,6 +39,19 @@ def test_ranks_that_a_launcher_has_bound_see_only_cores_of_their_own():
         check_workers(node, own, 2)
 
 
+def test_more_ranks_than_cores_are_refused_unless_they_are_to_take_turns():
+    two = describe([2])
+    check_workers(Node(), two, 2)
+    check_workers(Node(), two, 3, bound=True)
+    check_workers(Node(oversubscribe=True, workers_per_node=3), two, 3)
+    with pytest.raises(NodeError, match=r"3 ranks on this node, but there are 2 core\(s\) for them"):
+        check_workers(Node(), two, 3)
+    granted = replace(describe([4]), quota=2.5)
+    said = r"2 core\(s\), as the control group grants 2\.5 of 4 for them; start at most 2, or"
+    with pytest.raises(NodeError, match=said):
+        check_workers(Node(), granted, 3)
+
+
 def test_float16_on_a_processor_is_refused():
     with_gpu = replace(describe([2]), gpus=("Tesla V100-SXM2-16GB",))
     check_workers(Node(precision="mixed_float16"), with_gpu, 1)
