@@ -133,10 +133,10 @@ def _epochs(experiment: Experiment, steps: int, left: int) -> str:
 
 def _node(experiment: Experiment, launch: Launch) -> str:
     from gan3d.config.threads import choose_threads
-    from gan3d.runtime import check_workers, plan, rank_cores, read_topology
+    from gan3d.runtime import check_workers, is_bound_rank, plan, rank_cores, read_topology
 
     topology, workers = read_topology(), experiment.node.workers_per_node
-    check_workers(experiment.node, topology, launch.local_size)
+    check_workers(experiment.node, topology, launch.local_size, bound=is_bound_rank(launch))
     if launch.launcher is None and workers is not None:
         # Alone a rank has all cores; what the node file is for is that many ranks.
         plan(experiment.node, topology, workers)

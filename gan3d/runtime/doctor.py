@@ -13,12 +13,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gan3d.config import Horovod, Node
+from gan3d.config.threads import choose_threads
 from gan3d.errors import NodeError
 from gan3d.runtime.cores import is_bound, memory_bytes, usable_cores
 from gan3d.runtime.distributed import HOROVOD_REMEDY, horovod_lacks
 from gan3d.runtime.environment import cpu_flags, cpu_model, installed_version, source_state
 from gan3d.runtime.launch import read_launch
-from gan3d.runtime.node import choose_precision, plan, recommend
+from gan3d.runtime.node import (
+    check_workers,
+    choose_precision,
+    is_bound_rank,
+    plan,
+    rank_cores,
+    recommend,
+)
 from gan3d.runtime.quiet import has_gpu
 from gan3d.runtime.topology import Topology, read_topology
 
@@ -78,9 +86,17 @@ def _asked(
 ) -> list[Finding]:
     """Whether this node and this Horovod have what a node file asks for."""
     name = f"node {node.name}"
-    ranks = node.workers_per_node or recommend(topology).workers
+    launch = read_launch()
     try:
-        cores, threads = plan(node, topology, ranks)
+        if is_bound_rank(launch):
+            # What the other ranks have cannot be seen from here.
+            ranks = launch.local_size
+            check_workers(node, topology, ranks, bound=True)
+            cores = rank_cores(node, topology, launch)
+            threads = choose_threads(node, cores)
+        else:
+            ranks = node.workers_per_node or recommend(topology).workers
+            cores, threads = plan(node, topology, ranks)
         precision = _precision(node, tensorflow)
         text = (
             f"{_count(ranks, 'rank')} of {_count(cores.physical, 'core')}: {threads.intra_op} "
@@ -179,6 +195,12 @@ def _cores() -> Finding:
 
 
 def _recommended(topology: Topology) -> Finding:
+    if is_bound_rank(read_launch()):
+        text = (
+            "nothing for the node, of which this rank sees what its launcher has bound it to "
+            f"({_count(len(topology.cores), 'core')}): ask outside of the launcher"
+        )
+        return Finding("recommended", "ok", text)
     best = recommend(topology)
     threads = best.threads
     text = (

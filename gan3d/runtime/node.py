@@ -128,6 +128,11 @@ def apply_node(node: Node) -> AppliedNode:
     return _applied
 
 
+def is_bound_rank(launch: Launch) -> bool:
+    """Whether a launcher keeps this rank on a part of what the ranks of this node have."""
+    return launch.launcher is not None and is_bound()
+
+
 def check_workers(node: Node, topology: Topology, local_size: int, *, bound: bool = False) -> None:
     """Raise NodeError if the ranks that `node` asks for, or that were started, do not fit here.
 
