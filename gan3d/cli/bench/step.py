@@ -29,7 +29,7 @@ Examples:
 @click.option("--sweep", is_flag=True, help="Try ranks, threads and batches on this node.")
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
-    help="Time to try in.",
+    help="Time to try in; a run more at most.",
 )  # fmt: skip
 @click.option(
     "--batch", "batches", metavar="N,...",
@@ -51,8 +51,9 @@ def command(
     """Find the fastest ranks and threads for CONFIG on this node, and what other batches give.
 
     Every try is a short real run of the experiment CONFIG (without: of the quickstart's), under
-    horovodrun where it has several ranks. All are run once with the experiment's batch, then the
-    fastest with other batches, then the faster half again while there is time. The node file goes
+    horovodrun where it has several ranks. What `gan3d doctor` recommends is first; from the fastest
+    so far other ranks, threads and operations side by side are tried, then other batches, then the
+    faster half again while there is time. The node file goes
     with any experiment: `gan3d train CONFIG --node FILE`. It holds no batch, which changes the
     training: that is yours to choose.
     """
