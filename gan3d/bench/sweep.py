@@ -39,11 +39,9 @@ from gan3d.config.threads import Cores, choose_threads
 from gan3d.data import temporary_folder, written_aside
 from gan3d.errors import DataError, NodeError, TrainingError, UsageError
 from gan3d.runtime import Topology, placed_cores, read_topology, recommend
+from gan3d.runtime.node import LARGEST_IDLE_SHARE
 
 Say = Callable[[str], None]
-
-# A candidate leaves at most this share of the cores without work.
-_LARGEST_IDLE_SHARE = 0.1
 
 # So many of the fastest are tried with other batches: one alone may be so by chance.
 _WAYS_WITH_OTHER_BATCHES = 2
@@ -126,9 +124,9 @@ def candidates(topology: Topology, batch_size: int) -> list[Candidate]:
     for workers in _nearest_first(range(1, most + 1), best.workers):
         try:
             share = smallest_share(topology, workers)
-        except NodeError:  # a NUMA domain has fewer cores than ranks
+        except NodeError:  # a domain has fewer cores than ranks
             continue
-        if workers * share < (1.0 - _LARGEST_IDLE_SHARE) * topology.physical:
+        if workers * share < (1.0 - LARGEST_IDLE_SHARE) * topology.physical:
             continue
         derived = choose_threads(Node(), Cores(share, share * per_core))
         ways.append((workers, derived.intra_op, derived.inter_op))

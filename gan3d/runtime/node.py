@@ -29,6 +29,10 @@ _LARGEST_FREE_SHARE = 0.04
 """The largest share of a domain's cores that is left free so that workers have equally many."""
 
 
+LARGEST_IDLE_SHARE = 0.1
+"""The largest share of the node's cores that may be without a rank unsaid."""
+
+
 @dataclass(frozen=True)
 class AppliedNode:
     """What was set on this process."""
@@ -226,15 +230,29 @@ def shared_cores(topology: Topology, local_size: int) -> Cores:
     return Cores(share, max(share, topology.hardware_threads // local_size))
 
 
-def plan(node: Node, topology: Topology, workers: int) -> tuple[Cores, Threads]:
-    """Cores and threads that each of so many ranks would have here; those of the first.
+def shares(node: Node, topology: Topology, workers: int) -> list[Cores]:
+    """What each of so many ranks would have here, unless a launcher binds them.
 
     Raises NodeError where they do not fit.
     """
+    # What a control group grants as time is shared: nobody is put anywhere.
+    if node.affinity == "none" or topology.quota < len(topology.cores):
+        return [shared_cores(topology, workers)] * workers
+    return [placed_cores(node, topology, rank, workers) for rank in range(workers)]
+
+
+def plan(node: Node, topology: Topology, workers: int) -> tuple[Cores, Threads]:
+    """Cores and threads that so many ranks would have here; those of the rank with fewest cores.
+
+    Raises NodeError where they do not fit, one of the ranks' threads included.
+    """
     check_workers(node, topology, workers)
-    own = node.affinity == "cores"
-    cores = placed_cores(node, topology, 0, workers) if own else shared_cores(topology, workers)
-    return cores, choose_threads(node, cores)
+    each = shares(node, topology, workers)
+    for rank, cores in enumerate(each):
+        where = "here" if workers == 1 else f"as number {rank} of {workers} here"
+        choose_threads(node, cores, where)
+    smallest = min(each, key=lambda cores: cores.physical)
+    return smallest, choose_threads(node, smallest)
 
 
 @dataclass(frozen=True)
@@ -251,17 +269,36 @@ class Recommendation:
 def recommend(topology: Topology) -> Recommendation:
     """One rank for each GPU, or else for about 12 cores of a NUMA domain.
 
-    A domain's cores are shared equally; not more than 4 % of them stay free.
+    A domain's cores are shared equally; not more than 4 % of them stay free. Domains of less than
+    half of that are no rank's own: one has several, or they stay free.
     """
-    workers = len(topology.gpus)
-    if not workers:
-        whole = topology.physical < len(topology.cores)
-        counts = [topology.physical] if whole else [len(d) for d in topology.by_domain()]
-        # A few cores that happen to lie in several domains are not worth several ranks.
-        few = topology.physical <= _CORES_PER_WORKER
-        workers = 1 if few else sum(_workers_of(count) for count in counts)
-    cores = shared_cores(topology, workers)
+    workers = len(topology.gpus) or _workers(topology)
+    own = Node(affinity="cores" if workers <= len(topology.cores) else "none")
+    cores = min(shares(own, topology, workers), key=lambda each: each.physical)
     return Recommendation(workers, cores, choose_threads(Node(), cores))
+
+
+def _workers(topology: Topology) -> int:
+    """How many workers share a node without GPUs."""
+    # A few cores that happen to lie in several domains are not worth several ranks.
+    if topology.physical <= _CORES_PER_WORKER:
+        return 1
+    if topology.physical < len(topology.cores):
+        return _workers_of(topology.physical)
+    counts = [len(domain) for domain in topology.by_domain()]
+    large = [count for count in counts if 2 * count >= _CORES_PER_WORKER]
+    most = sum(map(_workers_of, large)) or sum(counts) // _CORES_PER_WORKER
+    for free in (_LARGEST_FREE_SHARE, LARGEST_IDLE_SHARE):
+        for workers in range(most, most // 2, -1):
+            if idle_share(Node(affinity="cores"), topology, workers) <= free:
+                return workers
+    return 1
+
+
+def idle_share(node: Node, topology: Topology, workers: int) -> float:
+    """Share of the cores that none of so many ranks has. Raises NodeError where they don't fit."""
+    taken = sum(cores.physical for cores in shares(node, topology, workers))
+    return 1.0 - min(1.0, taken / topology.physical)
 
 
 def _workers_of(count: int) -> int:
