@@ -22,6 +22,7 @@ from gan3d.runtime.launch import read_launch
 from gan3d.runtime.node import (
     check_workers,
     choose_precision,
+    idle_cores,
     is_bound_rank,
     plan,
     rank_cores,
@@ -86,7 +87,7 @@ def _asked(
 ) -> list[Finding]:
     """Whether this node and this Horovod have what a node file asks for."""
     name = f"node {node.name}"
-    launch = read_launch()
+    launch, idle = read_launch(), None
     try:
         if is_bound_rank(launch):
             # What the other ranks have cannot be seen from here.
@@ -97,12 +98,16 @@ def _asked(
         else:
             ranks = node.workers_per_node or recommend(topology).workers
             cores, threads = plan(node, topology, ranks)
+            idle = idle_cores(node, topology, ranks)
         precision = _precision(node, tensorflow)
         text = (
             f"{_count(ranks, 'rank')} of {_count(cores.physical, 'core')}: {threads.intra_op} "
             f"intra-op, {threads.inter_op} inter-op, {threads.omp} OpenMP threads, {precision}"
         )
         found = [Finding(name, "ok", text)]
+        if idle is not None:
+            remedy = "Set node.workers_per_node and node.workers_per_numa_domain as recommended."
+            found = [Finding(name, "warning", f"{text}; {idle}", remedy)]
     except NodeError as error:
         remedy = "Change the node file, or take another node."
         found = [Finding(name, "problem", str(error), remedy)]
@@ -207,6 +212,11 @@ def _recommended(topology: Topology) -> Finding:
         f"{_count(best.workers, 'rank')} on this node, {_count(best.cores.physical, 'core')} "
         f"each: {threads.intra_op} intra-op, {threads.inter_op} inter-op, {threads.omp} OpenMP "
         "threads"
+    )
+    per_domain = best.workers_per_numa_domain
+    text += (
+        f"; workers_per_node: {best.workers}, workers_per_numa_domain: "
+        f"{'null' if per_domain is None else per_domain}"
     )
     start = f"horovodrun -np {best.workers} gan3d train" if best.workers > 1 else "gan3d train"
     return Finding("recommended", "ok", f"{text}; {start} CONFIG --node configs/nodes/auto.yaml")

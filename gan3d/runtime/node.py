@@ -264,6 +264,8 @@ class Recommendation:
     cores: Cores
     """Of each rank; the smallest where they differ."""
     threads: Threads
+    workers_per_numa_domain: int | None
+    """`node.workers_per_numa_domain` that puts them where they are put; None: null does."""
 
 
 def recommend(topology: Topology) -> Recommendation:
@@ -275,7 +277,11 @@ def recommend(topology: Topology) -> Recommendation:
     workers = len(topology.gpus) or _workers(topology)
     own = Node(affinity="cores" if workers <= len(topology.cores) else "none")
     cores = min(shares(own, topology, workers), key=lambda each: each.physical)
-    return Recommendation(workers, cores, choose_threads(Node(), cores))
+    domains = topology.by_domain()
+    # Where one number goes for all domains it may be written down, else ranks are to be spread.
+    even = workers % len(domains) == 0 and len({len(domain) for domain in domains}) == 1
+    per_domain = workers // len(domains) if even else None
+    return Recommendation(workers, cores, choose_threads(Node(), cores), per_domain)
 
 
 def _workers(topology: Topology) -> int:
@@ -297,8 +303,22 @@ def _workers(topology: Topology) -> int:
 
 def idle_share(node: Node, topology: Topology, workers: int) -> float:
     """Share of the cores that none of so many ranks has. Raises NodeError where they don't fit."""
+    if node.affinity == "none" or topology.quota < len(topology.cores):
+        return 0.0
     taken = sum(cores.physical for cores in shares(node, topology, workers))
-    return 1.0 - min(1.0, taken / topology.physical)
+    return 1.0 - taken / len(topology.cores)
+
+
+def idle_cores(node: Node, topology: Topology, workers: int) -> str | None:
+    """What to say where so many ranks leave more than a tenth of the cores idle; None: nothing."""
+    share, cores = idle_share(node, topology, workers), len(topology.cores)
+    if share <= LARGEST_IDLE_SHARE:
+        return None
+    key = "null" if node.workers_per_numa_domain is None else str(node.workers_per_numa_domain)
+    return (
+        f"{round(share * cores)} of {cores} cores ({share:.0%}) have no rank: {workers} rank(s), "
+        f"{len(topology.by_domain())} NUMA domain(s), node.workers_per_numa_domain {key}"
+    )
 
 
 def _workers_of(count: int) -> int:

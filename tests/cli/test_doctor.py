@@ -155,3 +155,26 @@ def test_a_bound_rank_recommends_nothing_for_the_node(bound_rank):
     detail = doctor._recommended(bound_rank).detail
     assert detail.startswith("nothing for the node")
     assert "outside of the launcher" in detail
+
+
+@pytest.mark.parametrize(
+    ("domains", "said"),
+    [
+        ([24, 24], "workers_per_node: 4, workers_per_numa_domain: 2;"),
+        ([16] * 8, "workers_per_node: 8, workers_per_numa_domain: 1;"),
+        ([12, 24], "workers_per_node: 3, workers_per_numa_domain: null;"),
+    ],
+)
+def test_the_recommendation_names_what_goes_into_a_node_file(domains, said):
+    assert said in doctor._recommended(describe(domains, 2)).detail
+
+
+def test_a_node_file_that_leaves_cores_idle_is_warned_of():
+    node = Node(affinity="cores", workers_per_node=8, workers_per_numa_domain=2)
+    horovod = {"controllers": ["Gloo"], "nccl": False}
+    (found,) = doctor._asked(node, Horovod(), describe([16] * 8, 2), None, horovod)
+    assert found.status == "warning"
+    assert "64 of 128 cores (50%) have no rank: 8 rank(s), 8 NUMA domain(s)" in found.detail
+    spread = node.model_copy(update={"workers_per_numa_domain": None})
+    (found,) = doctor._asked(spread, Horovod(), describe([16] * 8, 2), None, horovod)
+    assert found.status == "ok"

@@ -337,3 +337,12 @@ def test_a_rank_that_its_launcher_has_bound_does_not_refuse_the_others(plan, mon
     monkeypatch.setattr("gan3d.runtime.read_topology", lambda: describe([1]))
     rows, _ = plan("--set", "node.workers_per_node=2")
     assert "1 core here for each of 2 ranks" in rows["node"]
+
+
+def test_cores_without_a_rank_are_warned_of(plan, monkeypatch):
+    monkeypatch.setattr("gan3d.runtime.read_topology", lambda: describe([16] * 8))
+    settings = "node.workers_per_node=8", "node.affinity=cores"
+    arguments = [word for setting in settings for word in ("--set", setting)]
+    assert "no rank" not in plan(*arguments)[0]["node"]
+    rows, _ = plan(*arguments, "--set", "node.workers_per_numa_domain=2")
+    assert "warning: 64 of 128 cores (50%) have no rank" in rows["node"]
