@@ -139,6 +139,7 @@ def _node(experiment: Experiment, launch: Launch) -> str:
         is_bound_rank,
         plan,
         rank_cores,
+        rank_words,
         read_topology,
     )
 
@@ -148,7 +149,7 @@ def _node(experiment: Experiment, launch: Launch) -> str:
         # Alone a rank has all cores; what the node file is for is that many ranks.
         plan(experiment.node, topology, workers)
     cores = rank_cores(experiment.node, topology, launch)
-    threads = choose_threads(experiment.node, cores)
+    threads = choose_threads(experiment.node, cores, rank_words(launch))
     # Alone without a number of ranks it has all cores, and bound it sees its own.
     alone = launch.launcher is None
     ranks = workers or 1 if alone else launch.local_size

@@ -29,6 +29,7 @@ from gan3d.runtime.node import (
     placed_cores,
     plan,
     rank_cores,
+    rank_words,
     recommend,
 )
 from gan3d.runtime.signals import Signals, noted_signals
@@ -63,6 +64,7 @@ __all__ = [
     "placed_cores",
     "plan",
     "rank_cores",
+    "rank_words",
     "read_topology",
     "recommend",
     "run_ranks",

@@ -26,6 +26,7 @@ from gan3d.runtime.node import (
     is_bound_rank,
     plan,
     rank_cores,
+    rank_words,
     recommend,
 )
 from gan3d.runtime.quiet import has_gpu
@@ -94,7 +95,7 @@ def _asked(
             ranks = launch.local_size
             check_workers(node, topology, ranks, bound=True)
             cores = rank_cores(node, topology, launch)
-            threads = choose_threads(node, cores)
+            threads = choose_threads(node, cores, rank_words(launch))
         else:
             ranks = node.workers_per_node or recommend(topology).workers
             cores, threads = plan(node, topology, ranks)

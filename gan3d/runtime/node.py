@@ -101,7 +101,7 @@ def apply_node(node: Node) -> AppliedNode:
     launch, topology = read_launch(), read_topology()
     check_workers(node, topology, launch.local_size, bound=is_bound())
     cores = rank_cores(node, topology, launch)
-    threads = choose_threads(node, cores)
+    threads = choose_threads(node, cores, rank_words(launch))
     if cores.cpus is not None:
         keep_on(cores.cpus)
     memory = _apply_memory_policy(node)
@@ -137,13 +137,23 @@ def is_bound_rank(launch: Launch) -> bool:
     return launch.launcher is not None and is_bound()
 
 
+def rank_words(launch: Launch) -> str:
+    """Where a rank has its cores, for messages: what a launcher has bound it to is to be seen."""
+    if not is_bound_rank(launch):
+        return "here"
+    cpus = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+    return (
+        f"here ({launch.launcher} has bound this rank to CPU(s) {cpus}; --bind-to none or "
+        "--cpu-bind=none lets gan3d place it)"
+    )
+
+
 def check_workers(node: Node, topology: Topology, local_size: int, *, bound: bool = False) -> None:
     """Raise NodeError if the ranks that `node` asks for, or that were started, do not fit here.
 
     `bound`: `topology` is only what a launcher keeps this rank on.
     """
     asked, gpus = node.workers_per_node, len(topology.gpus)
-    wanted = max(asked or 1, local_size)
     # Cores that a launcher has bound this rank to are not all that the ranks have.
     limited, most = not (bound or node.oversubscribe), topology.physical
     if asked is not None and asked > most and limited:
@@ -161,9 +171,17 @@ def check_workers(node: Node, topology: Topology, local_size: int, *, bound: boo
             f"{local_size} ranks were started on this node, but node.workers_per_node is {asked}; "
             "start fewer, or change it"
         )
-    if node.gpu == "required" and wanted > gpus and not (gpus and _has_own_gpu(topology, wanted)):
+    # With auto a node without GPUs is fine, and one with too few is not.
+    wanted = max(asked or 1, local_size) if node.gpu == "required" else local_size
+    few = wanted > gpus and (gpus > 0 or node.gpu == "required")
+    if node.gpu != "none" and few and not (gpus and _has_own_gpu(topology, wanted)):
+        raise NodeError(_too_few_gpus(node, topology, wanted))
+    memory = {domain.number for domain in topology.domains}
+    domain = node.memory_domain
+    if node.memory_policy != "none" and domain is not None and domain not in memory:
         raise NodeError(
-            f"node.gpu is required, a GPU for each of {wanted} rank(s), but {_gpus_told(topology)}"
+            f"node.memory_domain is {domain}, but the NUMA domains here are "
+            f"{', '.join(map(str, sorted(memory))) or 'not told'}; set one of them, or null"
         )
     if node.precision == "mixed_float16" and (node.gpu == "none" or not gpus):
         raise NodeError(
@@ -190,20 +208,26 @@ def _has_own_gpu(topology: Topology, ranks: int) -> bool:
     return not inherited and ranks <= len(topology.gpus) + topology.hidden_gpus
 
 
-def _gpus_told(topology: Topology) -> str:
-    """Why there are no more GPUs, and what to do."""
+def _too_few_gpus(node: Node, topology: Topology, ranks: int) -> str:
+    """Why there are not enough GPUs for so many ranks, and what to do."""
     shown, hidden = len(topology.gpus), topology.hidden_gpus
+    begin = f"node.gpu is {node.gpu}, a GPU for each of {ranks} rank(s), but"
     if topology.mig:
         return (
-            f"CUDA shows one MIG instance to a process; give each rank one of the {shown + hidden} "
-            "on this node by a CUDA_VISIBLE_DEVICES of its own, or start one rank"
+            f"{begin} CUDA shows one MIG instance to a process; give each rank one of the "
+            f"{shown + hidden} on this node by a CUDA_VISIBLE_DEVICES of its own, or start one rank"
         )
     if hidden:
         return (
-            f"CUDA_VISIBLE_DEVICES={topology.visible_devices} shows {shown} of the "
+            f"{begin} CUDA_VISIBLE_DEVICES={topology.visible_devices} shows {shown} of the "
             f"{shown + hidden} on this node; unset it, or start fewer"
         )
-    return f"this node has {shown}; start fewer, set node.gpu to auto, or take a node with GPUs"
+    if shown:
+        return (
+            f"{begin} this node has {shown}; start fewer (node.workers_per_node: {shown}), or set "
+            "node.gpu to none"
+        )
+    return f"{begin} this node has none; set node.gpu to auto, or take a node with GPUs"
 
 
 def rank_cores(node: Node, topology: Topology, launch: Launch) -> Cores:
@@ -394,9 +418,7 @@ def _choose_gpu(tf: Any, node: Node, launch: Launch) -> Any:
     contained = topology.visible_devices is None and len(topology.gpus) >= launch.local_size
     own = len(gpus) == 1 and (contained or _has_own_gpu(topology, launch.local_size))
     if launch.local_size > len(gpus) and not own:
-        raise NodeError(
-            f"{launch.local_size} ranks on this node, a GPU for each, but {_gpus_told(topology)}"
-        )
+        raise NodeError(_too_few_gpus(node, topology, launch.local_size))
     gpu = gpus[launch.local_rank] if len(gpus) > 1 else gpus[0]
     tf.config.set_visible_devices(gpu, "GPU")
     tf.config.experimental.set_memory_growth(gpu, node.gpu_memory_growth)

@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic():
         check_workers(Node(workers_per_node=5), topology, 1)
     with pytest.raises(NodeError, match=r"3 ranks were started on this node, but .* is 2"):
         check_workers(Node(workers_per_node=2), topology, 3)
-    with pytest.raises(NodeError, match=r"a GPU for each of 2 rank\(s\), but this node has 0"):
+    with pytest.raises(NodeError, match=r"a GPU for each of 2 rank\(s\), but this node has none"):
         check_workers(Node(gpu="required"), topology, 2)
 
 
