@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -32,16 +33,21 @@ class Process:
     """Variables on top of this process's own."""
 
 
-def run_together(processes: Sequence[Process], what: str, folder: Path) -> None:
+def run_together(
+    processes: Sequence[Process], what: str, folder: Path, seconds: float = math.inf
+) -> None:
     """Run all processes at once until all have ended; what they print goes to files in `folder`.
 
     Raises TrainingError, with the last lines that the first one to fail printed, and ends the
-    others; so does everything that interrupts the waiting.
+    others; so does everything that interrupts the waiting, and taking longer than `seconds`.
     """
+    began = time.monotonic()
     logs = [folder / f"process-{number}.log" for number in range(len(processes))]
     with _started(processes, logs) as running:
         while any(process.poll() is None for process in running):
             _raise_for_failed(running, logs, what)
+            if time.monotonic() - began > seconds:
+                raise TrainingError(f"{what} was ended, as it took more than {seconds:.0f} s")
             time.sleep(_LOOK_EVERY)
         _raise_for_failed(running, logs, what)
 

@@ -173,8 +173,7 @@ def run_overrides(
 
     Raises DataError where they are too few.
     """
-    passes = experiment.horovod.backward_passes_per_step
-    needed = settings.steps * case.ranks * case.batch_size * passes
+    needed = needed_showers(case, settings, experiment)
     if needed >= total:
         raise DataError(
             f"{case}: {settings.steps} steps take {needed} showers, and one is held out, but the "
@@ -198,6 +197,12 @@ def run_overrides(
         "node.inter_op_threads=1",
         "node.omp_num_threads=null",
     )
+
+
+def needed_showers(case: Case, settings: Settings, experiment: Experiment) -> int:
+    """Showers that the ranks of `case` take in an epoch; one more has to be there, held out."""
+    passes = experiment.horovod.backward_passes_per_step
+    return settings.steps * case.ranks * case.batch_size * passes
 
 
 def read_run(folder: Path, trainer: Trainer) -> dict[str, Any]:

@@ -133,19 +133,32 @@ def _epochs(experiment: Experiment, steps: int, left: int) -> str:
 
 def _node(experiment: Experiment, launch: Launch) -> str:
     from gan3d.config.threads import choose_threads
-    from gan3d.runtime import check_workers, plan, rank_cores, read_topology
+    from gan3d.runtime import (
+        check_workers,
+        idle_cores,
+        is_bound_rank,
+        plan,
+        rank_cores,
+        rank_words,
+        read_topology,
+    )
 
     topology, workers = read_topology(), experiment.node.workers_per_node
-    check_workers(experiment.node, topology, launch.local_size)
+    check_workers(experiment.node, topology, launch.local_size, bound=is_bound_rank(launch))
     if launch.launcher is None and workers is not None:
         # Alone a rank has all cores; what the node file is for is that many ranks.
         plan(experiment.node, topology, workers)
     cores = rank_cores(experiment.node, topology, launch)
-    threads = choose_threads(experiment.node, cores)
+    threads = choose_threads(experiment.node, cores, rank_words(launch))
+    # Alone without a number of ranks it has all cores, and bound it sees its own.
+    alone = launch.launcher is None
+    ranks = workers or 1 if alone else launch.local_size
+    idle = None if is_bound_rank(launch) else idle_cores(experiment.node, topology, ranks)
     who = f"each of {launch.local_size} ranks" if launch.local_size > 1 else "one rank alone"
     return (
         f"{experiment.node.name}; {_count(cores.physical, 'core')} here for {who}: "
         f"{threads.intra_op} intra-op and {threads.inter_op} inter-op threads"
+        f"{f'; warning: {idle}' if idle else ''}"
     )
 
 

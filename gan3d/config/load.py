@@ -20,6 +20,9 @@ from gan3d.errors import ConfigError
 FILES = (("data", "files"), ("data", "validation_files"))
 """Keys whose texts are paths, made absolute relative to the file that names them."""
 
+NODE_KEYS = ("node", "horovod", "data.workers", "data.reader_niceness")
+"""What a node file may hold: what a machine is, and no experiment."""
+
 SectionT = TypeVar("SectionT", bound=Section)
 
 
@@ -58,7 +61,7 @@ def load_sections(
 ) -> SectionT:
     """What `path` describes in terms of `schema`, with `extends` and overrides; None: no file.
 
-    `example` is a good override, for messages. `upon` are files that are laid upon `path`.
+    `example` is a good override, for messages. `upon` are node files that are laid upon `path`.
     `options` are overrides by other options of the command, by their names (`--energy`); they win
     over all. `files` are the keys whose texts are paths. Raises ConfigError as
     `load_experiment` does.
@@ -67,7 +70,9 @@ def load_sections(
     if path is not None:
         tree = _read(path, named_by=None, above=())
     for other in upon:
-        tree = merge(tree, _read(other, named_by=None, above=()))
+        layer = _read(other, named_by=None, above=())
+        _check_node_file(layer)
+        tree = merge(tree, layer)
     for override in overrides:
         tree = merge(tree, _parse_override(override, example))
     for option, override in options.items():
@@ -80,6 +85,24 @@ def load_sections(
         return schema.model_validate_json(json.dumps(tree.plain()), strict=True)
     except ValidationError as error:
         raise ConfigError(explain(error, tree, schema)) from None
+
+
+def _check_node_file(tree: Entry) -> None:
+    """Raise ConfigError where a node file is empty, or says what is not a machine's."""
+    sections = tree.value if isinstance(tree.value, dict) else {}
+    may = f"a node file holds {', '.join(NODE_KEYS)}"
+    if not sections:
+        raise ConfigError(f"{tree.place}: is empty; {may}")
+    for section, entry in sections.items():
+        if section in NODE_KEYS:
+            continue
+        inner = entry.value if isinstance(entry.value, dict) else {}
+        keys = {f"{section}.{key}": each for key, each in inner.items()} or {section: entry}
+        for key, each in keys.items():
+            if key not in NODE_KEYS:
+                raise ConfigError(
+                    f"{each.place}: {key} is not a machine's: {may}; it belongs to the experiment"
+                )
 
 
 def dump_experiment(experiment: Experiment) -> str:

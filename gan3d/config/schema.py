@@ -290,6 +290,9 @@ class Node(Section):
     workers_per_numa_domain: PositiveInt | None = None
     """Ranks that share a NUMA domain where `affinity` is cores; null: ranks are spread evenly.
     Stampede2: 2, of 24 cores."""
+    oversubscribe: bool = False
+    """Whether more ranks than cores may run on the node, and take turns: for tests of many ranks on
+    a small machine, as a step then takes several times as long. Only with `affinity` none."""
     affinity: Literal["none", "cores"] = "none"
     """cores: each local rank is kept on cores of its own, of one NUMA domain where they fit, inside
     what the launcher itself is kept on (taskset, numactl); a launcher's binding of single ranks

@@ -186,11 +186,12 @@ def _check_threads(system: BatchSystem, job: Job, node: Node, per_node: int) -> 
     if system.cores is None:
         return
     share = system.cores // per_node
-    if share == 0:
+    if share == 0 and not node.oversubscribe:
         raise ConfigError(
             f"{job.node}: node.workers_per_node is {per_node}, more than the {system.cores} "
             f"core(s) of a node of {system.name}"
         )
+    share = max(1, share)
     cores = Cores(share, share * system.threads_per_core)
     where = (
         f"on {system.name} ({system.cores} core(s) x {system.threads_per_core} / {per_node} "

@@ -263,6 +263,15 @@ def connect(settings: Horovod | None = None) -> Communicator:
         raise _cannot_join(
             launch, f"Horovod sees {hvd.size()} rank(s): its MPI is not the launcher's"
         )
+    seen = hvd.local_rank(), hvd.local_size()
+    # Cores and GPU have been chosen by it.
+    if seen != (launch.local_rank, launch.local_size) and not is_elastic():
+        raise NodeError(
+            f"rank {launch.rank} is number {launch.local_rank} of {launch.local_size} on this node "
+            f"to {launch.launcher}, but number {seen[0]} of {seen[1]} to Horovod, so cores and GPU "
+            "may be another rank's; unset variables of an outer launcher, or start the ranks with "
+            "horovodrun"
+        )
     return HorovodRanks(hvd, settings)
 
 

@@ -13,12 +13,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gan3d.config import Horovod, Node
+from gan3d.config.threads import choose_threads
 from gan3d.errors import NodeError
 from gan3d.runtime.cores import is_bound, memory_bytes, usable_cores
 from gan3d.runtime.distributed import HOROVOD_REMEDY, horovod_lacks
 from gan3d.runtime.environment import cpu_flags, cpu_model, installed_version, source_state
 from gan3d.runtime.launch import read_launch
-from gan3d.runtime.node import choose_precision, plan, recommend
+from gan3d.runtime.node import (
+    check_workers,
+    choose_precision,
+    idle_cores,
+    is_bound_rank,
+    plan,
+    rank_cores,
+    rank_words,
+    recommend,
+)
 from gan3d.runtime.quiet import has_gpu
 from gan3d.runtime.topology import Topology, read_topology
 
@@ -78,15 +88,27 @@ def _asked(
 ) -> list[Finding]:
     """Whether this node and this Horovod have what a node file asks for."""
     name = f"node {node.name}"
-    ranks = node.workers_per_node or recommend(topology).workers
+    launch, idle = read_launch(), None
     try:
-        cores, threads = plan(node, topology, ranks)
+        if is_bound_rank(launch):
+            # What the other ranks have cannot be seen from here.
+            ranks = launch.local_size
+            check_workers(node, topology, ranks, bound=True)
+            cores = rank_cores(node, topology, launch)
+            threads = choose_threads(node, cores, rank_words(launch))
+        else:
+            ranks = node.workers_per_node or recommend(topology).workers
+            cores, threads = plan(node, topology, ranks)
+            idle = idle_cores(node, topology, ranks)
         precision = _precision(node, tensorflow)
         text = (
             f"{_count(ranks, 'rank')} of {_count(cores.physical, 'core')}: {threads.intra_op} "
             f"intra-op, {threads.inter_op} inter-op, {threads.omp} OpenMP threads, {precision}"
         )
         found = [Finding(name, "ok", text)]
+        if idle is not None:
+            remedy = "Set node.workers_per_node and node.workers_per_numa_domain as recommended."
+            found = [Finding(name, "warning", f"{text}; {idle}", remedy)]
     except NodeError as error:
         remedy = "Change the node file, or take another node."
         found = [Finding(name, "problem", str(error), remedy)]
@@ -179,12 +201,23 @@ def _cores() -> Finding:
 
 
 def _recommended(topology: Topology) -> Finding:
+    if is_bound_rank(read_launch()):
+        text = (
+            "nothing for the node, of which this rank sees what its launcher has bound it to "
+            f"({_count(len(topology.cores), 'core')}): ask outside of the launcher"
+        )
+        return Finding("recommended", "ok", text)
     best = recommend(topology)
     threads = best.threads
     text = (
         f"{_count(best.workers, 'rank')} on this node, {_count(best.cores.physical, 'core')} "
         f"each: {threads.intra_op} intra-op, {threads.inter_op} inter-op, {threads.omp} OpenMP "
         "threads"
+    )
+    per_domain = best.workers_per_numa_domain
+    text += (
+        f"; workers_per_node: {best.workers}, workers_per_numa_domain: "
+        f"{'null' if per_domain is None else per_domain}"
     )
     start = f"horovodrun -np {best.workers} gan3d train" if best.workers > 1 else "gan3d train"
     return Finding("recommended", "ok", f"{text}; {start} CONFIG --node configs/nodes/auto.yaml")

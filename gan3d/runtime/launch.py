@@ -51,6 +51,14 @@ _LAUNCHERS = (
         ("OMPI_COMM_WORLD_LOCAL_RANK",),
         ("OMPI_COMM_WORLD_LOCAL_SIZE",),
     ),
+    # Before PMI, which it sets as well, but without a local rank.
+    _Names(
+        "mpirun (MVAPICH2)",
+        "MV2_COMM_WORLD_RANK",
+        "MV2_COMM_WORLD_SIZE",
+        ("MV2_COMM_WORLD_LOCAL_RANK",),
+        ("MV2_COMM_WORLD_LOCAL_SIZE",),
+    ),
     _Names(
         "an MPI launcher (PMI)",
         "PMI_RANK",
@@ -72,19 +80,23 @@ def read_launch(environ: Mapping[str, str] = os.environ) -> Launch:
     """The place of this process among its ranks.
 
     Raises:
-        NodeError: the launcher's variables hold no numbers.
+        NodeError: the launcher's variables hold no numbers, or nothing says the place among the
+            ranks of this node: taken for the first, all would be put on the same cores.
 
     """
     names = _names(environ)
     if names is None:
         return Launch(None)
-    return Launch(
-        names.launcher,
-        _number(environ, names.rank),
-        _number(environ, names.size),
-        _first(environ, names.local_rank, default=0),
-        _first(environ, names.local_size, default=1),
-    )
+    rank, size = _number(environ, names.rank), _number(environ, names.size)
+    local_rank = _first(environ, names.local_rank, names, rank)
+    local_size = _first(environ, names.local_size, names, rank)
+    if not 0 <= local_rank < local_size <= size:
+        raise NodeError(
+            f"rank {rank} of {size} by {names.launcher} is number {local_rank} of {local_size} on "
+            f"this node, which cannot be; set {names.local_rank[0]} (from 0) and "
+            f"{names.local_size[0]} rightly for every rank"
+        )
+    return Launch(names.launcher, rank, size, local_rank, local_size)
 
 
 @dataclass(frozen=True)
@@ -139,14 +151,25 @@ def _names(environ: Mapping[str, str]) -> _Names | None:
     return None
 
 
-def _first(environ: Mapping[str, str], names: tuple[str, ...], default: int) -> int:
-    return next((_number(environ, name) for name in names if name in environ), default)
+def _first(environ: Mapping[str, str], wanted: tuple[str, ...], names: _Names, rank: int) -> int:
+    for name in wanted:
+        if name in environ:
+            return _number(environ, name)
+    raise NodeError(
+        f"rank {rank} was started by {names.launcher}, but none of {', '.join(wanted)} says its "
+        f"place on this node: set {names.local_rank[0]} (from 0) and {names.local_size[0]} for "
+        "every rank, or start them with horovodrun"
+    )
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:
-    # Slurm writes tasks per node as "4(x8)" or "4,3"; nodes that differ are rare, and there the
-    # first node's count only sets the default number of threads.
-    text = environ[name].partition("(")[0].partition(",")[0]
+    # Slurm writes tasks per node as "4(x8)" or "4,3", in the order of the step's nodes.
+    counts: list[str] = []
+    for part in environ[name].split(","):
+        count, _, times = part.partition("(x")
+        counts += [count] * (int(times[:-1]) if times[:-1].isdecimal() else 1)
+    node = environ.get("SLURM_NODEID", "")
+    text = counts[min(int(node) if node.isdecimal() else 0, len(counts) - 1)]
     try:
         return int(text)
     except ValueError:

@@ -29,6 +29,10 @@ _LARGEST_FREE_SHARE = 0.04
 """The largest share of a domain's cores that is left free so that workers have equally many."""
 
 
+LARGEST_IDLE_SHARE = 0.1
+"""The largest share of the node's cores that may be without a rank unsaid."""
+
+
 @dataclass(frozen=True)
 class AppliedNode:
     """What was set on this process."""
@@ -97,7 +101,7 @@ def apply_node(node: Node) -> AppliedNode:
     launch, topology = read_launch(), read_topology()
     check_workers(node, topology, launch.local_size, bound=is_bound())
     cores = rank_cores(node, topology, launch)
-    threads = choose_threads(node, cores)
+    threads = choose_threads(node, cores, rank_words(launch))
     if cores.cpus is not None:
         keep_on(cores.cpus)
     memory = _apply_memory_policy(node)
@@ -128,33 +132,69 @@ def apply_node(node: Node) -> AppliedNode:
     return _applied
 
 
+def is_bound_rank(launch: Launch) -> bool:
+    """Whether a launcher keeps this rank on a part of what the ranks of this node have."""
+    return launch.launcher is not None and is_bound()
+
+
+def rank_words(launch: Launch) -> str:
+    """Where a rank has its cores, for messages: what a launcher has bound it to is to be seen."""
+    if not is_bound_rank(launch):
+        return "here"
+    cpus = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+    return (
+        f"here ({launch.launcher} has bound this rank to CPU(s) {cpus}; --bind-to none or "
+        "--cpu-bind=none lets gan3d place it)"
+    )
+
+
 def check_workers(node: Node, topology: Topology, local_size: int, *, bound: bool = False) -> None:
     """Raise NodeError if the ranks that `node` asks for, or that were started, do not fit here.
 
     `bound`: `topology` is only what a launcher keeps this rank on.
     """
     asked, gpus = node.workers_per_node, len(topology.gpus)
-    wanted = max(asked or 1, local_size)
     # Cores that a launcher has bound this rank to are not all that the ranks have.
-    if asked is not None and asked > topology.physical and not bound:
+    limited, most = not (bound or node.oversubscribe), topology.physical
+    if asked is not None and asked > most and limited:
         raise NodeError(
-            f"node.workers_per_node is {asked}, but there are {topology.physical} core(s) here; "
-            f"set at most {topology.physical}, or null"
+            f"node.workers_per_node is {asked}, but there are {_cores_told(topology)} here; "
+            f"set at most {most}, or null"
+        )
+    if local_size > most and limited:
+        raise NodeError(
+            f"{local_size} ranks on this node, but there are {_cores_told(topology)} for them; "
+            f"start at most {most}, or let them take turns with node.oversubscribe: true"
         )
     if asked is not None and local_size > asked:
         raise NodeError(
             f"{local_size} ranks were started on this node, but node.workers_per_node is {asked}; "
             "start fewer, or change it"
         )
-    if node.gpu == "required" and wanted > gpus and not (gpus and _has_own_gpu(topology, wanted)):
+    # With auto a node without GPUs is fine, and one with too few is not.
+    wanted = max(asked or 1, local_size) if node.gpu == "required" else local_size
+    few = wanted > gpus and (gpus > 0 or node.gpu == "required")
+    if node.gpu != "none" and few and not (gpus and _has_own_gpu(topology, wanted)):
+        raise NodeError(_too_few_gpus(node, topology, wanted))
+    memory = {domain.number for domain in topology.domains}
+    domain = node.memory_domain
+    if node.memory_policy != "none" and domain is not None and domain not in memory:
         raise NodeError(
-            f"node.gpu is required, a GPU for each of {wanted} rank(s), but {_gpus_told(topology)}"
+            f"node.memory_domain is {domain}, but the NUMA domains here are "
+            f"{', '.join(map(str, sorted(memory))) or 'not told'}; set one of them, or null"
         )
     if node.precision == "mixed_float16" and (node.gpu == "none" or not gpus):
         raise NodeError(
             "node.precision is mixed_float16, which TensorFlow has no fast kernels for on a "
             "processor (a step of ecal25 takes minutes); set mixed_bfloat16 or auto, or take a GPU"
         )
+
+
+def _cores_told(topology: Topology) -> str:
+    cores = len(topology.cores)
+    if topology.physical == cores:
+        return f"{cores} core(s)"
+    return f"{topology.physical} core(s), as the control group grants {topology.quota:g} of {cores}"
 
 
 def _has_own_gpu(topology: Topology, ranks: int) -> bool:
@@ -168,20 +208,26 @@ def _has_own_gpu(topology: Topology, ranks: int) -> bool:
     return not inherited and ranks <= len(topology.gpus) + topology.hidden_gpus
 
 
-def _gpus_told(topology: Topology) -> str:
-    """Why there are no more GPUs, and what to do."""
+def _too_few_gpus(node: Node, topology: Topology, ranks: int) -> str:
+    """Why there are not enough GPUs for so many ranks, and what to do."""
     shown, hidden = len(topology.gpus), topology.hidden_gpus
+    begin = f"node.gpu is {node.gpu}, a GPU for each of {ranks} rank(s), but"
     if topology.mig:
         return (
-            f"CUDA shows one MIG instance to a process; give each rank one of the {shown + hidden} "
-            "on this node by a CUDA_VISIBLE_DEVICES of its own, or start one rank"
+            f"{begin} CUDA shows one MIG instance to a process; give each rank one of the "
+            f"{shown + hidden} on this node by a CUDA_VISIBLE_DEVICES of its own, or start one rank"
         )
     if hidden:
         return (
-            f"CUDA_VISIBLE_DEVICES={topology.visible_devices} shows {shown} of the "
+            f"{begin} CUDA_VISIBLE_DEVICES={topology.visible_devices} shows {shown} of the "
             f"{shown + hidden} on this node; unset it, or start fewer"
         )
-    return f"this node has {shown}; start fewer, set node.gpu to auto, or take a node with GPUs"
+    if shown:
+        return (
+            f"{begin} this node has {shown}; start fewer (node.workers_per_node: {shown}), or set "
+            "node.gpu to none"
+        )
+    return f"{begin} this node has none; set node.gpu to auto, or take a node with GPUs"
 
 
 def rank_cores(node: Node, topology: Topology, launch: Launch) -> Cores:
@@ -208,15 +254,29 @@ def shared_cores(topology: Topology, local_size: int) -> Cores:
     return Cores(share, max(share, topology.hardware_threads // local_size))
 
 
-def plan(node: Node, topology: Topology, workers: int) -> tuple[Cores, Threads]:
-    """Cores and threads that each of so many ranks would have here; those of the first.
+def shares(node: Node, topology: Topology, workers: int) -> list[Cores]:
+    """What each of so many ranks would have here, unless a launcher binds them.
 
     Raises NodeError where they do not fit.
     """
+    # What a control group grants as time is shared: nobody is put anywhere.
+    if node.affinity == "none" or topology.quota < len(topology.cores):
+        return [shared_cores(topology, workers)] * workers
+    return [placed_cores(node, topology, rank, workers) for rank in range(workers)]
+
+
+def plan(node: Node, topology: Topology, workers: int) -> tuple[Cores, Threads]:
+    """Cores and threads that so many ranks would have here; those of the rank with fewest cores.
+
+    Raises NodeError where they do not fit, one of the ranks' threads included.
+    """
     check_workers(node, topology, workers)
-    own = node.affinity == "cores"
-    cores = placed_cores(node, topology, 0, workers) if own else shared_cores(topology, workers)
-    return cores, choose_threads(node, cores)
+    each = shares(node, topology, workers)
+    for rank, cores in enumerate(each):
+        where = "here" if workers == 1 else f"as number {rank} of {workers} here"
+        choose_threads(node, cores, where)
+    smallest = min(each, key=lambda cores: cores.physical)
+    return smallest, choose_threads(node, smallest)
 
 
 @dataclass(frozen=True)
@@ -228,22 +288,61 @@ class Recommendation:
     cores: Cores
     """Of each rank; the smallest where they differ."""
     threads: Threads
+    workers_per_numa_domain: int | None
+    """`node.workers_per_numa_domain` that puts them where they are put; None: null does."""
 
 
 def recommend(topology: Topology) -> Recommendation:
     """One rank for each GPU, or else for about 12 cores of a NUMA domain.
 
-    A domain's cores are shared equally; not more than 4 % of them stay free.
+    A domain's cores are shared equally; not more than 4 % of them stay free. Domains of less than
+    half of that are no rank's own: one has several, or they stay free.
     """
-    workers = len(topology.gpus)
-    if not workers:
-        whole = topology.physical < len(topology.cores)
-        counts = [topology.physical] if whole else [len(d) for d in topology.by_domain()]
-        # A few cores that happen to lie in several domains are not worth several ranks.
-        few = topology.physical <= _CORES_PER_WORKER
-        workers = 1 if few else sum(_workers_of(count) for count in counts)
-    cores = shared_cores(topology, workers)
-    return Recommendation(workers, cores, choose_threads(Node(), cores))
+    workers = len(topology.gpus) or _workers(topology)
+    own = Node(affinity="cores" if workers <= len(topology.cores) else "none")
+    cores = min(shares(own, topology, workers), key=lambda each: each.physical)
+    domains = topology.by_domain()
+    # Where one number goes for all domains it may be written down, else ranks are to be spread.
+    even = workers % len(domains) == 0 and len({len(domain) for domain in domains}) == 1
+    per_domain = workers // len(domains) if even else None
+    return Recommendation(workers, cores, choose_threads(Node(), cores), per_domain)
+
+
+def _workers(topology: Topology) -> int:
+    """How many workers share a node without GPUs."""
+    # A few cores that happen to lie in several domains are not worth several ranks.
+    if topology.physical <= _CORES_PER_WORKER:
+        return 1
+    if topology.physical < len(topology.cores):
+        return _workers_of(topology.physical)
+    counts = [len(domain) for domain in topology.by_domain()]
+    large = [count for count in counts if 2 * count >= _CORES_PER_WORKER]
+    most = sum(map(_workers_of, large)) or sum(counts) // _CORES_PER_WORKER
+    for free in (_LARGEST_FREE_SHARE, LARGEST_IDLE_SHARE):
+        for workers in range(most, most // 2, -1):
+            if idle_share(Node(affinity="cores"), topology, workers) <= free:
+                return workers
+    return 1
+
+
+def idle_share(node: Node, topology: Topology, workers: int) -> float:
+    """Share of the cores that none of so many ranks has. Raises NodeError where they don't fit."""
+    if node.affinity == "none" or topology.quota < len(topology.cores):
+        return 0.0
+    taken = sum(cores.physical for cores in shares(node, topology, workers))
+    return 1.0 - taken / len(topology.cores)
+
+
+def idle_cores(node: Node, topology: Topology, workers: int) -> str | None:
+    """What to say where so many ranks leave more than a tenth of the cores idle; None: nothing."""
+    share, cores = idle_share(node, topology, workers), len(topology.cores)
+    if share <= LARGEST_IDLE_SHARE:
+        return None
+    key = "null" if node.workers_per_numa_domain is None else str(node.workers_per_numa_domain)
+    return (
+        f"{round(share * cores)} of {cores} cores ({share:.0%}) have no rank: {workers} rank(s), "
+        f"{len(topology.by_domain())} NUMA domain(s), node.workers_per_numa_domain {key}"
+    )
 
 
 def _workers_of(count: int) -> int:
@@ -319,9 +418,7 @@ def _choose_gpu(tf: Any, node: Node, launch: Launch) -> Any:
     contained = topology.visible_devices is None and len(topology.gpus) >= launch.local_size
     own = len(gpus) == 1 and (contained or _has_own_gpu(topology, launch.local_size))
     if launch.local_size > len(gpus) and not own:
-        raise NodeError(
-            f"{launch.local_size} ranks on this node, a GPU for each, but {_gpus_told(topology)}"
-        )
+        raise NodeError(_too_few_gpus(node, topology, launch.local_size))
     gpu = gpus[launch.local_rank] if len(gpus) > 1 else gpus[0]
     tf.config.set_visible_devices(gpu, "GPU")
     tf.config.experimental.set_memory_growth(gpu, node.gpu_memory_growth)

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -209,9 +210,11 @@ def place_rank(
 ) -> tuple[Core, ...]:
     """The cores of the local rank `local_rank` of `local_size`, none shared with another.
 
-    Ranks fill the NUMA domains one after the other, `per_domain` in each (None: evenly), and share
-    a domain's cores equally; what does not divide stays free. Fewer ranks than domains get whole
-    domains. Raises NodeError, with the arithmetic, where they do not fit.
+    Ranks fill the NUMA domains one after the other, `per_domain` in each, and share a domain's
+    cores equally; what does not divide stays free. None: so that the rank with the fewest cores,
+    for which the others wait, has as many as can be: more ranks in larger domains, none in very
+    small ones, whole domains where ranks are fewer. Raises NodeError, with the arithmetic, where
+    they do not fit.
     """
     domains = topology.by_domain()
     if per_domain is not None:
@@ -221,23 +224,53 @@ def place_rank(
                 f"= {per_domain} x {len(domains)} = {per_domain * len(domains)}; start fewer, or "
                 "set null"
             )
-        number, sharing = local_rank // per_domain, per_domain
-        index, cores = local_rank % per_domain, domains[number]
-    elif local_size >= len(domains):
-        number = local_rank * len(domains) // local_size
-        ranks = [r for r in range(local_size) if r * len(domains) // local_size == number]
-        index, sharing, cores = ranks.index(local_rank), len(ranks), domains[number]
+        sharing = [per_domain] * len(domains)
     else:
-        each = len(domains) // local_size
-        mine = domains[local_rank * each : (local_rank + 1) * each]
-        index, sharing, cores = 0, 1, tuple(core for domain in mine for core in domain)
-    share = len(cores) // sharing
+        sharing = _spread(tuple(map(len, domains)), local_size)
+        smallest = min(len(d) // n for d, n in zip(domains, sharing, strict=True) if n)
+        if groups := _joined(domains, local_size, at_least=smallest):
+            return groups[local_rank]
+    index, number = local_rank, 0
+    while index >= sharing[number]:
+        index -= sharing[number]
+        number += 1
+    cores = domains[number]
+    share = len(cores) // sharing[number]
     if share == 0:
         raise NodeError(
-            f"{sharing} ranks share NUMA domain {cores[0].domain}, which has {len(cores)} core(s) "
-            "for them; start fewer, or set node.affinity to none"
+            f"{sharing[number]} ranks share NUMA domain {cores[0].domain}, which has {len(cores)} "
+            "core(s) for them; start fewer, or set node.affinity to none"
         )
     return cores[index * share : (index + 1) * share]
+
+
+@lru_cache
+def _spread(counts: tuple[int, ...], ranks: int) -> list[int]:
+    """How many ranks each domain of so many cores has, for the largest smallest share."""
+    sharing = [0] * len(counts)
+    for _ in range(ranks):
+        best = max(
+            range(len(counts)), key=lambda n: (counts[n] / (sharing[n] + 1), -sharing[n], -n)
+        )
+        sharing[best] += 1
+    return sharing
+
+
+def _joined(
+    domains: Sequence[tuple[Core, ...]], ranks: int, at_least: int
+) -> list[tuple[Core, ...]] | None:
+    """Neighbouring domains for each rank, as even as can be; None: fewer cores than `at_least`."""
+    if ranks >= len(domains):
+        return None
+    for wanted in range(sum(map(len, domains)) // ranks, max(at_least, 1) - 1, -1):
+        groups: list[tuple[Core, ...]] = [()]
+        for domain in domains:
+            if len(groups[-1]) >= wanted:
+                groups.append(())
+            groups[-1] += domain
+        if len([group for group in groups if len(group) >= wanted]) >= ranks:
+            return groups[:ranks]
+    return None
 
 
 def cpus_of(cores: Iterable[Core]) -> set[int]:

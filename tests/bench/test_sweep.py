@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from machines import describe
 
 from gan3d.bench import sweep as sweeping
+from gan3d.bench.processes import Process, run_together
 from gan3d.bench.sweep import (
     Candidate,
     Tried,
@@ -68,34 +69,124 @@ class Clock:
         return self.now
 
 
-def tried(*batches):
-    return [Tried(Candidate(1, 1, 1, batch), recommended=batch == 1) for batch in batches]
+def ways(*speeds):
+    """Candidates with batch 8 whose intra-op threads are as many as their showers/s; auto first."""
+    return [Candidate(1, each, 1, 8) for each in speeds]
+
+
+def speed(candidate):
+    return candidate.intra_op * {4: 0.5, 8: 1.0, 16: 1.5}[candidate.batch_size]
+
+
+def runs(tries):
+    return {each.candidate.intra_op: len(each.showers_per_second) for each in tries}
 
 
 @given(st.floats(1, 500), st.lists(st.floats(1, 20), min_size=1, max_size=9))
 def test_time_is_kept_to_and_used(seconds, durations):
-    tries, clock = tried(*range(1, 1 + len(durations))), Clock()
+    clock = Clock()
 
-    def run(each):
-        clock.now += durations[each.candidate.batch_size - 1]
+    def run(each, limit):
+        duration = durations[each.intra_op - 1]
+        assert clock.now == 0.0 or clock.now + limit <= seconds + max(durations) + 1e-6
+        clock.now += duration
         return 1.0
 
-    measure(tries, run, seconds, clock=clock)
-    longest = max(d for d, each in zip(durations, tries, strict=True) if each.showers_per_second)
+    tries, missed = measure(ways(*range(1, 1 + len(durations))), run, seconds, clock=clock)
+    longest = max(durations[each.candidate.intra_op - 1] for each in tries)
     # A run is as long as it is; what is known is that one more would have come too late.
-    assert clock.now <= max(seconds, 0.0) + longest
+    assert clock.now <= seconds + longest
     assert clock.now + longest > seconds
+    assert len(tries) + missed == len(durations)
 
 
 def test_the_faster_half_and_what_is_recommended_are_run_again():
-    tries, clock = tried(1, 2, 3, 4, 5, 6), Clock()
+    clock = Clock()
 
-    def run(each):
+    def run(each, _):
         clock.now += 1.0
-        return float(each.candidate.batch_size)
+        return speed(each)
 
-    measure(tries, run, 14.0, clock=clock)
-    assert [len(each.showers_per_second) for each in tries] == [3, 1, 1, 3, 3, 3]
+    tries, _ = measure(ways(1, 2, 3, 4, 5, 6), run, 14.0, clock=clock)
+    assert runs(tries) == {1: 3, 2: 1, 3: 1, 4: 3, 5: 3, 6: 3}
+
+
+@pytest.mark.parametrize(
+    "node",
+    [describe([24, 24], 2), describe([16] * 8, 2), describe([96, 96], 2)],
+    ids=["2x24", "2x64", "2x96"],
+)
+def test_a_large_node_is_explored_in_a_dozen_runs(node):
+    clock, tried = Clock(), []
+
+    def run(each, _):
+        clock.now += 1.0
+        tried.append(each)
+        return 100.0 - abs(each.workers - 3)  # few ranks are best
+
+    space = candidates(node, 8)
+    measure(space, run, 12.0, clock=clock)
+    best = recommend(node)
+    assert tried[0] == Candidate(best.workers, best.threads.intra_op, best.threads.inter_op, 8)
+    numbers = [each.workers for each in tried]
+    assert len(set(numbers)) >= 4
+    assert min(numbers) < best.workers < max(numbers)
+    # And with one of them, the fastest, other threads.
+    assert max(len({w.intra_op for w in tried if w.workers == n}) for n in numbers) >= 2
+
+
+def test_the_descent_goes_on_from_what_is_faster():
+    clock = Clock()
+
+    def run(each, _):
+        clock.now += 1.0
+        return 1.0 / each.workers + 0.1 * each.inter_op
+
+    tries, missed = measure(candidates(describe([16] * 8, 2), 8), run, 1000.0, clock=clock)
+    first = sort_tries(tries, 8)[0].candidate
+    assert (first.workers, first.inter_op, missed) == (1, 2, 0)
+
+
+def test_a_share_of_the_time_is_kept_for_other_batches():
+    clock, batches = Clock(), []
+
+    def run(each, _):
+        clock.now += 1.0
+        batches.append(each.batch_size)
+        return 1.0
+
+    measure(candidates(describe([96, 96], 2), 8), run, 12.0, (4,), clock=clock)
+    assert batches[8:11] == [8, 4, 4]
+
+
+def test_a_hang_takes_what_is_left_and_not_more():
+    clock = Clock()
+
+    def run(each, limit):
+        if each.intra_op == 2:
+            clock.now += limit
+            raise TrainingError("was ended")
+        clock.now += 10.0
+        return 1.0
+
+    tries, missed = measure(ways(1, 2, 3), run, 100.0, clock=clock)
+    assert (clock.now, missed, runs(tries)) == (110.0, 1, {1: 1, 2: 0})
+
+
+def test_a_first_run_that_hangs_is_ended():
+    def run(_, limit):
+        clock.now += limit
+        raise TrainingError("was ended")
+
+    for seconds in (1.0, 1000.0):
+        clock = Clock()
+        measure(ways(1, 2), run, seconds, clock=clock)
+        assert clock.now == max(seconds, 600.0)
+
+
+def test_processes_that_take_too_long_are_ended(tmp_path):
+    with pytest.raises(TrainingError, match="it was ended, as it took more than 0 s"):
+        run_together([Process(["sleep", "60"])], "it", tmp_path, 0.3)
 
 
 def test_gpus_limit_the_ranks():
@@ -104,50 +195,41 @@ def test_gpus_limit_the_ranks():
 
 
 def test_what_fails_is_left_out_and_the_others_are_run_on():
-    tries, clock = tried(1, 2, 3, 4), Clock()
+    clock = Clock()
 
-    def run(each):
+    def run(each, _):
         clock.now += 1.0
         # One fails at once, another the second time.
-        if each.candidate.batch_size == 2 or (clock.now > 4 and each.candidate.batch_size == 4):
+        if each.intra_op == 2 or (clock.now > 4 and each.intra_op == 4):
             raise TrainingError("no memory")
-        return float(each.candidate.batch_size)
+        return float(each.intra_op)
 
-    measure(tries, run, 10.0, clock=clock)
+    tries, _ = measure(ways(1, 2, 3, 4), run, 10.0, clock=clock)
     assert [each.failed for each in tries] == ["", "no memory", "", "no memory"]
-    assert [len(each.showers_per_second) for each in tries] == [3, 0, 4, 1]
+    assert runs(tries) == {1: 3, 2: 0, 3: 4, 4: 1}
 
 
 def test_where_all_fail_the_time_is_not_waited_for():
-    tries, clock = tried(1, 2), Clock()
+    clock = Clock()
 
-    def run(each):
+    def run(*_):
         clock.now += 1.0
         raise TrainingError("no memory")
 
-    measure(tries, run, 1000.0, clock=clock)
+    measure(ways(1, 2), run, 1000.0, clock=clock)
     assert clock.now == 2.0
 
 
-def ways(*speeds):
-    """Tries with batch 8 whose intra-op threads are as many as their showers/s; auto is first."""
-    return [Tried(Candidate(1, each, 1, 8), recommended=each == speeds[0]) for each in speeds]
-
-
-def speed(candidate):
-    return candidate.intra_op * {4: 0.5, 8: 1.0, 16: 1.5}[candidate.batch_size]
-
-
 def test_other_batches_are_tried_with_the_two_fastest_after_all_ways_have_been():
-    tries, clock, order = ways(30, 10, 50, 40), Clock(), []
+    clock, order = Clock(), []
 
-    def run(each):
+    def run(each, _):
         clock.now += 1.0
-        order.append((each.candidate.intra_op, each.candidate.batch_size))
-        return speed(each.candidate)
+        order.append((each.intra_op, each.batch_size))
+        return speed(each)
 
-    measure(tries, run, 15.0, (4, 16), clock)
-    assert order[:4] == [(each, 8) for each in (30, 10, 50, 40)]
+    measure(ways(30, 10, 50, 40), run, 15.0, (4, 16), clock=clock)
+    assert order[:4] == [(each, 8) for each in (30, 40, 50, 10)]  # from auto, near ones first
     others = [(50, 4), (50, 16), (40, 4), (40, 16)]
     assert order[4:8] == others
     # Then what matters again: the faster half, what is recommended, the other batches.
@@ -155,27 +237,27 @@ def test_other_batches_are_tried_with_the_two_fastest_after_all_ways_have_been()
 
 
 def test_without_time_for_other_batches_there_are_none():
-    tries, clock = ways(30, 10, 50), Clock()
+    clock = Clock()
 
-    def run(each):
+    def run(each, _):
         clock.now += 1.0
-        return speed(each.candidate)
+        return speed(each)
 
-    measure(tries, run, 2.0, (4, 16), clock)
-    assert [len(each.showers_per_second) for each in tries] == [1, 1, 0]
+    tries, missed = measure(ways(30, 10, 50), run, 1.5, (4, 16), clock=clock)
+    assert (runs(tries), missed) == ({30: 1}, 4)
     assert [each["batch_size"] for each in compare_batches(sort_tries(tries, 8))] == [8]
 
 
 def test_a_batch_that_fails_is_left_out():
-    tries, clock = ways(30, 50), Clock()
+    clock = Clock()
 
-    def run(each):
+    def run(each, _):
         clock.now += 1.0
-        if each.candidate.batch_size == 16:
+        if each.batch_size == 16:
             raise TrainingError("no memory")
-        return speed(each.candidate)
+        return speed(each)
 
-    measure(tries, run, 20.0, (4, 16), clock)
+    tries, _ = measure(ways(30, 50), run, 20.0, (4, 16), clock=clock)
     ranked = [each.candidate for each in sort_tries(tries, 8)]
     assert [(each.intra_op, each.batch_size) for each in ranked] == [
         (50, 8), (30, 8), (50, 4), (30, 4),
@@ -193,10 +275,9 @@ def short_sweep(monkeypatch, tmp_path):
         figures = sweep(path, seconds=1.0, batch_sizes=batches, say=said.append)
         return figures, said
 
-    def measured(tries, _run, _seconds, batch_sizes):
-        tries += [Tried(Candidate(1, 2, 1, batch), recommended=True) for batch in batch_sizes]
-        for number, each in enumerate(tries):
-            each.showers_per_second.append(2.0 + number)
+    def measured(ways, _run, _seconds, batch_sizes, _fits):
+        tried = [*ways, *(replace(ways[0], batch_size=batch) for batch in batch_sizes)]
+        return [Tried(each, showers_per_second=[2.0 + n]) for n, each in enumerate(tried)], 0
 
     monkeypatch.setattr(sweeping, "count_showers", lambda _: 100)
     monkeypatch.setattr(sweeping, "read_topology", lambda: describe([2]))
@@ -216,13 +297,28 @@ def test_half_and_twice_the_batch_are_tried_unless_others_are_named(
     assert said == []
 
 
-def test_a_batch_of_more_showers_than_there_are_is_told(short_sweep):
-    # Four steps of two ranks with batches of 16.
+def test_ranks_that_the_showers_are_not_enough_for_are_left_out_and_told(short_sweep, monkeypatch):
+    # 100 showers: four steps of two ranks with batches of 16 take 128.
     figures, said = short_sweep(8)
-    assert [each["batch_size"] for each in figures["batches"]] == [4, 8]
-    assert said[0].startswith("batch 16 is not tried: ")
-    with pytest.raises(DataError, match="4 steps take 128 showers"):
-        short_sweep(8, (16,))
+    assert {(each["workers"], each["batch_size"]) for each in figures["tried"]} == {
+        (1, 4), (1, 8), (2, 8), (1, 16),
+    }  # fmt: skip
+    why = "4 steps x 2 rank(s) x batch 16 = 128 showers, and one is held out, but"
+    assert said == [
+        f"batch 16 is not tried with 2 ranks or more: {why} the experiment's data.files have 100"
+    ]
+    _, said = short_sweep(16, (8,))
+    assert len(said) == 1
+    with pytest.raises(DataError, match=r"batch 32 = 128 showers.* have 100; leave it out of --b"):
+        short_sweep(8, (32,))
+    with pytest.raises(DataError, match=r"= 128 showers.*; lower training.batch_size or name more"):
+        short_sweep(32)
+    # As on the nodes of large machines, with the bundled showers.
+    monkeypatch.setattr(sweeping, "count_showers", lambda _: 1600)
+    monkeypatch.setattr(sweeping, "read_topology", lambda: describe([28, 28], 2))
+    figures, said = short_sweep(8, (8,))
+    assert max(each["workers"] for each in figures["tried"]) == 28
+    assert said[0].startswith("batch 8 is not tried with 51 ranks or more: 4 steps x 51 rank(s) x")
 
 
 def test_the_best_and_what_is_recommended_are_of_the_experiments_batch(short_sweep):
@@ -241,7 +337,7 @@ def test_the_best_and_what_is_recommended_are_of_the_experiments_batch(short_swe
 
 
 def figures():
-    tries = [*ways(6, 5), Tried(Candidate(1, 6, 1, 16), recommended=True)]
+    tries = [Tried(each) for each in (*ways(6, 5), Candidate(1, 6, 1, 16))]
     tries = [
         replace(each, showers_per_second=rates)
         for each, rates in zip(tries, ([5.0, 7.0], [4.0], [7.5]), strict=True)
@@ -291,6 +387,34 @@ def test_bad_calls_are_refused_before_anything_runs(tmp_path):
         done = CliRunner().invoke(command, arguments)
         assert isinstance(done.exception, UsageError)
         assert said in str(done.exception)
+
+
+def test_a_folder_that_cannot_be_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeping, "sweep", lambda *_, **__: pytest.fail("has run"))
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(command, ["--sweep", "-o", str(tmp_path / "file" / "x.yaml")])
+    assert isinstance(done.exception, DataError), done.exception
+    # As root one may write in /proc, says access(2), and then cannot.
+    done = CliRunner().invoke(command, ["--sweep", "-o", "/proc/nothing/x.yaml"])
+    assert isinstance(done.exception, DataError), done.exception
+
+
+def test_the_folder_is_made_and_the_table_told_before_the_file_is_written(tmp_path, monkeypatch):
+    measured = figures() | {"recommended_over_best": 1.0}
+
+    def swept(*_, **__):
+        assert (tmp_path / "new").is_dir()
+        return measured
+
+    def full(*_):
+        raise DataError("disk full")
+
+    monkeypatch.setattr(sweeping, "sweep", swept)
+    monkeypatch.setattr(sweeping, "write_node", full)
+    done = CliRunner().invoke(command, ["--sweep", "-o", str(tmp_path / "new" / "x.yaml")])
+    assert isinstance(done.exception, DataError)
+    assert "showers/s" in done.output
+    assert "the fastest" not in done.output
 
 
 @pytest.mark.distributed

@@ -146,8 +146,8 @@ def test_one_line_the_right_exit_code_and_nothing_written(folder, capsys, spoil,
 
 def test_more_ranks_than_showers_are_refused(folder, capsys, monkeypatch):
     monkeypatch.setattr("gan3d.runtime.distributed.horovod_lacks", lambda: None)
-    monkeypatch.setenv("HOROVOD_RANK", "0")
-    monkeypatch.setenv("HOROVOD_SIZE", "100")
+    for name, value in {"RANK": 0, "SIZE": 100, "LOCAL_RANK": 0, "LOCAL_SIZE": 1}.items():
+        monkeypatch.setenv(f"HOROVOD_{name}", str(value))
     assert main(["train", "experiment.yaml"]) == 1
     assert "each of 100 ranks but there are only 8 showers" in capsys.readouterr().err
 

@@ -8,7 +8,8 @@ import pytest
 from machines import describe
 
 from gan3d.cli import main
-from gan3d.config import load_experiment
+from gan3d.config import Horovod, Node, load_experiment
+from gan3d.config.threads import Cores
 from gan3d.runtime import doctor
 from gan3d.runtime.doctor import Finding
 from gan3d.samples import quickstart_experiment
@@ -130,3 +131,50 @@ def test_a_rank_is_told_whether_its_launcher_has_bound_it(monkeypatch):
     for bound, said in ((True, "bound to them"), (False, "not bound: ranks share what is here")):
         monkeypatch.setattr(doctor, "is_bound", lambda bound=bound: bound)
         assert doctor._cores().detail.endswith(f"; rank 1 of 2 by horovodrun, {said}")
+
+
+@pytest.fixture
+def bound_rank(monkeypatch):
+    """One of two ranks, bound by its launcher to one of the node's cores."""
+    for name, value in {"RANK": 1, "SIZE": 2, "LOCAL_RANK": 1, "LOCAL_SIZE": 2}.items():
+        monkeypatch.setenv(f"HOROVOD_{name}", str(value))
+    for module in ("doctor", "node"):
+        monkeypatch.setattr(f"gan3d.runtime.{module}.is_bound", lambda: True)
+    monkeypatch.setattr("gan3d.runtime.node.usable_cores", lambda _: Cores(1, 1))
+    return describe([1])
+
+
+def test_a_bound_rank_judges_a_node_file_by_its_own_cores(bound_rank):
+    horovod = {"controllers": ["Gloo"], "nccl": False}
+    node = Node(name="two", workers_per_node=2, affinity="cores")
+    (found,) = doctor._asked(node, Horovod(), bound_rank, None, horovod)
+    assert (found.status, found.detail[:17]) == ("ok", "2 ranks of 1 core")
+
+
+def test_a_bound_rank_recommends_nothing_for_the_node(bound_rank):
+    detail = doctor._recommended(bound_rank).detail
+    assert detail.startswith("nothing for the node")
+    assert "outside of the launcher" in detail
+
+
+@pytest.mark.parametrize(
+    ("domains", "said"),
+    [
+        ([24, 24], "workers_per_node: 4, workers_per_numa_domain: 2;"),
+        ([16] * 8, "workers_per_node: 8, workers_per_numa_domain: 1;"),
+        ([12, 24], "workers_per_node: 3, workers_per_numa_domain: null;"),
+    ],
+)
+def test_the_recommendation_names_what_goes_into_a_node_file(domains, said):
+    assert said in doctor._recommended(describe(domains, 2)).detail
+
+
+def test_a_node_file_that_leaves_cores_idle_is_warned_of():
+    node = Node(affinity="cores", workers_per_node=8, workers_per_numa_domain=2)
+    horovod = {"controllers": ["Gloo"], "nccl": False}
+    (found,) = doctor._asked(node, Horovod(), describe([16] * 8, 2), None, horovod)
+    assert found.status == "warning"
+    assert "64 of 128 cores (50%) have no rank: 8 rank(s), 8 NUMA domain(s)" in found.detail
+    spread = node.model_copy(update={"workers_per_numa_domain": None})
+    (found,) = doctor._asked(spread, Horovod(), describe([16] * 8, 2), None, horovod)
+    assert found.status == "ok"

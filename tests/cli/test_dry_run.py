@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import describe
 
 from gan3d.cli import main
 from gan3d.cli.dry_run import draw_curve
 from gan3d.config import Experiment, dump_experiment, load_experiment
+from gan3d.config.threads import Cores
 from gan3d.runtime import read_topology
 from gan3d.training.records import CONFIG, DATA, HISTORY, RESPONSE, write_json, write_text
 from gan3d.training.schedule import LearningRateSchedule
@@ -325,3 +327,22 @@ def test_the_example_of_the_command_works(gan3d):
     done = gan3d("train", config, "--dry-run", "--ranks", "128")
     assert (done.returncode, done.stderr) == (0, "")
     assert "25 of 1 step; 576 showers sit out each one" in done.stdout
+
+
+def test_a_rank_that_its_launcher_has_bound_does_not_refuse_the_others(plan, monkeypatch):
+    for name, value in {"RANK": 0, "SIZE": 2, "LOCAL_RANK": 0, "LOCAL_SIZE": 2}.items():
+        monkeypatch.setenv(f"HOROVOD_{name}", str(value))
+    monkeypatch.setattr("gan3d.runtime.node.is_bound", lambda: True)
+    monkeypatch.setattr("gan3d.runtime.node.usable_cores", lambda _: Cores(1, 1))
+    monkeypatch.setattr("gan3d.runtime.read_topology", lambda: describe([1]))
+    rows, _ = plan("--set", "node.workers_per_node=2")
+    assert "1 core here for each of 2 ranks" in rows["node"]
+
+
+def test_cores_without_a_rank_are_warned_of(plan, monkeypatch):
+    monkeypatch.setattr("gan3d.runtime.read_topology", lambda: describe([16] * 8))
+    settings = "node.workers_per_node=8", "node.affinity=cores"
+    arguments = [word for setting in settings for word in ("--set", setting)]
+    assert "no rank" not in plan(*arguments)[0]["node"]
+    rows, _ = plan(*arguments, "--set", "node.workers_per_numa_domain=2")
+    assert "warning: 64 of 128 cores (50%) have no rank" in rows["node"]

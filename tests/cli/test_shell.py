@@ -112,7 +112,8 @@ def test_debug_shows_the_traceback_wherever_it_stands(arguments, error, failing,
 
 def test_ranks_other_than_0_name_themselves(failing, capsys, monkeypatch):
     failing(DataError("broken"))
-    monkeypatch.setenv("HOROVOD_SIZE", "2")
+    for name, value in {"SIZE": 2, "LOCAL_RANK": 0, "LOCAL_SIZE": 1}.items():
+        monkeypatch.setenv(f"HOROVOD_{name}", str(value))
     for rank, prefix in ((0, ""), (1, "[rank 1] ")):
         monkeypatch.setenv("HOROVOD_RANK", str(rank))
         assert main(["doctor"]) == 1

@@ -8,6 +8,7 @@ from machines import build
 
 from gan3d.config import load_experiment
 from gan3d.config.threads import choose_threads
+from gan3d.errors import ConfigError
 from gan3d.runtime import Launch, rank_cores
 from gan3d.runtime.node import check_workers, recommend
 from gan3d.runtime.topology import read_topology
@@ -80,6 +81,25 @@ def test_a_node_file_wins_over_the_experiment_and_set_over_both(tmp_path):
     assert (laid.node.name, laid.horovod.cycle_time_ms) == ("mine", 3)
     assert laid.data.files == load_experiment(config).data.files
     assert load_experiment(config, ("horovod.cycle_time_ms=4",), node).horovod.cycle_time_ms == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "mine.yaml:1: is empty; a node file holds node, horovod, data.workers, data.reader"),
+        ("node: {name: a}\ntraining:\n  epochs: 3\n", "mine.yaml:3: training.epochs is not a mach"),
+        ("node: {name: a}\ntraining:\n", "mine.yaml:2: training is not a machine's"),
+        ("data:\n  workers: 2\n  files: [a.h5]\n", "mine.yaml:3: data.files is not a machine's"),
+        ("nodes: {name: a}\n", "mine.yaml:1: nodes.name is not a machine's"),
+    ],
+)
+def test_a_node_file_says_nothing_of_the_experiment(tmp_path, text, said):
+    node = tmp_path / "mine.yaml"
+    node.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load_experiment(CONFIGS / "ecal25.yaml", (), node)
+    node.write_text("data: {workers: 2, reader_niceness: 0}\nnode: {name: a}\n")
+    assert load_experiment(CONFIGS / "ecal25.yaml", (), node).data.reader_niceness == 0
 
 
 @pytest.mark.parametrize("name", sorted(MACHINES))

@@ -1,8 +1,11 @@
 """What launchers say, read from their environment variables."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from gan3d.errors import NodeError
+from gan3d.runtime import distributed
 from gan3d.runtime.launch import Launch, find_launcher, read_launch
 
 SRUN = {
@@ -32,10 +35,21 @@ HOROVODRUN = {
         (HOROVODRUN, Launch("horovodrun", 3, 4, 1, 2)),
         (OPEN_MPI, Launch("mpirun (Open MPI)", 1, 2, 1, 2)),
         (SRUN, Launch("srun", 5, 8, 1, 4)),
+        (
+            SRUN
+            | {"SLURM_LOCALID": "4", "SLURM_STEP_TASKS_PER_NODE": "1(x2),5,2", "SLURM_NODEID": "2"},
+            Launch("srun", 5, 8, 4, 5),
+        ),
         (SRUN | OPEN_MPI, Launch("mpirun (Open MPI)", 1, 2, 1, 2)),
         (
             {"PMI_RANK": "0", "PMI_SIZE": "2", "MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "2"},
             Launch("an MPI launcher (PMI)", 0, 2, 0, 2),
+        ),
+        (
+            {"PMI_RANK": "1", "PMI_SIZE": "2"}
+            | {f"MV2_COMM_WORLD_{name}": "1" for name in ("RANK", "LOCAL_RANK")}
+            | {f"MV2_COMM_WORLD_{name}": "2" for name in ("SIZE", "LOCAL_SIZE")},
+            Launch("mpirun (MVAPICH2)", 1, 2, 1, 2),
         ),
         # A batch script with 8 tasks asked for runs once: only srun starts a step of 8.
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, Launch(None)),
@@ -51,6 +65,16 @@ def test_the_place_among_ranks(environ, expected):
 def test_nonsense_is_an_error():
     with pytest.raises(NodeError, match="HOROVOD_SIZE=two: expected a number"):
         read_launch(HOROVODRUN | {"HOROVOD_SIZE": "two"})
+
+
+def test_a_rank_that_does_not_know_its_place_on_the_node_is_an_error():
+    pmi = {"PMI_RANK": "1", "PMI_SIZE": "2"}
+    with pytest.raises(NodeError, match=r"none of MPI_LOCALRANKID, .* set MPI_LOCALRANKID \(from"):
+        read_launch(pmi)
+    with pytest.raises(NodeError, match=r"none of MPI_LOCALNRANKS, "):
+        read_launch(pmi | {"MPI_LOCALRANKID": "1"})
+    with pytest.raises(NodeError, match="is number 2 of 2 on this node, which cannot be"):
+        read_launch(HOROVODRUN | {"HOROVOD_LOCAL_RANK": "2"})
 
 
 @pytest.fixture
@@ -110,3 +134,15 @@ def test_where_proc_hides_the_parent_the_launcher_is_not_known(processes):
     root = processes((HOROVODRUN, "0"), (PLAIN, "0-3"))
     (root / "proc/99/status").unlink()
     assert find_launcher(HOROVODRUN, root) is None
+
+
+@pytest.mark.parametrize("place", [(0, 2), (1, 4)])
+def test_a_place_on_the_node_that_horovod_sees_otherwise_is_an_error(monkeypatch, place):
+    horovod = SimpleNamespace(
+        size=lambda: 4, local_rank=lambda: place[0], local_size=lambda: place[1]
+    )
+    monkeypatch.setattr(distributed, "launched", lambda: Launch("horovodrun", 3, 4, 1, 2))
+    monkeypatch.setattr(distributed, "start_horovod", lambda *_: horovod)
+    said = rf"number 1 of 2 on this node .* number {place[0]} of {place[1]} to Horovod"
+    with pytest.raises(NodeError, match=said):
+        distributed.connect()

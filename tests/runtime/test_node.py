@@ -10,8 +10,10 @@ import pytest
 from machines import describe
 
 from gan3d.config import Node
+from gan3d.config.threads import Cores, choose_threads
 from gan3d.errors import NodeError
-from gan3d.runtime.node import check_workers, choose_precision
+from gan3d.runtime.launch import Launch
+from gan3d.runtime.node import check_workers, choose_precision, plan, rank_words
 from gan3d.runtime.quiet import _without_lines
 
 
@@ -37,6 +39,49 @@ def test_ranks_that_a_launcher_has_bound_see_only_cores_of_their_own():
     check_workers(node, own, 2, bound=True)
     with pytest.raises(NodeError, match=r"workers_per_node is 2, but there are 1 core\(s\) here"):
         check_workers(node, own, 2)
+
+
+def test_more_ranks_than_cores_are_refused_unless_they_are_to_take_turns():
+    two = describe([2])
+    check_workers(Node(), two, 2)
+    check_workers(Node(), two, 3, bound=True)
+    check_workers(Node(oversubscribe=True, workers_per_node=3), two, 3)
+    with pytest.raises(NodeError, match=r"3 ranks on this node, but there are 2 core"):
+        check_workers(Node(), two, 3)
+    granted = replace(describe([4]), quota=2.5)
+    said = r"2 core\(s\), as the control group grants 2\.5 of 4 for them; start at most 2, or"
+    with pytest.raises(NodeError, match=said):
+        check_workers(Node(), granted, 3)
+
+
+@pytest.mark.parametrize("gpu", ["auto", "required"])
+def test_more_ranks_than_gpus_are_refused_with_what_helps(gpu):
+    one = replace(describe([8]), gpus=("A100",))
+    said = rf"gpu is {gpu}, a GPU for each of 2 rank\(s\), but this node has 1; start fewer"
+    with pytest.raises(NodeError, match=said + r" \(node.workers_per_node: 1\), or set .* none"):
+        plan(Node(gpu=gpu), one, 2)
+    check_workers(Node(gpu=gpu), one, 1)
+    check_workers(Node(gpu="none"), one, 2)
+    check_workers(Node(gpu="auto"), describe([8]), 2)
+    check_workers(Node(gpu="auto", workers_per_node=2), one, 1)  # one alone
+
+
+def test_memory_of_a_domain_that_is_not_there_is_refused():
+    two = describe([4, 4])
+    for policy in ("bind", "preferred"):
+        check_workers(Node(memory_policy=policy, memory_domain=1), two, 1)
+        with pytest.raises(NodeError, match="memory_domain is 7, but the NUMA domains here are 0,"):
+            check_workers(Node(memory_policy=policy, memory_domain=7), two, 1)
+
+
+def test_the_cores_of_a_bound_rank_say_who_bound_it(monkeypatch):
+    launch = Launch("srun", 1, 2, 1, 2)
+    for bound in (True, False):
+        monkeypatch.setattr("gan3d.runtime.node.is_bound", lambda bound=bound: bound)
+        with pytest.raises(NodeError, match=r"1 hardware thread\(s\) here") as refused:
+            choose_threads(Node(intra_op_threads=2), Cores(1, 1), rank_words(launch))
+        told = "srun has bound this rank to CPU(s) " in str(refused.value)
+        assert told == ("--bind-to none or --cpu-bind=none" in str(refused.value)) == bound
 
 
 def test_float16_on_a_processor_is_refused():

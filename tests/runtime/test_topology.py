@@ -11,7 +11,7 @@ from machines import build, describe
 from gan3d.config import Node
 from gan3d.errors import NodeError
 from gan3d.runtime.launch import Launch, LauncherProcess
-from gan3d.runtime.node import check_workers, rank_cores, recommend
+from gan3d.runtime.node import check_workers, plan, rank_cores, recommend
 from gan3d.runtime.topology import Core, place_rank, read_topology
 
 MACHINES = {
@@ -20,7 +20,7 @@ MACHINES = {
     "knl-quadrant": ({"domains": [68], "threads": 4, "memory_only": 1}, 4, 17, 16, 2),
     "knl-snc4": (
         {"domains": [18, 18, 16, 16], "per_socket": 4, "threads": 4, "memory_only": 4},
-        4, 17, 16, 2,
+        4, 16, 15, 2,
     ),
     "epyc": ({"domains": [16] * 8, "per_socket": 4, "threads": 2}, 8, 16, 15, 2),
     "daint-mc": ({"domains": [18, 18], "threads": 2}, 2, 18, 17, 2),
@@ -116,8 +116,10 @@ def test_ranks_never_share_a_core(domains, ranks, per_domain):
         placed = [place_rank(topology, rank, ranks, per_domain) for rank in range(ranks)]
     except NodeError:
         # Refused only where they cannot fit.
-        crowd = per_domain or -(-ranks // len(domains))
-        assert crowd > min(domains) or ranks > (per_domain or ranks) * len(domains)
+        if per_domain is None:
+            assert ranks > sum(domains)
+        else:
+            assert per_domain > min(domains) or ranks > per_domain * len(domains)
         return
     cores = [core for each in placed for core in each]
     assert len(cores) == len(set(cores))
@@ -127,6 +129,63 @@ def test_ranks_never_share_a_core(domains, ranks, per_domain):
             assert {core.domain for core in each} == {rank // per_domain}
         elif ranks >= len(domains):
             assert len({core.domain for core in each}) == 1
+
+
+@pytest.mark.parametrize(
+    ("domains", "ranks", "expected"),
+    [
+        ([12, 24], 3, [12, 12, 12]),
+        ([8, 2], 2, [4, 4]),
+        ([18, 18, 16, 16], 4, [18, 18, 16, 16]),
+        ([2, 2, 2, 2, 2, 2, 1, 1], 8, [2, 2, 2, 2, 2, 2, 1, 1]),
+        ([24, 24, 1, 1], 4, [12, 12, 12, 12]),
+        ([5, 5, 5, 5, 4, 4, 4, 4], 2, [20, 16]),
+        ([4] * 32, 8, [16] * 8),
+        ([1, 1, 1, 40], 2, [20, 20]),
+    ],
+)
+def test_the_rank_with_the_fewest_cores_has_many(domains, ranks, expected):
+    topology = describe(domains)
+    assert [len(place_rank(topology, rank, ranks)) for rank in range(ranks)] == expected
+
+
+@pytest.mark.parametrize(
+    ("domains", "workers", "fewest"),
+    [
+        ([18, 18, 16, 16], 4, 16),
+        ([12, 24], 3, 12),
+        ([20, 6], 1, 26),
+        ([12, 1], 1, 13),
+        ([2, 2, 2, 2, 2, 2, 1, 1], 1, 14),
+        ([4] * 32, 8, 16),
+        ([24, 24, 3], 4, 12),
+        ([8, 8], 2, 8),
+    ],
+)
+def test_what_is_recommended_of_unlike_domains_is_what_ranks_get(domains, workers, fewest):
+    topology = describe(domains, 2)
+    best = recommend(topology)
+    assert (best.workers, best.cores.physical) == (workers, fewest)
+    assert min(len(place_rank(topology, rank, workers)) for rank in range(workers)) == fewest
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8))
+def test_the_recommendation_is_had_by_every_rank(domains):
+    topology = describe(domains)
+    best = recommend(topology)
+    node = Node(
+        affinity="cores", workers_per_node=best.workers, intra_op_threads=best.threads.intra_op
+    )
+    assert plan(node, topology, best.workers)[0] == best.cores
+
+
+def test_a_plan_holds_the_threads_against_every_rank():
+    topology, node = describe([18, 18, 16, 16]), Node(affinity="cores", intra_op_threads=17)
+    with pytest.raises(NodeError, match=r"17, but a rank has 16 .* as number 2 of 4 here"):
+        plan(node, topology, 4)
+    two = Node(affinity="cores", workers_per_numa_domain=1, intra_op_threads=8)
+    with pytest.raises(NodeError, match=r"a rank has 4 hardware .* as number 1 of 2 here"):
+        plan(two, describe([8, 2], 2), 2)
 
 
 def test_what_does_not_fit_is_refused_with_the_arithmetic():
@@ -139,7 +198,7 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic():
         check_workers(Node(workers_per_node=5), topology, 1)
     with pytest.raises(NodeError, match=r"3 ranks were started on this node, but .* is 2"):
         check_workers(Node(workers_per_node=2), topology, 3)
-    with pytest.raises(NodeError, match=r"a GPU for each of 2 rank\(s\), but this node has 0"):
+    with pytest.raises(NodeError, match=r"a GPU for each of 2 rank\(s\), but this node has none"):
         check_workers(Node(gpu="required"), topology, 2)
 
 

@@ -10,7 +10,8 @@ from gan3d.config import Data, Geometry, Horovod, Model, Node, Optimizer, Traini
 from gan3d.data import ShowerLoader, survey_files, whole
 from gan3d.runtime import SingleProcess, apply_node, connect
 
-apply_node(Node(intra_op_threads=1, inter_op_threads=1))
+# Three ranks on two cores are among what is tested.
+apply_node(Node(intra_op_threads=1, inter_op_threads=1, oversubscribe=True))
 communicator = connect(Horovod())
 
 import keras  # noqa: E402 - after apply_node, as in the package

@@ -62,6 +62,9 @@ def test_adasum_trains_ranks_that_stay_alike(gan3d, tmp_path, experiment):
         for run in ("average", "adasum")
     ]
     assert losses[0]["generator.loss"] != losses[1]["generator.loss"]
-    three = gan3d("train", experiment, "--set", "horovod.op=adasum", ranks=3, launcher="mpirun")
+    three = gan3d(
+        "train", experiment, "--set", "horovod.op=adasum", "--set", "node.oversubscribe=true",
+        ranks=3, launcher="mpirun",
+    )  # fmt: skip
     assert three.returncode != 0
     assert "adasum needs a power of two of ranks, there are 3" in three.stderr

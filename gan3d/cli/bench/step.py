@@ -29,7 +29,7 @@ Examples:
 @click.option("--sweep", is_flag=True, help="Try ranks, threads and batches on this node.")
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
-    help="Time to try in.",
+    help="Time to try in; a run more at most.",
 )  # fmt: skip
 @click.option(
     "--batch", "batches", metavar="N,...",
@@ -51,21 +51,24 @@ def command(
     """Find the fastest ranks and threads for CONFIG on this node, and what other batches give.
 
     Every try is a short real run of the experiment CONFIG (without: of the quickstart's), under
-    horovodrun where it has several ranks. All are run once with the experiment's batch, then the
-    fastest with other batches, then the faster half again while there is time. The node file goes
+    horovodrun where it has several ranks. What `gan3d doctor` recommends is first; from the fastest
+    so far other ranks, threads and operations side by side are tried, then other batches, then the
+    faster half again while there is time. The node file goes
     with any experiment: `gan3d train CONFIG --node FILE`. It holds no batch, which changes the
     training: that is yours to choose.
     """
     if not sweep:
         raise UsageError("nothing to measure: --sweep tries what is worth a try on this node")
     from gan3d.bench import sweep as sweeping
-    from gan3d.data import check_folder
+    from gan3d.data import check_folder, make_folder
     from gan3d.samples import quickstart_experiment
 
     if output is not None:
-        check_folder(output.parent)
         if output.exists():
             raise UsageError(f"-o {output}: is there already; name another file")
+        check_folder(output.parent)
+        # At once: what is measured for minutes must have a place to go to.
+        make_folder(output.parent)
     tried: tuple[int, ...] = ()
     if batches is not None:
         tried = parse_numbers("--batch", batches, "showers of a step, such as 8,16")
@@ -76,15 +79,19 @@ def command(
         batch_sizes=tried,
         say=lambda line: click.echo(line, err=True),
     )
-    if output is not None:
-        sweeping.write_node(figures, output)
+    console = make_console()
     if as_json:
         click.echo(json.dumps(figures, indent=2))
     else:
-        _print(make_console(), figures, sweeping.describe_batches(figures), output)
+        _print(console, figures, sweeping.describe_batches(figures))
+    # After the table: a disk that has become full must not take that away.
+    if output is not None:
+        sweeping.write_node(figures, output)
+        if not as_json:
+            console.print(f"{output}: the fastest", markup=False)
 
 
-def _print(console: Console, figures: Mapping[str, Any], batches: str, output: Path | None) -> None:
+def _print(console: Console, figures: Mapping[str, Any], batches: str) -> None:
     table = Table(
         box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left",
         title=f"Measured: {figures['experiment']['architecture']}, all ranks together; the best of "
@@ -112,5 +119,3 @@ def _print(console: Console, figures: Mapping[str, Any], batches: str, output: P
         console.print(f"failed: {each['candidate']}: {each['error']}", markup=False)
     if figures["not_tried"]:
         console.print(f"There was no time for {figures['not_tried']} more: give it more --minutes.")
-    if output is not None:
-        console.print(f"{output}: the fastest", markup=False)
