@@ -14,6 +14,7 @@ from gan3d.data import Showers
 from gan3d.errors import DataError
 from gan3d.validation.bins import Bin, bins_of
 from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric, all_metrics
+from gan3d.validation.measures import cell_energy_edges
 from gan3d.validation.metrics import Scales, compare, scales
 from gan3d.validation.observables import Observables, observe
 from gan3d.validation.resampling import (
@@ -37,6 +38,9 @@ from gan3d.validation.whole import (
     compare_whole,
     copies,
 )
+
+_THRESHOLD_SHARE = 0.01
+"""Cells below all of the other sample's; there are a few in any sample of another size."""
 
 Word = Literal["agrees", "close", "differs"]
 
@@ -398,6 +402,7 @@ def _sample_remarks(generated: Observables, reference: Observables) -> Iterator[
                     f"{sample.label}: all showers in {each.name} are empty; their moments count "
                     "as 100 % off."
                 )
+    yield from _threshold_remarks(generated, reference)
     count, other = len(generated), len(reference)
     distance = energy_distance(generated.energy_n, reference.energy_n)
     # Above for 1 in 1000 pairs of samples of one distribution (Kolmogorov).
@@ -407,6 +412,23 @@ def _sample_remarks(generated: Observables, reference: Observables) -> Iterator[
             "metrics are per unit of incident energy, but what depends on it more subtly (depth, "
             "resolution) differs for that reason too: prefer the energy bins."
         )
+
+
+def _threshold_remarks(generated: Observables, reference: Observables) -> Iterator[str]:
+    """Whether cells of one sample begin far below those of the other."""
+    edges = cell_energy_edges(reference.settings)
+    for low, high in ((generated, reference), (reference, generated)):
+        counts, others = low.cell_counts_nb.sum(axis=0), high.cell_counts_nb.sum(axis=0)
+        if not (counts.any() and others.any()):
+            continue
+        first = int(np.flatnonzero(others)[0])
+        share = counts[:first].sum() / counts.sum()
+        if share > _THRESHOLD_SHARE:
+            yield (
+                f"{low.label}: {100 * share:.0f} % of the cells with energy hold less than any of "
+                f"{high.label}, which begin at {edges[max(first - 1, 0)]:.1g} GeV. Unless that is "
+                "physics, set cells below the same threshold to 0 in both."
+            )
 
 
 def _copy_remarks(

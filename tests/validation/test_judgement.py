@@ -213,6 +213,19 @@ def test_angles_that_no_file_says_cannot_be_binned(geant4, geometry):
         judge(geant4, geant4, geometry, settings)
 
 
+def test_unequal_thresholds_are_remarked(geant4, other_geant4, geometry, settings):
+    def cut(showers, threshold_gev):
+        images = np.where(showers.images_nxyz < threshold_gev, 0, showers.images_nxyz)
+        return Showers(images.astype(np.float32), showers.energy_n)
+
+    low, high = cut(other_geant4, 1e-6), cut(geant4, 2e-5)
+    (remark,) = judge(low, high, geometry, settings).remarks
+    assert remark.startswith("Generated: ")
+    assert "begin at 2e-05 GeV" in remark
+    (remark,) = judge(cut(other_geant4, 2e-5), geant4, geometry, settings).remarks
+    assert remark.startswith("Geant4: ")
+
+
 def test_copies_are_counted_and_remarked(geant4, other_geant4, geometry, settings):
     rows = np.r_[0:290, 0:10]
     copied = Showers(other_geant4.images_nxyz[rows], other_geant4.energy_n[rows])
