@@ -96,6 +96,9 @@ class BatchSystem(Section):
     threads_per_core: PositiveInt = 1
     """Hardware threads of a core that a job may use; 1 where hyper-threads are off, or are kept
     from the job (Slurm: --hint=nomultithread)."""
+    numa_domains: PositiveInt | None = None
+    """NUMA domains of a node, with equally many cores each: where `node.affinity` is cores, ranks
+    fill them, and what does not divide stays free; null: not reckoned with before the job runs."""
     asks_for_gpus: bool = True
     """Whether jobs whose node file has `gpu: required` ask for a GPU for every rank (Slurm:
     --gpus-per-node, PBS: ngpus); false where nodes come with theirs, as by a constraint."""
@@ -130,6 +133,11 @@ class BatchSystem(Section):
 
     @model_validator(mode="after")
     def _cores_are_counted(self) -> Self:
+        if self.cores and self.numa_domains and self.cores % self.numa_domains:
+            raise ValueError(
+                f"{self.cores} cores of a node are no multiple of numa_domains = "
+                f"{self.numa_domains}"
+            )
         cpus, cores, threads = self.cpus_per_node, self.cores_per_node, self.threads_per_core
         if cpus is None or (cores is None and cpus % threads == 0):
             return self

@@ -185,7 +185,7 @@ def _check_threads(system: BatchSystem, job: Job, node: Node, per_node: int) -> 
     """Raise ConfigError where a node of the system has fewer cores than the ranks want."""
     if system.cores is None:
         return
-    share = system.cores // per_node
+    share = _smallest_share(system, system.cores, job, node, per_node)
     if share == 0 and not node.oversubscribe:
         raise ConfigError(
             f"{job.node}: node.workers_per_node is {per_node}, more than the {system.cores} "
@@ -195,12 +195,28 @@ def _check_threads(system: BatchSystem, job: Job, node: Node, per_node: int) -> 
     cores = Cores(share, share * system.threads_per_core)
     where = (
         f"on {system.name} ({system.cores} core(s) x {system.threads_per_core} / {per_node} "
-        "rank(s))"
+        f"rank(s){f' in {system.numa_domains} NUMA domain(s)' if system.numa_domains else ''})"
     )
     try:
         choose_threads(node, cores, where)
     except NodeError as error:
         raise ConfigError(f"{job.node}: {error}") from None
+
+
+def _smallest_share(system: BatchSystem, cores: int, job: Job, node: Node, per_node: int) -> int:
+    """Cores of the rank that gets the fewest, as `gan3d.runtime` places them in the job."""
+    domains, per_domain = system.numa_domains, node.workers_per_numa_domain
+    if node.affinity == "none" or domains is None:
+        return cores // per_node
+    if per_domain is not None and per_node > per_domain * domains:
+        raise ConfigError(
+            f"{job.node}: node.workers_per_node is {per_node}, but workers_per_numa_domain x NUMA "
+            f"domains = {per_domain} x {domains} = {per_domain * domains} on a node of "
+            f"{system.name}; lower the first, or set null for the second"
+        )
+    if per_domain is None and per_node < domains:
+        return domains // per_node * (cores // domains)
+    return cores // domains // (per_domain or math.ceil(per_node / domains))
 
 
 def _filled(

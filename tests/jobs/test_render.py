@@ -61,6 +61,41 @@ def test_hyper_threads_are_no_cores_of_a_node(render, tmp_path):
         assert refused in errors
 
 
+PER_DOMAIN, OMP = "node.workers_per_numa_domain=null", "node.omp_num_threads=null"
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        (["node.workers_per_node=6"], "6, but workers_per_numa_domain x NUMA domains = 2 x 2 = 4"),
+        # Three ranks share one of the processors: 8 cores, 16 hardware threads.
+        (
+            ["node.workers_per_node=5", PER_DOMAIN, "node.intra_op_threads=17", OMP],
+            "a rank has 16 hardware thread(s) on Stampede2 SKX (48 core(s) x 2 / 5 rank(s) in 2",
+        ),
+        (
+            ["node.workers_per_node=5", PER_DOMAIN, "node.intra_op_threads=8", OMP],
+            "",
+        ),
+        # Not placed, five ranks share all 48 cores.
+        (
+            ["node.workers_per_node=5", "node.affinity=none", "node.intra_op_threads=17", OMP],
+            "",
+        ),
+        # One rank for both processors.
+        (
+            ["node.workers_per_node=1", PER_DOMAIN, "node.intra_op_threads=96", OMP],
+            "",
+        ),
+    ],
+)
+def test_ranks_are_reckoned_in_the_places_that_they_will_get(render, changes, refused):
+    settings = [word for change in changes for word in ("--set", change)]
+    code, _, errors = render("stampede2-skx", *COMMON, *settings, node=None)
+    assert (code == 0) == (not refused), errors
+    assert refused in errors
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "lsf"])
 def test_a_system_brings_its_own_node(render, name):
     code, script, errors = render(name, *COMMON, node=None)
@@ -137,15 +172,15 @@ def test_what_is_written_is_what_is_printed(render, tmp_path):
         (
             ["stampede2-skx", *COMMON, "--set", "node.intra_op_threads=25"], {"node": None},
             "intra_op_threads is 25, but a rank has 24 hardware thread(s) on Stampede2 SKX "
-            "(48 core(s) x 2 / 4 rank(s))",
+            "(48 core(s) x 2 / 4 rank(s) in 2 NUMA domain(s))",
         ),
         (
             ["stampede2-knl", *COMMON, "--set", "node.omp_num_threads=9"], {"node": None},
-            "= 2 x 9 = 18, but a rank has 17 core(s) on Stampede2 KNL (68 core(s) x 4 / 4 rank(s))",
+            "= 2 x 9 = 18, but a rank has 17 core(s) on Stampede2 KNL (68 core(s) x 4 / 4 rank(s) in 1 NUMA domain(s))",
         ),
         (
             ["piz-daint-mc", *COMMON, "--set", "node.intra_op_threads=19"], {"node": None},
-            "a rank has 18 hardware thread(s) on Piz Daint MC (36 core(s) x 1 / 2 rank(s))",
+            "a rank has 18 hardware thread(s) on Piz Daint MC (36 core(s) x 1 / 2 rank(s) in 2 NUMA domain(s))",
         ),
         (
             ["pbs", "--set", "node.inter_op_threads=25", "--set", "node.workers_per_node=2"],
@@ -181,6 +216,7 @@ def test_what_cannot_work_is_refused_before_anything_is_printed(
         ("staging: {folder: $(rm), shared: true}", "staging.folder"),
         ("max_time: 24h", "max_time"),
         ("cpus_per_node: 3\nthreads_per_core: 2", "3 is no multiple of threads_per_core = 2"),
+        ("cores_per_node: 9\nnuma_domains: 2", "9 cores of a node are no multiple of numa_domains"),
         (
             "cpus_per_node: 96\ncores_per_node: 32\nthreads_per_core: 2",
             "96, neither the cores_per_node = 32 nor their hardware threads, 32 x 2",
