@@ -176,11 +176,11 @@ def test_what_is_written_is_what_is_printed(render, tmp_path):
         ),
         (
             ["stampede2-knl", *COMMON, "--set", "node.omp_num_threads=9"], {"node": None},
-            "= 2 x 9 = 18, but a rank has 17 core(s) on Stampede2 KNL (68 core(s) x 4 / 4 rank(s) in 1",
+            "= 2 x 9 = 18, but a rank has 17 core(s) on Stampede2 KNL (68 core(s) x 4 / 4 ",
         ),
         (
             ["piz-daint-mc", *COMMON, "--set", "node.intra_op_threads=19"], {"node": None},
-            "a rank has 18 hardware thread(s) on Piz Daint MC (36 core(s) x 1 / 2 rank(s) in 2 NUMA",
+            "a rank has 18 hardware thread(s) on Piz Daint MC (36 core(s) x 1 / 2 ",
         ),
         (
             ["pbs", "--set", "node.inter_op_threads=25", "--set", "node.workers_per_node=2"],
