@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gan3d.config import Data, Experiment, Geometry, Validation
     from gan3d.data import Showers
     from gan3d.generation import TrainedRun
-    from gan3d.validation import Judgement, Observables, Sample, Verdict
+    from gan3d.validation import Judgement, Observables, Sample
 
 EXAMPLE = """\b
 Examples:
@@ -34,6 +34,9 @@ Examples:
 """
 
 _WORD_STYLE = {"agrees": "green", "close": "yellow", "differs": "red"}
+
+_PROBABILITY = "Probability of being Monte Carlo"
+"""An output of discriminators."""
 
 _DISCRIMINATED = 1000
 """Showers of each sample that a run's discriminator is asked about: enough for a histogram."""
@@ -228,6 +231,11 @@ def _check_alike(trained: Mapping[str, TrainedRun], reference: Sequence[str]) ->
                 f"of {'x'.join(map(str, shape))}; compare runs of one geometry"
             )
         data, others = (r.experiment.data for r in (first, run))
+        if data.threshold_gev != others.threshold_gev:
+            raise UsageError(
+                f"{first.path} sets cells below {data.threshold_gev:g} GeV to 0, {run.path} those "
+                f"below {others.threshold_gev:g} GeV; compare runs of one data.threshold_gev"
+            )
         same = (data.files, data.validation_files, data.split) == (
             others.files,
             others.validation_files,
@@ -356,6 +364,7 @@ def write_named(
         (run,) = trained.values()
         samples = judgements[0].reference, judgements[0].generated
         outputs = {sample.label: _discriminated(run, sample) for sample in samples}
+        judgements[0].remarks.append(_told_apart(*outputs.values()))
     return write_report(
         judgements,
         folder,
@@ -371,9 +380,24 @@ def _discriminated(run: TrainedRun, sample: Sample) -> dict[str, Any]:
     showers = sample.some(_DISCRIMINATED)
     outputs = run.discriminate(showers)
     return {
-        "Probability of being Monte Carlo": outputs["generation"],
+        _PROBABILITY: outputs["generation"],
         "Estimated over true incident energy": outputs["auxiliary"] / showers.energy_n,
     }
+
+
+def _told_apart(reference: Mapping[str, Any], generated: Mapping[str, Any]) -> str:
+    """How well the discriminator that trained the generator tells its showers, in words."""
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    real, fake = reference[_PROBABILITY], generated[_PROBABILITY]
+    truth = np.repeat([1, 0], [len(real), len(fake)])
+    area = roc_auc_score(truth, np.concatenate([real, fake]))
+    return (
+        "The run's own discriminator tells generated showers from the reference with an area under "
+        f"the ROC curve of {area:.4f} (0.5: not at all, 1: always). It has seen many more of them "
+        "than the classifiers here."
+    )
 
 
 def show_verdicts(judgements: Sequence[Judgement], page: Path, console: Console) -> None:
@@ -408,11 +432,10 @@ def _show_one(judgements: Sequence[Judgement], console: Console) -> None:
         "standard deviations above that."
     )
     console.print(table)
-    console.print(_features_in_words(judgement), markup=False)
 
 
 def _show_several(judgements: Sequence[Judgement], console: Console) -> None:
-    from gan3d.validation.report import show
+    from gan3d.validation.report import agreement, show
 
     table = _table(*(each.label for each in judgements), "perfect")
     by_name = [{verdict.name: verdict for verdict in each.verdicts} for each in judgements]
@@ -431,7 +454,8 @@ def _show_several(judgements: Sequence[Judgement], console: Console) -> None:
     )
     console.print(table)
     for each in judgements:
-        console.print(f"{each.label}: {_features_in_words(each)}", markup=False)
+        said = agreement([*each.feature_verdicts, *each.bin_verdicts])
+        console.print(f"{each.label}, distances and bins: {said}", markup=False)
 
 
 def _table(*columns: str) -> Table:
@@ -440,19 +464,6 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, justify="right", no_wrap=len(columns) <= 3)
     return table
-
-
-def _features_in_words(judgement: Judgement) -> str:
-    """How many of the distributions agree, and which is the farthest off."""
-    from gan3d.validation.report import show_significance
-
-    verdicts = judgement.feature_verdicts
-    worst: Verdict = max(verdicts, key=lambda verdict: verdict.significance)
-    agreeing = sum(verdict.word == "agrees" for verdict in verdicts)
-    text = f"distributions of features: {agreeing} of {len(verdicts)} distances agree"
-    if worst.word == "agrees":
-        return text
-    return f"{text}; farthest off: {worst.name}, {show_significance(worst)}"
 
 
 def _names(paths: Sequence[Path]) -> str:

@@ -10,6 +10,7 @@ Of files: `summary` says what they hold, `checking` what is wrong with them, `co
 """
 
 from gan3d.data.aside import check_folder, make_folder, temporary_folder, written_aside
+from gan3d.data.blocks import LARGEST_FRACTION
 from gan3d.data.formats import expand_patterns, open_shower_file, read_showers, stream_showers
 from gan3d.data.loader import ShowerLoader, read_part, sample_sums, stream_part
 from gan3d.data.order import count_steps, order_epoch, shuffle_quality
@@ -23,6 +24,7 @@ from gan3d.data.survey import Survey, check_unchanged, leave_out, survey_files
 from gan3d.data.writer import write_showers
 
 __all__ = [
+    "LARGEST_FRACTION",
     "Division",
     "Part",
     "ShowerFile",

@@ -36,7 +36,9 @@ CHI2 = Kind("chi2 per degree of freedom", 0.0, 0.0, best=1.0, has_close=False)
 CORRELATION = Kind("rms difference of correlations", 0.5, 0.5)
 # Without bias, so the mean of their noise is 0; degenerate for equal samples, so it falls with N.
 UNBIASED = Kind("distance in all features", 1.0, 1.0, has_close=False)
-AUC = Kind("area under the ROC curve", 0.0, 0.5, best=0.5)
+# Below 0.5 by more than chance, too, something is wrong: showers and near copies of them on both
+# sides teach a classifier the opposite of what it is tested on.
+AUC = Kind("area under the ROC curve", 0.0, 0.5, best=0.5, worse=0)
 SHARE = Kind("share of showers", 0.0, 0.5, best=1.0, worse=-1)
 DENSITY = Kind("density", 0.0, 0.5, best=1.0, worse=0)
 COPIES = Kind("share of showers", 0.0, 0.0, has_close=False, percent=True)

@@ -113,7 +113,17 @@ def features(settings: Validation) -> Mapping[str, Feature]:
         )
     for plane, name in enumerate(AXES[:2]):
         found[f"angle_{name}"] = Feature(f"Angle in the plane of {name}", _angle(plane))
+    found["angle_to_track"] = Feature("Angle to the incident particle", _angle_to_track)
     return found
+
+
+def _angle_to_track(sample: Observables) -> Float:
+    """Measured less true angle (rad): the particle flies in the plane (y, layer), at theta to y.
+
+    NaN where the true one is not known.
+    """
+    angle_n: Float = sample.angle_n2[:, 1] - (np.pi / 2 - sample.theta_n)
+    return angle_n
 
 
 @dataclass(frozen=True)

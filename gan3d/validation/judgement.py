@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from gan3d.config import Geometry, Validation
-from gan3d.data import Showers
+from gan3d.data import LARGEST_FRACTION, Showers
 from gan3d.errors import DataError
 from gan3d.validation.bins import Bin, bins_of
 from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric, all_metrics
@@ -104,6 +104,8 @@ class Judgement:
     """One for each of `METRICS`, and of `WHOLE_METRICS` where there are enough showers."""
     feature_verdicts: list[Verdict]
     """One for each distance of each feature's distributions."""
+    bin_verdicts: list[Verdict]
+    """The same and those of `METRICS` in each bin, named `bin.NAME.METRIC`."""
     remarks: list[str]
     """What a reader must know before trusting the numbers: bins left out, empty showers, ..."""
     generated: Sample
@@ -187,11 +189,20 @@ def judge(
         for name, found in {**whole.metrics, **copies(ours, theirs)}.items()
     }
     remarks += _copy_remarks(estimates, ours, theirs)
-    verdicts = [
-        Verdict(name, metric, estimates[name], word(metric.kind, estimates[name], settings))
-        for name, metric in catalogue.items()
-        if name in estimates
-    ]
+
+    def verdicts_of(prefix: str) -> list[Verdict]:
+        return [
+            Verdict(
+                prefix + name,
+                metric,
+                estimates[prefix + name],
+                word(metric.kind, estimates[prefix + name], settings),
+            )
+            for name, metric in catalogue.items()
+            if prefix + name in estimates
+        ]
+
+    verdicts = verdicts_of("")
     main = {**METRICS, **WHOLE_METRICS}
     sizes = {
         "generated.showers": len(ours),
@@ -203,6 +214,7 @@ def judge(
         metrics=_flat(estimates) | sizes | _resolutions(ours, theirs),
         verdicts=[verdict for verdict in verdicts if verdict.name in main],
         feature_verdicts=[verdict for verdict in verdicts if verdict.name not in main],
+        bin_verdicts=[v for each in bins for v in verdicts_of(f"bin.{each.name}.")],
         remarks=remarks,
         generated=ours_sample,
         reference=theirs_sample,
@@ -344,7 +356,7 @@ def _check_comparable(generated: Observables, reference: Observables) -> None:
         if sample.empty_n.all():
             raise DataError(f"{sample.label}: all {len(sample)} showers are empty (no energy)")
         response = float(sample.sampling_fraction_n.mean())
-        if response > 1.0:
+        if response > LARGEST_FRACTION:
             raise DataError(
                 f"{sample.label}: the cells hold {response:.3g} times the incident energy: "
                 "are cells in MeV, or incident energies in TeV? Both must be in GeV"
@@ -402,6 +414,15 @@ def _sample_remarks(generated: Observables, reference: Observables) -> Iterator[
                     f"{sample.label}: all showers in {each.name} are empty; their moments count "
                     "as 100 % off."
                 )
+    energy_bins = [each for each in bins_of(reference.settings) if each.quantity == "energy"]
+    for sample in (generated, reference):
+        inside_n = np.any([each.rows(sample) for each in energy_bins], axis=0)
+        outside = int((~inside_n).sum())
+        if outside:
+            yield (
+                f"{sample.label}: {outside} of {len(sample)} showers lie outside of all energy "
+                "bins: means, profiles and moments leave them out (validation.energy_bins_gev)."
+            )
     yield from _threshold_remarks(generated, reference)
     count, other = len(generated), len(reference)
     distance = energy_distance(generated.energy_n, reference.energy_n)

@@ -27,6 +27,7 @@ from gan3d.validation.measures import (
     count_hits,
     count_layer_hits,
     energy_depth,
+    hash_images,
     layer_fractions,
     maximum_layer,
     moments,
@@ -81,6 +82,8 @@ class Observables:
     """Cells above `settings.hit_threshold_gev`."""
     layer_hits_ntz: Integer
     """Cells of each layer above each of `settings.occupancy_thresholds_gev`."""
+    image_hash_n: NDArray[np.uint64]
+    """64 bits of a digest of the image: the same for the same cells alone."""
     cell_counts_nb: Integer
     """Cells with energy, in the bins of `cell_energy_edges` with an underflow bin before and an
     overflow bin after them."""
@@ -241,5 +244,6 @@ def observe_chunk(
         layer_fractions_n3=layer_fractions(longitudinal_nz),
         hits_n=count_hits(images_nxyz, settings.hit_threshold_gev),
         layer_hits_ntz=count_layer_hits(images_nxyz, settings.occupancy_thresholds_gev),
+        image_hash_n=hash_images(images_nxyz),
         cell_counts_nb=count_cells(images_nxyz, cell_energy_edges(settings)),
     )

@@ -131,6 +131,7 @@ def _render(
         geometry=first.reference.observables.geometry,
         bins=[each for each in first.bins if all(each in other.bins for other in judgements)],
         main=METRICS,
+        in_bins=[{verdict.name: verdict for verdict in each.bin_verdicts} for each in judgements],
         show=show,
         significance=show_significance,
         scorecard=shown[0],
@@ -172,21 +173,36 @@ def headline(judgements: Sequence[Judgement]) -> str:
         for word in ("agrees", "close", "differs")
     }
     reference = judgement.reference.label
-    if not by_word["close"] and not by_word["differs"]:
-        return (
-            f"{judgement.label} and {reference} agree within the statistical noise of these "
-            f"samples in all {len(judgement.verdicts)} metrics."
-        )
     agreeing = len(by_word["agrees"])
-    sentences = [
-        f"{agreeing} of {len(judgement.verdicts)} metrics {'agrees' if agreeing == 1 else 'agree'} "
-        f"with {reference} within the statistical noise of these samples."
-    ]
+    if agreeing == len(judgement.verdicts):
+        sentences = [
+            f"All {agreeing} main metrics agree with {reference} within statistical noise."
+        ]
+    else:
+        sentences = [
+            f"{agreeing} of {len(judgement.verdicts)} main metrics "
+            f"{'agrees' if agreeing == 1 else 'agree'} with {reference} within the noise."
+        ]
     if by_word["close"]:
         sentences.append(f"Close: {_list(by_word['close'])}.")
     if by_word["differs"]:
         sentences.append(f"Different: {_list(by_word['differs'])}.")
+    for verdicts, what in (
+        (judgement.feature_verdicts, "Distances of distributions"),
+        (judgement.bin_verdicts, "Metrics in bins"),
+    ):
+        sentences.append(f"{what}: {agreement(verdicts)}.")
     return " ".join(sentences)
+
+
+def agreement(verdicts: Sequence[Verdict]) -> str:
+    """How many agree, and which is the farthest off: `97 of 98 agree; farthest off: ...`."""
+    agreeing = sum(verdict.word == "agrees" for verdict in verdicts)
+    text = f"{agreeing} of {len(verdicts)} agree"
+    if agreeing == len(verdicts):
+        return text
+    worst = max(verdicts, key=lambda verdict: verdict.significance)
+    return f"{text}; farthest off: {worst.name}, {show_significance(worst)}"
 
 
 def _compared(judgements: Sequence[Judgement]) -> str:

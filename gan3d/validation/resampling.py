@@ -54,6 +54,16 @@ def halves(
     return np.sort(pairs_p2[rows_p, swapped_p]), np.sort(pairs_p2[rows_p, 1 - swapped_p])
 
 
+def jackknife_error(without_g: Float) -> float:
+    """Standard error of a number, given its values without each of G equal groups of showers.
+
+    sqrt((G - 1) / G * sum_g (v_g - mean v)^2), the delete-a-group jackknife (Shao & Wu 1989, Annals
+    of Statistics 17, 1176).
+    """
+    groups = len(without_g)
+    return float(np.sqrt((groups - 1) / groups * np.sum((without_g - without_g.mean()) ** 2)))
+
+
 def energy_distance(energy_n: Float, energy_m: Float) -> float:
     """Kolmogorov-Smirnov distance of incident energies, 0 where both samples hold the same."""
     at = np.concatenate([energy_n, energy_m])

@@ -26,7 +26,7 @@ from gan3d.validation.catalogue import METRICS
 from gan3d.validation.measures import Float
 from gan3d.validation.metrics import Scales, compare, scales
 from gan3d.validation.observables import Observables, observe
-from gan3d.validation.resampling import as_it_is, halvings
+from gan3d.validation.resampling import as_it_is, halvings, jackknife_error
 
 METRIC = "optimisation_metric"
 """What checkpoints are chosen by."""
@@ -221,16 +221,6 @@ def usable_bins(
             "validation.minimum_showers"
         )
     return usable
-
-
-def jackknife_error(without_g: Float) -> float:
-    """Standard error of a number, given its values without each of G equal groups of showers.
-
-    sqrt((G - 1) / G * sum_g (v_g - mean v)^2), the delete-a-group jackknife (Shao & Wu 1989, Annals
-    of Statistics 17, 1176).
-    """
-    groups = len(without_g)
-    return float(np.sqrt((groups - 1) / groups * np.sum((without_g - without_g.mean()) ** 2)))
 
 
 def _without_groups(energy_n: Float, groups: int) -> Float:

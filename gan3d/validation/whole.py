@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gan3d.config import Validation
 from gan3d.validation import multivariate
@@ -253,12 +252,12 @@ def _too_few(*sides: _Side) -> bool:
 
 
 def copies(generated: Observables, reference: Observables) -> dict[str, Found]:
-    """Shares of the generated showers that are copies, to the last bit of what is measured.
+    """Shares of the generated showers whose image is, cell by cell, that of another.
 
     `copies.within`: of an earlier generated shower. `copies.of_reference`: of a reference shower.
     Empty showers, all alike, are not counted.
     """
-    ours, theirs = (_identities(sample) for sample in (generated, reference))
+    ours, theirs = (sample.image_hash_n[~sample.empty_n] for sample in (generated, reference))
     count = len(generated)
     shares = {
         "copies.within": (len(ours) - len(np.unique(ours))) / count,
@@ -268,11 +267,3 @@ def copies(generated: Observables, reference: Observables) -> dict[str, Found]:
         name: Found(share, float(np.sqrt(share * (1.0 - share) / count)), np.zeros(1), (0.0, 0.0))
         for name, share in shares.items()
     }
-
-
-def _identities(sample: Observables) -> NDArray[np.bytes_]:
-    """What is the same for the same image alone, of all showers with energy."""
-    numbers = np.column_stack(
-        [sample.energy_n, sample.total_energy_n, sample.moments_nao[:, :, 0], sample.hits_n]
-    )[~sample.empty_n]
-    return np.ascontiguousarray(numbers).view(f"V{numbers.shape[1] * 8}").reshape(-1)

@@ -248,6 +248,11 @@ def test_runs_of_unlike_data_have_no_common_reference(run):
     with pytest.raises(UsageError, match="hold out different showers: give --reference"):
         invoke(run.folder, run.other, "--out", run.folder / "out")
     other.experiment = other.experiment.model_copy(
+        update={"data": Data(files=[REFERENCE], threshold_gev=1e-5)}
+    )
+    with pytest.raises(UsageError, match=r"cells below 1e-06 GeV to 0.*those below 1e-05 GeV"):
+        invoke(run.folder, run.other, "--reference", REFERENCE, "--out", run.folder / "out")
+    other.experiment = other.experiment.model_copy(
         update={"data": Data(files=[REFERENCE], geometry={"shape": (24, 24, 25)})}
     )
     with pytest.raises(UsageError, match=r"24x24x25 cells.*25x25x25"):
@@ -277,7 +282,9 @@ def test_the_discriminator_is_asked_about_both_samples(run, monkeypatch):
     monkeypatch.setattr(
         report, "pictures", lambda judgements, histories, outputs: seen.update(outputs) or []
     )
-    invoke(run.folder, "--json")
+    result = invoke(run.folder)
+    assert "note: The run's own discriminator" in result.output
+    assert "0.5000 (0.5: not at all" in " ".join(result.output.split())
     assert list(seen) == ["Geant4", "Generated"]
     for outputs in seen.values():
         assert len(outputs["Probability of being Monte Carlo"]) == 50

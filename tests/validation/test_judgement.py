@@ -46,6 +46,7 @@ def test_every_metric_has_companions_and_all_are_numbers(geant4, other_geant4, g
                 "recall",
                 "density",
                 "coverage",
+                "angle_to_track",
             )
         )
     assert np.isfinite(list(metrics.values())).all()
@@ -111,7 +112,7 @@ def test_the_error_is_the_spread_over_samples(geometry):
         (CHI2, Estimate(1.01, 0, 0, 1.0, 0.001), 10.0, "differs"),
         (COPIES, Estimate(0.01, 0, 0, 0.0, 0.0), np.inf, "differs"),
         (AUC, Estimate(0.54, 0, 0, 0.5, 0.005), 8.0, "close"),
-        (AUC, Estimate(0.44, 0, 0, 0.5, 0.005), 0.0, "agrees"),
+        (AUC, Estimate(0.44, 0, 0, 0.5, 0.005), 12.0, "differs"),
         (SHARE, Estimate(0.80, 0, 0, 0.9, 0.01), 10.0, "differs"),
         (SHARE, Estimate(0.95, 0, 0, 0.9, 0.01), 0.0, "agrees"),
         (DENSITY, Estimate(1.2, 0, 0, 1.0, 0.02), 10.0, "differs"),
@@ -176,6 +177,47 @@ def test_a_bin_without_enough_showers_is_left_out_and_named(geant4, geometry, se
     assert not any(".10-40GeV" in name for name in judgement.metrics)
     assert any("10-40GeV is left out: 0 generated" in remark for remark in judgement.remarks)
     assert any("spread differently" in remark for remark in judgement.remarks)
+
+
+def test_showers_outside_of_all_bins_are_counted_and_remarked(geant4, other_geant4, geometry):
+    settings = Validation(energy_bins_gev=[(10, 40)], sample_showers=0, noise_splits=2)
+    judgement = judge(other_geant4, geant4, geometry, settings)
+    outside = int((other_geant4.energy_n > 40).sum())
+    assert any(f"Generated: {outside} of 300 showers lie outside" in r for r in judgement.remarks)
+
+
+def test_a_generator_that_ignores_the_angle_is_found_out(geant4, other_geant4, geometry):
+    """Showers of one angle, said to come at another: every distribution of showers is right."""
+    settings = Validation(sample_showers=0, noise_splits=20, bootstrap_replicas=2)
+    rng = np.random.default_rng(0)
+
+    def at_angles(showers, theta_n):
+        return Showers(showers.images_nxyz, showers.energy_n, {"theta": theta_n})
+
+    right = np.full(len(geant4), np.pi / 2)
+    wrong = rng.uniform(np.pi / 3, 2 * np.pi / 3, len(other_geant4))
+    judgement = judge(at_angles(other_geant4, wrong), at_angles(geant4, right), geometry, settings)
+    verdicts = {verdict.name: verdict for verdict in judgement.feature_verdicts}
+    assert verdicts["angle_to_track.ks"].word == "differs"
+    assert verdicts["angle_y.ks"].word == "agrees"
+
+
+def test_a_fault_in_one_bin_is_found_there(geant4, other_geant4, geometry, settings):
+    factor = np.where(other_geant4.energy_n >= 70, 1.1, 1.0).astype(np.float32)
+    tilted = Showers(other_geant4.images_nxyz * factor[:, None, None, None], other_geant4.energy_n)
+    judgement = judge(tilted, geant4, geometry, settings)
+    words = {verdict.name: verdict.word for verdict in judgement.bin_verdicts}
+    assert words["bin.70-100GeV.sampling_fraction.rel_error"] == "differs"
+    assert words["bin.10-40GeV.sampling_fraction.rel_error"] == "agrees"
+
+
+def test_a_response_of_one_is_a_calibrated_calorimeter(geant4, other_geant4, geometry, settings):
+    ours, theirs = (
+        Showers(showers.images_nxyz * np.float32(factor / 0.0208), showers.energy_n)
+        for showers, factor in ((other_geant4, 1.05), (geant4, 1.0))
+    )
+    metrics = judge(ours, theirs, geometry, settings).metrics
+    assert metrics["sampling_fraction.rel_error"] == pytest.approx(0.05, abs=0.01)
 
 
 def test_no_bin_with_enough_showers(geant4, geometry):

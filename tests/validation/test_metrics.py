@@ -35,6 +35,8 @@ def scaled(showers, factor):
 def test_identical_samples_score_exactly_zero(geant4, compare, settings):
     values = compare(geant4, geant4)
     names = {**METRICS, **feature_metrics(settings)}
+    # The files of a fixed angle do not say it.
+    names = {name for name in names if not name.startswith("angle_to_track")}
     assert set(values) == {
         prefix + name
         for name in names

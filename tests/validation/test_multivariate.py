@@ -48,6 +48,17 @@ def test_the_extrapolated_distance_has_no_bias_from_the_sample_size(rng):
     assert np.mean(shifted) == pytest.approx(10 * 0.09, rel=0.1)
 
 
+def test_the_error_of_the_extrapolated_distance_is_its_scatter_over_samples():
+    values, errors = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        ours, theirs = rng.normal(size=(300, 6)) + 0.3, rng.normal(size=(300, 6))
+        value, error = m.frechet_physics_distance(ours, theirs, rng)
+        values.append(value)
+        errors.append(error)
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.35)
+
+
 def test_the_kernel_distance_is_that_of_the_kernel(rng):
     """Against the expectation of (x y / D + 1)^4 for D = 1, from the moments of the samples."""
     ours, theirs = rng.normal(size=(20_000, 1)) + 0.5, rng.normal(size=(20_000, 1))

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -218,12 +219,16 @@ def test_a_folder_that_cannot_be_made(tmp_path, judgement):
 def test_headline_names_what_differs(geant4, geometry, settings):
     same = judge(geant4, geant4, geometry, settings)
     # All of its showers are copies of the reference's.
-    assert headline([same]).startswith("11 of 12 metrics agree")
-    assert headline([same]).endswith("Different: copies of reference showers.")
+    assert headline([same]).startswith("11 of 12 main metrics agree")
+    assert "Different: copies of reference showers. Distances of" in headline([same])
+    assert headline([same]).endswith("agree.")
     scaled = Showers(geant4.images_nxyz * np.float32(1.2), geant4.energy_n)
-    assert "Different: sampling fraction ECAL/Ep" in headline(
-        [judge(scaled, geant4, geometry, settings)]
+    said = headline([judge(scaled, geant4, geometry, settings)])
+    assert "Different: sampling fraction ECAL/Ep" in said
+    assert re.search(
+        r"Distances of distributions: \d+ of \d+ agree; farthest off: total_energy", said
     )
+    assert re.search(r"Metrics in bins: \d+ of \d+ agree; farthest off: bin\.", said)
 
 
 def test_quantities_give_means_errors_and_differences(geant4, geometry, settings):
