@@ -20,7 +20,7 @@ from gan3d.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from gan3d.config import Data, Experiment, Geometry, Validation
-    from gan3d.data import Showers
+    from gan3d.data import Shape, Showers
     from gan3d.generation import TrainedRun
     from gan3d.validation import Judgement, Observables, Sample
 
@@ -34,6 +34,12 @@ Examples:
 """
 
 _WORD_STYLE = {"agrees": "green", "close": "yellow", "differs": "red"}
+
+_CHALLENGE = (
+    "Files of the Fast Calorimeter Challenge have cells in angle, radius and layer. They are taken "
+    "as if these were x, y and depth: energies, layers, hits and classifiers are what they say; "
+    "barycentres, widths, radii and angles in x and y are no lengths."
+)
 
 _PROBABILITY = "Probability of being Monte Carlo"
 """An output of discriminators."""
@@ -130,6 +136,8 @@ class Setting:
     geometry: Geometry
     validation: Validation
     threshold_gev: float
+    file_shape: Shape
+    """Cells of the reference's files, before they are put on the geometry."""
 
 
 def _judge(
@@ -142,7 +150,7 @@ def _judge(
     """Judge all samples against the reference and write the report."""
     import gan3d
     from gan3d.config import Node
-    from gan3d.data import check_folder, expand_patterns
+    from gan3d.data import check_folder, expand_patterns, holds_challenge
     from gan3d.generation import find_checkpoint
     from gan3d.validation import judge, summarise
 
@@ -173,6 +181,11 @@ def _judge(
     first = next(iter(trained.values()), None)
     own = experiment or (first.experiment if first else None)
     setting, blocks, named = _open_reference(reference, own, first)
+    read = [(reference, setting.file_shape)] if reference else []
+    read += [(each.patterns, setting.geometry.shape) for each in sources if each.patterns]
+    for patterns, shape in read:
+        _check_cell_size(patterns, setting, shape)
+    remarks = [_CHALLENGE] if any(holds_challenge(p, shape=shape) for p, shape in read) else []
     with naming({"Reference": named}):
         theirs = summarise(blocks, setting.geometry, setting.validation, label=label)
     facts: dict[str, str] = {}
@@ -197,6 +210,7 @@ def _judge(
                     labels=(source.label, label),
                 )
             )
+        judgements[-1].remarks.extend(remarks)
         prefix = f"{source.label}: " if len(sources) > 1 else ""
         facts |= {f"{prefix}{name}": fact for name, fact in own_facts.items()}
     title = _title(sources, trained, facts)
@@ -255,17 +269,19 @@ def _open_reference(
     The first run's data section says what is on the images, `experiment` all else.
     """
     from gan3d.config import Data, Geometry, Validation
-    from gan3d.data import expand_patterns, stream_showers
+    from gan3d.data import expand_patterns, stated_cell_size, stream_showers
 
     settings = experiment.validation if experiment else Validation()
     holder = run.experiment if run else experiment
     if holder is None:
         threshold_gev: float = Data.model_fields["threshold_gev"].default
         shape, blocks = stream_showers(patterns, threshold_gev=threshold_gev)
-        setting = Setting(Geometry(shape=shape), settings, threshold_gev)
+        stated = stated_cell_size(patterns)
+        geometry = Geometry(shape=shape, cell_size_mm=stated) if stated else Geometry(shape=shape)
+        setting = Setting(geometry, settings, threshold_gev, shape)
         return setting, blocks, _names(expand_patterns(patterns))
     data = holder.data
-    setting = Setting(data.model_geometry, settings, data.threshold_gev)
+    setting = Setting(data.model_geometry, settings, data.threshold_gev, data.geometry.shape)
     return setting, *reference_blocks(data, patterns)
 
 
@@ -282,6 +298,21 @@ def reference_blocks(data: Data, patterns: Sequence[str]) -> tuple[Iterator[Show
         threshold_gev=data.threshold_gev,
     )
     return blocks, _names(expand_patterns(patterns))
+
+
+def _check_cell_size(patterns: Sequence[str], setting: Setting, shape: Shape) -> None:
+    """Raise DataError where files state other cells than all samples are taken to have."""
+    import numpy as np
+
+    from gan3d.data import stated_cell_size
+
+    stated, assumed = stated_cell_size(patterns, shape=shape), setting.geometry.cell_size_mm
+    if stated is not None and not np.allclose(stated, assumed, rtol=1e-3):
+        said, wanted = (" x ".join(f"{each:g}" for each in size) for size in (stated, assumed))
+        raise DataError(
+            f"{', '.join(patterns)}: cells of {said} mm, but {wanted} mm are reckoned with: other "
+            "showers' files or data.geometry.cell_size_mm; only showers in equal cells compare"
+        )
 
 
 def _read(patterns: Sequence[str], setting: Setting) -> Iterator[Showers]:
@@ -360,7 +391,7 @@ def write_named(
 
     # Each discriminator knows its own generator only: of several runs they cannot be compared.
     outputs = {}
-    if len(judgements) == 1 and trained:
+    if len(judgements) == 1 and trained and len(judgements[0].reference.kept_rows_k):
         (run,) = trained.values()
         samples = judgements[0].reference, judgements[0].generated
         outputs = {sample.label: _discriminated(run, sample) for sample in samples}

@@ -11,13 +11,20 @@ Of files: `summary` says what they hold, `checking` what is wrong with them, `co
 
 from gan3d.data.aside import check_folder, make_folder, temporary_folder, written_aside
 from gan3d.data.blocks import LARGEST_FRACTION
-from gan3d.data.formats import expand_patterns, open_shower_file, read_showers, stream_showers
+from gan3d.data.formats import (
+    expand_patterns,
+    holds_challenge,
+    open_shower_file,
+    read_showers,
+    stated_cell_size,
+    stream_showers,
+)
 from gan3d.data.loader import ShowerLoader, read_part, sample_sums, stream_part
 from gan3d.data.order import count_steps, order_epoch, shuffle_quality
 from gan3d.data.preprocessing import regrid
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.showers import Showers, apply_threshold
-from gan3d.data.sparse import SparseShowers
+from gan3d.data.sparse import Shape, SparseShowers
 from gan3d.data.split import Division, Part, divide, whole
 from gan3d.data.summary import Summary, combine, summarise
 from gan3d.data.survey import Survey, check_unchanged, leave_out, survey_files
@@ -27,6 +34,7 @@ __all__ = [
     "LARGEST_FRACTION",
     "Division",
     "Part",
+    "Shape",
     "ShowerFile",
     "ShowerLoader",
     "Showers",
@@ -40,6 +48,7 @@ __all__ = [
     "count_steps",
     "divide",
     "expand_patterns",
+    "holds_challenge",
     "leave_out",
     "make_folder",
     "open_shower_file",
@@ -49,6 +58,7 @@ __all__ = [
     "regrid",
     "sample_sums",
     "shuffle_quality",
+    "stated_cell_size",
     "stream_part",
     "stream_showers",
     "summarise",

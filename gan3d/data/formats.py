@@ -136,6 +136,40 @@ def stream_showers(
     return target, blocks()
 
 
+def stated_cell_size(
+    patterns: Sequence[str | Path], *, shape: Shape | None = None
+) -> tuple[float, float, float] | None:
+    """The cell pitch along (x, y, layer) in mm that files state; None where none does.
+
+    Raises DataError where they state different ones, and as `open_shower_file` does.
+    """
+    found: dict[tuple[float, float, float], Path] = {}
+    for path in expand_patterns(patterns):
+        with open_shower_file(path, shape=shape) as file:
+            if file.cell_size_mm is not None:
+                found.setdefault(file.cell_size_mm, path)
+    if len(found) > 1:
+        (one, path), (other, another) = list(found.items())[:2]
+        raise DataError(
+            f"{path} has cells of {_in_mm(one)}, {another} of {_in_mm(other)}: they are not of one "
+            "detector"
+        )
+    return next(iter(found), None)
+
+
+def _in_mm(size_mm: tuple[float, float, float]) -> str:
+    return " x ".join(f"{each:g}" for each in size_mm) + " mm"
+
+
+def holds_challenge(patterns: Sequence[str | Path], *, shape: Shape | None = None) -> bool:
+    """Whether one of the files is a Challenge file, whose axes are (angle, radius, layer)."""
+    for path in expand_patterns(patterns):
+        with open_shower_file(path, shape=shape) as file:
+            if file.layout == ChallengeFile.layout:
+                return True
+    return False
+
+
 def _expand(pattern: str) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():

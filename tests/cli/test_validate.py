@@ -112,6 +112,25 @@ def test_a_cell_that_is_not_a_number_is_named(write, some, tmp_path):
         invoke(path, "--reference", REFERENCE, "--out", tmp_path / "out")
 
 
+def test_cells_of_another_size_are_not_compared(some, tmp_path):
+    paths = [tmp_path / f"{name}.h5" for name in ("coarse", "fine", "other")]
+    for path, size in zip(
+        paths, ((10.0, 10.0, 5.0), (10.0, 10.0, 5.0), (2.0, 2.0, 8.0)), strict=True
+    ):
+        write_showers(path, [some], attributes={}, cell_size_mm=size)
+    coarse, fine, other = map(str, paths)
+    invoke(coarse, "--reference", fine, "--out", tmp_path / "alike")
+    page = (tmp_path / "alike/index.html").read_text()
+    assert "10.0 × 10.0 × 5.0 mm" in page
+    for arguments, message in (
+        ([other, "--reference", fine], r"other.h5: cells of 2 x 2 x 8 mm, but 10 x 10 x 5 mm"),
+        ([coarse, "--reference", fine, "--reference", other], r"they are not of one detector"),
+    ):
+        with pytest.raises(DataError, match=message):
+            invoke(*arguments, "--out", tmp_path / "unlike")
+    assert not (tmp_path / "unlike").exists()
+
+
 def test_wrong_calls(write, some, tmp_path):
     path = write("showers.h5", some)
     (tmp_path / "run").mkdir()
