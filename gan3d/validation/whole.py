@@ -238,12 +238,13 @@ def _distances(
         name: Found(value, error, np.array([split[name][0] for split in noise]))
         for name, (value, error) in found.items()
     }
-    for name in multivariate.NEIGHBOURHOODS:
-        each = metrics[name]
-        # Halves of one sample have showers in common from split to split, so that their spread
-        # alone is too small for a mean over showers.
-        spread = max(each.error, float(each.noise_s.std(ddof=1)) * np.sqrt(0.5))
-        metrics[name] = replace(each, null=(float(each.noise_s.mean()), spread))
+    for name, each in metrics.items():
+        # From halves to whole samples; the mean of shares does not depend on the size.
+        mean, shrink = (1.0, 0.5**0.5) if name in multivariate.NEIGHBOURHOODS else (0.5, 0.5)
+        # Halves of one sample have showers in common from split to split, and splits are few, so
+        # that their spread alone may come out far too small.
+        spread = max(each.error, shrink * float(each.noise_s.std(ddof=1)))
+        metrics[name] = replace(each, null=(mean * float(each.noise_s.mean()), spread))
     return metrics
 
 
