@@ -177,6 +177,12 @@ def judge(
 
     by_feature, catalogue = scales(theirs), all_metrics(settings)
     estimates = _estimates(ours, theirs, bins, by_feature, catalogue)
+    remarks += [
+        f"{ours.label}: no shower has a {scale.feature.title.lower()}, as those of {theirs.label} "
+        "have: it is not compared."
+        for name, scale in by_feature.items()
+        if f"{name}.ks" not in estimates
+    ]
     whole = compare_whole(ours_sample, theirs_sample, by_feature)
     if not whole.metrics and settings.sample_showers:
         remarks.append(

@@ -280,6 +280,14 @@ def test_copies_are_counted_and_remarked(geant4, other_geant4, geometry, setting
     assert any("are also in" in remark for remark in judgement.remarks)
 
 
+def test_what_no_generated_shower_has_is_remarked(geant4, one_cell, geometry, settings):
+    points = one_cell((12, 12, 8), energy=1.0, count=len(geant4))
+    points = Showers(points.images_nxyz, geant4.energy_n)
+    judgement = judge(points, geant4, geometry, settings)
+    assert "skewness_x.ks" not in judgement.metrics
+    assert any("no shower has a skewness in x" in remark for remark in judgement.remarks)
+
+
 def test_a_sample_may_be_given_as_blocks_or_measured(geant4, other_geant4, geometry, settings):
     blocks = (other_geant4.take(slice(first, first + 70)) for first in range(0, 300, 70))
     reference = summarise(geant4, geometry, settings, label="Geant4")
