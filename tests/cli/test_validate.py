@@ -131,6 +131,14 @@ def test_cells_of_another_size_are_not_compared(some, tmp_path):
     assert not (tmp_path / "unlike").exists()
 
 
+def test_axes_of_challenge_files_are_remarked(write, some, tmp_path):
+    path = tmp_path / "challenge.h5"
+    write_showers(path, [some], layout="challenge", attributes={})
+    for generated, remarked in ((path, True), (write("lcd.h5", some), False)):
+        result = invoke(generated, "--reference", REFERENCE, "--out", tmp_path / "out")
+        assert ("cells in angle, radius and layer" in " ".join(result.output.split())) == remarked
+
+
 def test_wrong_calls(write, some, tmp_path):
     path = write("showers.h5", some)
     (tmp_path / "run").mkdir()
