@@ -13,7 +13,14 @@ from gan3d.cli.generate import write_generated
 from gan3d.cli.progress import ProgressDisplay
 from gan3d.cli.sources import GENERATED, REFERENCE
 from gan3d.cli.train import train
-from gan3d.cli.validate import heldout_blocks, naming, run_facts, show_verdicts, write_named
+from gan3d.cli.validate import (
+    discriminated,
+    heldout_blocks,
+    naming,
+    run_facts,
+    show_verdicts,
+    write_named,
+)
 from gan3d.config import load_experiment
 from gan3d.errors import UsageError
 
@@ -73,10 +80,12 @@ def command(folder: Path, overrides: tuple[str, ...]) -> None:
     facts = {**run_facts(trained, settings), "Reference": source}
     _, showers = stream_showers([str(generated)])
     with naming(facts):
-        judgement = judge(showers, reference, geometry, settings, labels=(GENERATED, REFERENCE))
+        ours = summarise(showers, geometry, settings, label=GENERATED)
+        outputs, scores = discriminated(trained, ours, reference)
+        judgement = judge(ours, reference, geometry, settings, scores=scores)
     title = "Quickstart: generated electrons against Geant4"
     runs = {GENERATED: trained}
-    page = write_named([judgement], folder / "report", facts, runs, title=title)
+    page = write_named([judgement], folder / "report", facts, runs, outputs, title=title)
     show_verdicts([judgement], page, console)
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     console.print(f"done in {minutes} min {seconds:02d} s")

@@ -33,7 +33,13 @@ Examples:
   gan3d validate gan='g_*.h5' flow='f_*.h5' --reference 'data/*.h5' --out DIR
 """
 
-_WORD_STYLE = {"agrees": "green", "close": "yellow", "differs": "red"}
+_WORD_STYLE = {
+    "agrees": "green",
+    "inconclusive": "dim",
+    "close": "yellow",
+    "differs": "red",
+    "too alike": "magenta",
+}
 
 _CHALLENGE = (
     "Files of the Fast Calorimeter Challenge have cells in angle, radius and layer. They are taken "
@@ -190,8 +196,9 @@ def _judge(
         theirs = summarise(blocks, setting.geometry, setting.validation, label=label)
     facts: dict[str, str] = {}
     judgements = []
+    outputs: dict[str, dict[str, Any]] = {}
     for source in sources:
-        run = trained.get(source.label)
+        run, scores = trained.get(source.label), None
         if run is not None:
             own_facts = run_facts(run, setting.validation)
             count = setting.validation.showers or len(theirs.observables)
@@ -201,16 +208,17 @@ def _judge(
             own_facts = {"Generated": _names(expand_patterns(source.patterns))}
             showers = _read(source.patterns, setting)
         with naming({**own_facts, "Reference": named}):
+            ours = summarise(showers, setting.geometry, setting.validation, label=source.label)
+            if run is not None and len(theirs.kept_rows_k):
+                said, scores = discriminated(run, ours, theirs)
+                # Each discriminator knows its own generator only: a picture of one run's.
+                outputs = said if len(sources) == 1 else {}
             judgements.append(
-                judge(
-                    showers,
-                    theirs,
-                    setting.geometry,
-                    setting.validation,
-                    labels=(source.label, label),
-                )
+                judge(ours, theirs, setting.geometry, setting.validation, scores=scores)
             )
         judgements[-1].remarks.extend(remarks)
+        if run is not None and reference:
+            judgements[-1].remarks.extend(_seen_in_training(run, expand_patterns(reference)))
         prefix = f"{source.label}: " if len(sources) > 1 else ""
         facts |= {f"{prefix}{name}": fact for name, fact in own_facts.items()}
     title = _title(sources, trained, facts)
@@ -218,7 +226,7 @@ def _judge(
         "Reference": named,
         "Cells set to 0": f"below {setting.threshold_gev:g} GeV, in all samples",
     }
-    return judgements, write_named(judgements, folder, facts, trained, title=title)
+    return judgements, write_named(judgements, folder, facts, trained, outputs, title=title)
 
 
 def _title(
@@ -377,11 +385,25 @@ def heldout_blocks(data: Data) -> tuple[Iterator[Showers], str]:
     return stream_part(part, data), f"held-out showers of {names}"
 
 
+def _seen_in_training(run: TrainedRun, paths: Sequence[Path]) -> Iterator[str]:
+    """A remark where the reference has files that the run was trained on."""
+    from gan3d.training.records import read_survey
+
+    trained = {(file.path.name, file.size_bytes) for file in read_survey(run.path).files}
+    seen = [path for path in paths if (path.name, path.stat().st_size) in trained]
+    if seen:
+        yield (
+            f"{run.path} was trained on {_names(seen)}: showers that a generator has learnt from "
+            "flatter it. Take others as the reference, or leave --reference out."
+        )
+
+
 def write_named(
     judgements: Sequence[Judgement],
     folder: Path,
     facts: Mapping[str, str],
     trained: Mapping[str, TrainedRun],
+    outputs: Mapping[str, Mapping[str, Any]],
     *,
     title: str,
 ) -> Path:
@@ -389,13 +411,6 @@ def write_named(
     from gan3d.training.records import read_history
     from gan3d.validation import write_report
 
-    # Each discriminator knows its own generator only: of several runs they cannot be compared.
-    outputs = {}
-    if len(judgements) == 1 and trained and len(judgements[0].reference.kept_rows_k):
-        (run,) = trained.values()
-        samples = judgements[0].reference, judgements[0].generated
-        outputs = {sample.label: _discriminated(run, sample) for sample in samples}
-        judgements[0].remarks.append(_told_apart(*outputs.values()))
     return write_report(
         judgements,
         folder,
@@ -406,29 +421,23 @@ def write_named(
     )
 
 
-def _discriminated(run: TrainedRun, sample: Sample) -> dict[str, Any]:
-    """What a run's discriminator says of some of a sample's showers, by the title of the output."""
-    showers = sample.some(_DISCRIMINATED)
-    outputs = run.discriminate(showers)
-    return {
-        _PROBABILITY: outputs["generation"],
-        "Estimated over true incident energy": outputs["auxiliary"] / showers.energy_n,
-    }
+def discriminated(
+    run: TrainedRun, generated: Sample, reference: Sample
+) -> tuple[dict[str, dict[str, Any]], tuple[Any, Any]]:
+    """What a run's discriminator says of some showers of both samples.
 
-
-def _told_apart(reference: Mapping[str, Any], generated: Mapping[str, Any]) -> str:
-    """How well the discriminator that trained the generator tells its showers, in words."""
-    import numpy as np
-    from sklearn.metrics import roc_auc_score
-
-    real, fake = reference[_PROBABILITY], generated[_PROBABILITY]
-    truth = np.repeat([1, 0], [len(real), len(fake)])
-    area = roc_auc_score(truth, np.concatenate([real, fake]))
-    return (
-        "The run's own discriminator tells generated showers from the reference with an area under "
-        f"the ROC curve of {area:.4f} (0.5: not at all, 1: always). It has seen many more of them "
-        "than the classifiers here."
-    )
+    By the samples' labels, the reference's first, and the titles of the outputs; and its
+    probabilities of being Monte Carlo, of generated and of reference showers.
+    """
+    said = {}
+    for sample in (reference, generated):
+        showers = sample.some(_DISCRIMINATED)
+        outputs = run.discriminate(showers)
+        said[sample.label] = {
+            _PROBABILITY: outputs["generation"],
+            "Estimated over true incident energy": outputs["auxiliary"] / showers.energy_n,
+        }
+    return said, (said[generated.label][_PROBABILITY], said[reference.label][_PROBABILITY])
 
 
 def show_verdicts(judgements: Sequence[Judgement], page: Path, console: Console) -> None:
@@ -444,7 +453,7 @@ def show_verdicts(judgements: Sequence[Judgement], page: Path, console: Console)
 
 
 def _show_one(judgements: Sequence[Judgement], console: Console) -> None:
-    from gan3d.validation.report import show, show_significance
+    from gan3d.validation.report import show, show_beyond
 
     (judgement,) = judgements
     table = _table("value", "perfect", "beyond")
@@ -454,13 +463,13 @@ def _show_one(judgements: Sequence[Judgement], console: Console) -> None:
         table.add_row(
             verdict.name,
             show(kind, estimate.value, estimate.error),
-            show(kind, estimate.expected),
-            show_significance(verdict),
+            show(kind, estimate.noise),
+            show_beyond(verdict),
             f"[{_WORD_STYLE[verdict.word]}]{verdict.word}[/]",
         )
     table.caption = (
         "perfect: what a perfect generator has on average in samples of these sizes; beyond: "
-        "standard deviations above that."
+        "standard deviations beyond that. Verdicts: the report says how they are reached."
     )
     console.print(table)
 
@@ -478,10 +487,10 @@ def _show_several(judgements: Sequence[Judgement], console: Console) -> None:
             f"[{_WORD_STYLE[verdicts[name].word]}]{show(kind, verdicts[name].value)}[/]"
             for verdicts in by_name
         ]
-        table.add_row(name, *values, show(kind, first.estimate.expected))
+        table.add_row(name, *values, show(kind, first.estimate.noise))
     table.caption = (
         "perfect: what a perfect generator has on average in samples of these sizes. Green agrees "
-        "with it, yellow is close, red differs."
+        "with it, grey is inconclusive, yellow close, red differs, magenta is too alike."
     )
     console.print(table)
     for each in judgements:

@@ -390,6 +390,30 @@ class Horovod(Section):
     """HOROVOD_LOG_LEVEL. Horovod: warning."""
 
 
+class Tolerances(Section):
+    """What is called close, by the kind of metric."""
+
+    relative_error: PositiveFloat = 0.05
+    """Of means: 5 % is a first calibration's."""
+    separation: PositiveFloat = 0.02
+    """Separation power of two histograms: Gaussians 0.28 standard deviations apart."""
+    ks: PositiveFloat = 0.08
+    """Largest distance of cumulative distributions: Gaussians 0.2 standard deviations apart."""
+    wasserstein: PositiveFloat = 0.2
+    """How far values must be moved on average, in standard deviations."""
+    chi2: PositiveFloat = 0.02
+    """Excess of chi2 per degree of freedom over 1, times 1/N + 1/M: means that are off by 0.14 of
+    the spread between showers."""
+    correlation: PositiveFloat = 0.05
+    """Difference of correlation coefficients, rms."""
+    auc: PositiveFloat = 0.05
+    """Area under a ROC curve, from 0.5: Gaussians 0.18 standard deviations apart."""
+    share: PositiveFloat = 0.05
+    """Precision, recall, coverage and shares of neighbours, from those of a perfect generator."""
+    density: PositiveFloat = 0.1
+    """Density, from that of a perfect generator."""
+
+
 class Validation(Section):
     """How generated showers are judged against Monte Carlo."""
 
@@ -402,7 +426,7 @@ class Validation(Section):
     showers: PositiveInt | None = None
     """Showers to generate for the report; null: as many as the reference has."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seed of the showers generated for the report and of the random halves of the reference."""
+    """Seed of the showers generated for the report and of everything random in it."""
     energy_bins_gev: list[tuple[PositiveFloat, PositiveFloat]] = Field(
         default=[(10.0, 100.0), (10.0, 40.0), (40.0, 70.0), (70.0, 100.0)], min_length=1
     )
@@ -441,20 +465,25 @@ class Validation(Section):
     profile_minimum_share: Fraction = 1e-4
     """Profile bins that hold less than this share of the reference's energy are left out of the
     optimisation metric, which weighs all bins alike: there a relative error is noise."""
-    noise_splits: Annotated[int, Field(ge=2)] = 50
-    """Random halvings of the reference that the noise level of a metric comes from: its spread is
-    known to 1 / sqrt(2 x 50), a tenth of itself."""
+    noise_replicas: Annotated[int, Field(ge=10)] = 50
+    """Pairs of samples, as large as those compared, that are drawn from the reference: what a
+    perfect generator has. Their spread is known to 1 / sqrt(2 x 50), a tenth of itself."""
     bootstrap_replicas: Annotated[int, Field(ge=2)] = 50
     """Bootstrap replicas of both samples that the uncertainty of a metric comes from, which is then
     known to a tenth of itself."""
+    exchanges: Annotated[int, Field(ge=20)] = 100
+    """Times that showers are exchanged between the samples at random, which probabilities of
+    verdicts come from. Those below 1/100 reach beyond what a hundred can count, by the law of
+    extremes."""
     sample_showers: Annotated[int, Field(ge=0)] = 5000
     """Showers of each sample that the metrics of whole samples look at (correlations, classifiers,
     Frechet and kernel distance, precision, recall, density, coverage): memory and time grow with
     it, the latter to minutes. Chosen at random; fewer are there, all are taken. 0: none of these
     metrics."""
-    sample_splits: Annotated[int, Field(ge=3)] = 8
-    """As noise_splits, for those of these metrics that take seconds each; their spread is known to
-    a quarter of itself."""
+    pairwise_showers: Annotated[int, Field(ge=100)] = 2000
+    """Of these, at most so many of each sample are compared pair by pair (kernel distance,
+    precision, recall, density, coverage, nearest neighbours) or looked at closely (texture): memory
+    goes with its square, 130 MB at 2000."""
     correlation_cells: Annotated[int, Field(ge=2, le=1000)] = 100
     """Cells whose correlation matrix is compared: those with most energy in the reference."""
     classifier_cells: PositiveInt = 1000
@@ -465,12 +494,15 @@ class Validation(Section):
     neighbours: PositiveInt = 5
     """Neighbours that span the balls of precision, recall, density and coverage; 5 in the paper
     that defines the latter (arXiv:2002.09797)."""
-    agrees_within_sigma: PositiveFloat = 5.0
-    """The verdict on a metric is "agrees" up to this many standard deviations above what the
-    reference against itself gives: among more than a hundred metrics, which are not normally
-    distributed, three or four are exceeded by chance now and then."""
-    close_below: PositiveFloat = 0.05
-    """The verdict on a metric beyond its noise is "close" up to this value, "differs" above."""
+    false_alarms: Annotated[float, Field(gt=0.0, le=0.5)] = 0.01
+    """Share of perfect generators that a report says to differ in anything at all: the verdict on a
+    metric is "differs" or "close" where it is less likely than this that any of the metrics would
+    be as far off by chance."""
+    tolerances: Tolerances = Tolerances()
+    """Beyond chance, a metric is "close" up to these values, and "differs" above."""
+    inconclusive_beyond: PositiveFloat = 3.0
+    """Within chance, a metric "agrees" where a fault of so many tolerances would have been seen,
+    and is "inconclusive" otherwise: more showers are needed to say."""
     error_groups: Annotated[int, Field(ge=2)] = 20
     """`gan3d validate RUN --select`: groups of showers that are left out in turn for the standard
     error of a metric (jackknife). 20 give the error to about a sixth of itself."""

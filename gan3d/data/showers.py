@@ -63,13 +63,16 @@ class Showers:
 def gather(parts: Iterable[Showers], count: int, image_shape: tuple[int, int, int]) -> Showers:
     """Return the `count` showers of all `parts` as one, holding one part at a time besides it.
 
-    Raises DataError if the parts have another number of showers or another `image_shape`.
+    Columns that not all parts have are left out. Raises DataError if the parts have another number
+    of showers or another `image_shape`.
     """
     images = np.empty((count, *image_shape), np.float32)
     energy_n = np.empty(count, np.float32)
+    columns: list[Mapping[str, NDArray[Any]]] = []
     done = 0
     for part in parts:
         end = done + len(part)
+        columns.append(part.columns)
         if end > count or part.image_shape != image_shape:
             raise DataError(
                 f"showers to gather have {end} images so far, of shape {part.image_shape}: "
@@ -79,7 +82,11 @@ def gather(parts: Iterable[Showers], count: int, image_shape: tuple[int, int, in
         done = end
     if done < count:
         raise DataError(f"only {done} of {count} showers were there to gather")
-    return Showers(images, energy_n)
+    names = (
+        [name for name in columns[0] if all(name in each for each in columns)] if columns else []
+    )
+    joined = {name: np.concatenate([each[name] for each in columns]) for name in sorted(names)}
+    return Showers(images, energy_n, joined)
 
 
 def apply_threshold(showers: Showers, threshold_gev: float) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Validation
+from gan3d.validation.measures import Float
 from gan3d.validation.observables import Observables
 
 _DECIMALS = 4
@@ -39,10 +40,12 @@ class Bin:
 
     def rows(self, sample: Observables) -> NDArray[np.bool_]:
         """Which showers are inside: (N,). None whose angle is not known."""
+        return self.inside(sample.energy_n, sample.theta_n)
+
+    def inside(self, energy_n: Float, theta_n: Float) -> NDArray[np.bool_]:
+        """Which showers of these energies (GeV) and angles (rad) are inside: (N,)."""
         return self.holds(
-            sample.energy_n
-            if self.quantity == "energy"
-            else np.degrees(sample.theta_n).round(_DECIMALS)
+            energy_n if self.quantity == "energy" else np.degrees(theta_n).round(_DECIMALS)
         )
 
     def holds(self, values_n: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:

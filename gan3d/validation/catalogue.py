@@ -11,37 +11,38 @@ from gan3d.validation.features import features
 
 @dataclass(frozen=True)
 class Kind:
-    """What a number means, and how it depends on the sizes of the samples."""
+    """What a number means."""
 
     name: str
-    noise_power: float
-    """The mean of the noise goes with this power of 1/N + 1/M, N and M being the sizes."""
-    spread_power: float
-    """The same of its standard deviation."""
-    best: float = 0.0
-    """What a perfect generator has with endless statistics."""
+    tolerance: str | None = None
+    """Which of `validation.tolerances` says what is close; None: nothing is."""
+    best: float | None = 0.0
+    """What a perfect generator has with endless statistics; None: not known beforehand."""
     worse: int = 1
     """1: larger is worse; -1: smaller is; 0: either."""
-    has_close: bool = True
-    """Whether a small value beyond the noise may be called close."""
+    alike: int = 0
+    """-1 or 1: what is too small, or too large, means showers too alike, not too different."""
     percent: bool = False
     """Whether it is written in per cent."""
+    per_shower: bool = False
+    """Whether its excess grows with the sizes N and M, and is to be times 1/N + 1/M to be a
+    measure of the fault."""
 
 
-RELATIVE_ERROR = Kind("relative error", 0.5, 0.5, percent=True)
-SEPARATION = Kind("separation power", 1.0, 1.0)
-KS = Kind("Kolmogorov-Smirnov distance", 0.5, 0.5)
-WASSERSTEIN = Kind("Wasserstein distance over the spread", 0.5, 0.5)
-CHI2 = Kind("chi2 per degree of freedom", 0.0, 0.0, best=1.0, has_close=False)
-CORRELATION = Kind("rms difference of correlations", 0.5, 0.5)
-# Without bias, so the mean of their noise is 0; degenerate for equal samples, so it falls with N.
-UNBIASED = Kind("distance in all features", 1.0, 1.0, has_close=False)
+RELATIVE_ERROR = Kind("relative error", "relative_error", percent=True)
+SEPARATION = Kind("separation power", "separation")
+KS = Kind("Kolmogorov-Smirnov distance", "ks")
+WASSERSTEIN = Kind("Wasserstein distance over the spread", "wasserstein")
+CHI2 = Kind("chi2 per degree of freedom", "chi2", best=1.0, per_shower=True)
+CORRELATION = Kind("rms difference of correlations", "correlation")
+UNBIASED = Kind("distance in all features")
 # Below 0.5 by more than chance, too, something is wrong: showers and near copies of them on both
 # sides teach a classifier the opposite of what it is tested on.
-AUC = Kind("area under the ROC curve", 0.0, 0.5, best=0.5, worse=0)
-SHARE = Kind("share of showers", 0.0, 0.5, best=1.0, worse=-1)
-DENSITY = Kind("density", 0.0, 0.5, best=1.0, worse=0)
-COPIES = Kind("share of showers", 0.0, 0.0, has_close=False, percent=True)
+AUC = Kind("area under the ROC curve", "auc", best=0.5, worse=0, alike=-1)
+SHARE = Kind("share of showers", "share", best=None, worse=-1)
+DENSITY = Kind("density", "density", best=None, worse=0)
+NEIGHBOUR = Kind("share of showers", "share", best=None, worse=0, alike=1)
+COPIES = Kind("share of showers", percent=True)
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,15 @@ METRICS: Mapping[str, Metric] = {
     "profile.transverse_y.rel_error": Metric("Transverse profile in y", RELATIVE_ERROR),
     "moments.rel_error": Metric("Moments in x, y and layer", RELATIVE_ERROR),
     "occupancy.rel_error": Metric("Occupancy of the layers", RELATIVE_ERROR),
+    "resolution.rel_error": Metric("Resolution, width of ECAL/Ep", RELATIVE_ERROR),
+    "profile.longitudinal.chi2": Metric("Longitudinal profile, with covariance", CHI2),
+    "profile.transverse_x.chi2": Metric("Transverse profile in x, with covariance", CHI2),
+    "profile.transverse_y.chi2": Metric("Transverse profile in y, with covariance", CHI2),
+    "occupancy.chi2": Metric("Occupancy of the layers, with covariance", CHI2),
     "total_energy.separation": Metric("Distribution of ECAL/Ep", SEPARATION),
     "hits.separation": Metric("Number of hits at given Ep", SEPARATION),
     "cell_energy.separation": Metric("Spectrum of cell energies", SEPARATION),
+    "cell_energy.chi2": Metric("Spectrum of cell energies, with covariance", CHI2),
     "optimisation_metric": Metric("3DGAN's optimisation metric", RELATIVE_ERROR),
 }
 """Of means and main distributions: quick, and in every energy bin as well."""
@@ -74,12 +81,16 @@ WHOLE_METRICS: Mapping[str, Metric] = {
     "correlation.cells": Metric("Correlations between cells", CORRELATION),
     "classifier.high_level.auc": Metric("Classifier told high-level features", AUC),
     "classifier.low_level.auc": Metric("Classifier told cells", AUC),
+    "classifier.texture.auc": Metric("Classifier told the texture of cells", AUC),
+    "classifier.discriminator.auc": Metric("The run's own discriminator", AUC),
     "frechet_physics_distance": Metric("Fréchet physics distance", UNBIASED),
     "kernel_physics_distance": Metric("Kernel physics distance", UNBIASED),
     "precision": Metric("Precision", SHARE),
     "recall": Metric("Recall", SHARE),
     "density": Metric("Density", DENSITY),
     "coverage": Metric("Coverage", SHARE),
+    "nearest.other": Metric("Nearest neighbours from the other sample", NEIGHBOUR),
+    "closest.other": Metric("The same, of the closest showers", NEIGHBOUR),
     "copies.within": Metric("Copies among the showers", COPIES),
     "copies.of_reference": Metric("Copies of reference showers", COPIES),
 }

@@ -1,9 +1,10 @@
 """Quantities of a shower whose distributions are compared, each one number.
 
-Several rise or fall with the incident energy Ep. Such a quantity is compared with what the
-reference has on average at that Ep, by a quadratic fit in ln Ep, as a difference or as a ratio. So
-two samples need not hold the same incident energies, and a wide range of energies does not hide
-that a distribution at given Ep is too narrow.
+Several rise or fall with the incident energy Ep. Such a quantity is compared with its mean at that
+Ep, by a quadratic fit in ln Ep to both samples together, as a difference or as a ratio. So two
+samples need not hold the same incident energies, and a wide range of energies does not hide that a
+distribution at given Ep is too narrow. The fit does not know which shower is of which sample, so
+that it favours neither: exchanging showers leaves it as it is.
 """
 
 from __future__ import annotations
@@ -15,17 +16,8 @@ from typing import Literal, Self
 import numpy as np
 
 from gan3d.config import Validation
-from gan3d.validation.distances import Edges
 from gan3d.validation.measures import Float
 from gan3d.validation.observables import AXES, Observables
-
-# Bins hold at least so many showers of the reference on average: emptier ones make the separation
-# power of equal samples fall short of its law, (B / 4) (1/N + 1/M).
-_SHOWERS_PER_BIN = 20
-
-# Histograms leave this share of the reference to the underflow and as much to the overflow, so
-# that a single outlier does not set the width of all bins.
-_FLOW_SHARE = 0.001
 
 
 @dataclass(frozen=True)
@@ -37,7 +29,7 @@ class Feature:
     values: Callable[[Observables], Float]
     """(N,); NaN where it is undefined, as for a shower without energy."""
     at_energy: Literal["as it is", "difference", "ratio"] = "as it is"
-    """How it is compared with the reference's mean at the same incident energy."""
+    """How it is compared with the mean at the same incident energy."""
 
 
 def _moment(axis: int, order: int) -> Callable[[Observables], Float]:
@@ -128,31 +120,29 @@ def _angle_to_track(sample: Observables) -> Float:
 
 @dataclass(frozen=True)
 class Scale:
-    """How the values of one feature are compared: made from the whole reference, used throughout.
+    """How the values of one feature are compared: from both samples together, used throughout.
 
-    The curve is held constant outside of the reference's energies.
+    The curve is held constant outside of the energies that it was fitted to.
     """
 
     feature: Feature
     curve: Float
-    """Coefficients (highest first) of the reference's mean as a polynomial in ln(Ep / GeV)."""
+    """Coefficients (highest first) of the mean as a polynomial in ln(Ep / GeV)."""
     energy_range_gev: tuple[float, float]
-    """Incident energies of the reference."""
-    edges: Edges
-    """Of the histograms."""
+    """Incident energies of the fit."""
 
     @classmethod
-    def from_reference(cls, feature: Feature, reference: Observables) -> Self | None:
-        """The scale of a feature; None where no shower of the reference has it."""
-        values_n = feature.values(reference)
+    def fitted(cls, feature: Feature, sample: Observables) -> Self | None:
+        """The scale of a feature; None where no shower of the sample has it."""
+        values_n = feature.values(sample)
         defined_n = np.isfinite(values_n)
         if not defined_n.any():
             return None
-        energy_n = reference.energy_n
+        energy_n = sample.energy_n
         energy_range = float(energy_n.min()), float(energy_n.max())
-        curve = _quadratic(np.log(energy_n[defined_n]), values_n[defined_n])
-        compared_n = _compared(feature, values_n, energy_n, curve, energy_range)[defined_n]
-        return cls(feature, curve, energy_range, _edges(compared_n, reference.settings))
+        return cls(
+            feature, quadratic(np.log(energy_n[defined_n]), values_n[defined_n]), energy_range
+        )
 
     def compared(self, sample: Observables) -> Float:
         """What is compared of each shower: (N,); NaN where it is undefined."""
@@ -160,8 +150,11 @@ class Scale:
         return _compared(self.feature, values_n, sample.energy_n, self.curve, self.energy_range_gev)
 
 
-def _quadratic(x_n: Float, y_n: Float) -> Float:
-    """Least squares, coefficients highest first; also defined when all x are equal."""
+def quadratic(x_n: Float, y_n: Float) -> Float:
+    """Least squares, coefficients highest first; also defined when all x are equal.
+
+    y_n (N,) or (N, K): (3,) or (3, K).
+    """
     coefficients: Float = np.linalg.lstsq(np.vander(x_n, 3), y_n, rcond=None)[0]
     return coefficients
 
@@ -178,17 +171,3 @@ def _compared(
     # Counts: below one the fit says nothing.
     ratio_n: Float = values_n / np.maximum(expected_n, 1.0)
     return ratio_n
-
-
-def _edges(values_n: Float, settings: Validation) -> Edges:
-    low, high = np.quantile(values_n, [_FLOW_SHARE, 1.0 - _FLOW_SHARE])
-    if low == high:  # one value only: bins within one per cent of it
-        half_width = 0.005 * abs(low) or 0.5
-        low, high = low - half_width, high + half_width
-    shares = np.quantile(values_n, np.linspace(0.0, 1.0, settings.chi2_bins + 1)[1:-1])
-    bins = int(np.clip(len(values_n) // _SHOWERS_PER_BIN, 5, settings.histogram_bins))
-    return Edges(
-        equal_width=np.linspace(low, high, bins + 1),
-        equal_share=np.unique(shares),
-        unit=float(values_n.std()) or 1.0,
-    )

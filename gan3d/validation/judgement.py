@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from scipy import stats
 
 from gan3d.config import Geometry, Validation
 from gan3d.data import LARGEST_FRACTION, Showers
 from gan3d.errors import DataError
 from gan3d.validation.bins import Bin, bins_of
 from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric, all_metrics
-from gan3d.validation.measures import cell_energy_edges
-from gan3d.validation.metrics import Scales, compare, scales
+from gan3d.validation.classifier import told_apart
+from gan3d.validation.measures import Float, cell_energy_edges
+from gan3d.validation.metrics import Scales, Values, compare, put_together, scales
 from gan3d.validation.observables import Observables, observe
 from gan3d.validation.resampling import (
-    as_it_is,
     energy_distance,
-    halvings,
+    exchanges,
+    pairs,
     same_energies,
     with_bootstrap,
 )
@@ -31,34 +33,35 @@ from gan3d.validation.resolution import (
     resolution_curve,
 )
 from gan3d.validation.sample import Sample, summarise
-from gan3d.validation.whole import (
-    FEWEST_SHOWERS,
-    Found,
-    WholeComparison,
-    compare_whole,
-    copies,
-)
+from gan3d.validation.significance import Family, at_least_one, each_of
+from gan3d.validation.whole import FEWEST_SHOWERS, WholeComparison, WholeShowers, copies
 
 _THRESHOLD_SHARE = 0.01
 """Cells below all of the other sample's; there are a few in any sample of another size."""
 
-Word = Literal["agrees", "close", "differs"]
+Word = Literal["agrees", "inconclusive", "close", "differs", "too alike"]
+WORDS: tuple[Word, ...] = ("agrees", "inconclusive", "close", "differs", "too alike")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric, its uncertainty, and what the reference against itself gives."""
+    """A metric, its uncertainty, and what a perfect generator has."""
 
     value: float
     """Of generated against reference."""
     error: float
     """Standard error: of the bootstrap, or as the metric's own documentation says."""
     noise: float
-    """Of one half of the reference against the other, mean over random halvings."""
-    expected: float
-    """What a perfect generator would have on average in samples of these sizes."""
+    """What a perfect generator has on average in samples of these sizes: of pairs of samples drawn
+    from the reference, or, for metrics of whole showers, of showers exchanged between the two."""
     spread: float
     """Standard deviation of that."""
+    p: float
+    """How likely a perfect generator would have any metric of the report as far off."""
+    detectable: float
+    """The value from which on it would have been told from a perfect generator's."""
+    per_shower: float
+    """1/N + 1/M of the samples."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,9 @@ class Verdict:
     estimate: Estimate
     """The numbers."""
     word: Word
-    """`agrees` with what the reference has against itself, `close` beyond it but small, or
-    `differs`."""
+    """`agrees` with what a perfect generator has; `inconclusive`: it does, but so would one with
+    a fault that matters; `close`: beyond chance, but small; `differs`; `too alike`: nearer to the
+    reference than independent showers are."""
 
     @property
     def title(self) -> str:
@@ -86,9 +90,18 @@ class Verdict:
         return self.estimate.value
 
     @property
-    def significance(self) -> float:
-        """How many standard deviations the value is worse than expected; 0 where it is better."""
-        return significance(self.metric.kind, self.estimate)
+    def beyond(self) -> float:
+        """By how many of its spreads the value is worse than that of a perfect generator.
+
+        0 where it is better. It ranks metrics; how unlikely a value is says `p`, since spreads are
+        not those of normal distributions.
+        """
+        return beyond(self.metric.kind, self.estimate)
+
+    @property
+    def faulty(self) -> bool:
+        """Whether it is more than chance."""
+        return self.word not in ("agrees", "inconclusive")
 
 
 @dataclass(frozen=True)
@@ -96,16 +109,16 @@ class Judgement:
     """The result of `judge`: everything that a report shows."""
 
     metrics: dict[str, float]
-    """Flat, dotted name -> number. Beside each NAME `noise.NAME`, `error.NAME`, `expected.NAME`
-    and `spread.NAME` (see `Estimate`), the numbers of showers, and for `generated` and `reference`
-    the terms of the energy resolution, `resolution.stochastic` (sqrt(GeV)), `resolution.constant`
-    and their `_error`s, where there are energies enough for a fit."""
+    """Flat, dotted name -> number. Beside each NAME `error.NAME`, `noise.NAME`, `spread.NAME` and
+    `p.NAME` (see `Estimate`), `p` of all of them, the numbers of showers, and for `generated` and
+    `reference` the terms of the energy resolution, `resolution.stochastic` (sqrt(GeV)),
+    `resolution.constant` and their `_error`s, where there are energies enough for a fit."""
     verdicts: list[Verdict]
     """One for each of `METRICS`, and of `WHOLE_METRICS` where there are enough showers."""
     feature_verdicts: list[Verdict]
     """One for each distance of each feature's distributions."""
     bin_verdicts: list[Verdict]
-    """The same and those of `METRICS` in each bin, named `bin.NAME.METRIC`."""
+    """The same in each bin, named `bin.NAME.METRIC`."""
     remarks: list[str]
     """What a reader must know before trusting the numbers: bins left out, empty showers, ..."""
     generated: Sample
@@ -116,6 +129,11 @@ class Judgement:
     """The bins that held enough showers."""
     whole: WholeComparison
     """Correlation matrices and classifiers."""
+
+    @property
+    def p(self) -> float:
+        """How likely a perfect generator would have anything in the report as far off."""
+        return self.metrics["p"]
 
     @property
     def settings(self) -> Validation:
@@ -140,18 +158,16 @@ def judge(
     settings: Validation,
     *,
     labels: tuple[str, str] = ("Generated", "Geant4"),
+    scores: tuple[Float, Float] | None = None,
 ) -> Judgement:
     """Compare generated showers with reference ones, given whole, as blocks or already measured.
 
     Every metric NAME has companions. `error.NAME` is its standard error, as a rule the standard
-    deviation over `settings.bootstrap_replicas` bootstrap replicas of both samples. `noise.NAME` is
-    the same metric of one random half of the reference against the other, averaged over
-    `settings.noise_splits` halvings. Where both samples hold the same incident energies, neighbours
-    in energy go to different halves.
-
-    Halves of N showers hold N/2 each. What a perfect generator would score in samples as large as
-    those at hand, `expected.NAME` with the standard deviation `spread.NAME`, follows from the
-    halvings by the power of the sample size that such a metric goes with.
+    deviation over `settings.bootstrap_replicas` bootstrap replicas of both samples. `noise.NAME`
+    and `spread.NAME` are mean and standard deviation of what a perfect generator has, in samples of
+    these sizes. `p.NAME` is how likely it would have any metric of the report as far off
+    (`gan3d.validation.significance`), from `settings.exchanges` exchanges of showers between the
+    samples. Where both hold the same incident energies, only neighbours in energy are exchanged.
 
     Args:
         generated: images_nxyz (N, x, y, layer) in GeV and energy_n (N,) in GeV.
@@ -159,6 +175,8 @@ def judge(
         geometry: the grid of cells of both.
         settings: bins, thresholds and sample sizes.
         labels: what generated and reference are called.
+        scores: what the run's own discriminator gives generated and reference showers that it was
+            not trained on, (n,) and (m,): the higher, the more like Monte Carlo.
 
     Raises:
         DataError: either is not fit to be judged (see `observe`), holds fewer than
@@ -175,25 +193,44 @@ def judge(
     bins, remarks = _usable_bins(ours, theirs)
     remarks += _sample_remarks(ours, theirs)
 
-    by_feature, catalogue = scales(theirs), all_metrics(settings)
-    estimates = _estimates(ours, theirs, bins, by_feature, catalogue)
+    catalogue = all_metrics(settings)
+    by_feature = scales(put_together(ours, theirs)[0])
+    groups = _from_values(ours, theirs, bins, by_feature, catalogue)
+    names = {name for group in groups for name in group.found}
     remarks += [
         f"{ours.label}: no shower has a {scale.feature.title.lower()}, as those of {theirs.label} "
         "have: it is not compared."
         for name, scale in by_feature.items()
-        if f"{name}.ks" not in estimates
+        if f"{name}.ks" not in names and np.isfinite(scale.feature.values(theirs)).any()
     ]
-    whole = compare_whole(ours_sample, theirs_sample, by_feature)
+    showers = WholeShowers(ours_sample, theirs_sample, by_feature)
+    whole = showers.compare()
     if not whole.metrics and settings.sample_showers:
         remarks.append(
             f"{whole.showers} showers of both are too few for correlations, classifiers and "
             f"distances in all features together, which need {FEWEST_SHOWERS}."
         )
-    shrink = _shrink(whole.showers, whole.showers, whole.showers) if whole.metrics else 1.0
+    if scores is not None:
+        # High scores are those of Monte Carlo; a classifier here looks for generated showers.
+        found = told_apart(-scores[0], -scores[1])
+        whole = replace(whole, classifiers={**whole.classifiers, "discriminator": found})
+    groups += _of_whole(whole, "", catalogue)
+    of_all = [each for each in bins if each.rows(ours).all() and each.rows(theirs).all()]
+    for each in bins:
+        if each not in of_all:
+            groups += _of_whole(showers.compare(each), f"bin.{each.name}.", catalogue)
+    estimates = _estimates([group for group in groups if group.found], settings)
     estimates |= {
-        name: _estimate(found, catalogue[name].kind, shrink)
-        for name, found in {**whole.metrics, **copies(ours, theirs)}.items()
+        f"bin.{each.name}.{name}": estimates[name]
+        for each in of_all
+        for name in WHOLE_METRICS
+        if name in estimates
     }
+    per_shower = 1.0 / len(ours) + 1.0 / len(theirs)
+    for name, (share, error) in copies(ours, theirs).items():
+        # No two showers of a Monte Carlo are the same in all cells.
+        p = 0.0 if share else 1.0
+        estimates[name] = Estimate(share, error, 0.0, 0.0, p, 0.0, per_shower)
     remarks += _copy_remarks(estimates, ours, theirs)
 
     def verdicts_of(prefix: str) -> list[Verdict]:
@@ -211,6 +248,7 @@ def judge(
     verdicts = verdicts_of("")
     main = {**METRICS, **WHOLE_METRICS}
     sizes = {
+        "p": min(each.p for each in estimates.values()),
         "generated.showers": len(ours),
         "generated.empty_showers": int(ours.empty_n.sum()),
         "reference.showers": len(theirs),
@@ -251,67 +289,188 @@ def compare_showers(
     ]
     if not energy_bins:
         return {}
+    together, weights = put_together(ours, theirs)
     main = {
-        name: scale for name, scale in scales(theirs).items() if f"{name}.separation" in METRICS
+        name: scale for name, scale in scales(together).items() if f"{name}.separation" in METRICS
     }
-    weights = as_it_is(len(ours)), as_it_is(len(theirs))
-    metrics = compare(ours, theirs, weights, energy_bins, main)
-    return {name: float(metrics[name][0]) for name in METRICS}
+    metrics = compare(together, weights, energy_bins, main)
+    return {name: float(metrics[name][0]) for name in METRICS if name in metrics}
 
 
 # ----------------------------------------------------------------------- values, noise, verdicts
 
 
-def _estimates(
+@dataclass(frozen=True)
+class _Value:
+    """A metric before its verdict."""
+
+    value: float
+    error: float
+    tested: float
+    """What is tested: as a rule the value."""
+    noise: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Metrics of one look at the samples, and how unlikely each is among them."""
+
+    found: Mapping[str, _Value]
+    tests: Family | _Normal
+    per_shower: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Normal:
+    """Classifiers' areas, each normal for equal samples; `Family` is for all else."""
+
+    spreads: Mapping[str, float]
+
+    def p_value(self, name: str, value: float) -> float:
+        """How likely any of them is as far from 0.5, either way."""
+        one = float(2.0 * stats.norm.sf(abs(value - 0.5) / self.spreads[name]))
+        return at_least_one(one, len(self.spreads))
+
+    def detectable(self, name: str, p_value: float) -> float:
+        """The area above 0.5 at which `p_value` is reached."""
+        one = each_of(p_value, len(self.spreads))
+        return float(0.5 + stats.norm.isf(one / 2.0) * self.spreads[name])
+
+
+def _from_values(
     ours: Observables,
     theirs: Observables,
     bins: Sequence[Bin],
     by_feature: Scales,
     catalogue: Mapping[str, Metric],
-) -> dict[str, Estimate]:
-    """Of all metrics that come from per-shower values, inclusive and in bins."""
+) -> list[_Group]:
+    """All metrics that come from per-shower values, inclusive and in bins."""
     settings = theirs.settings
     rng = np.random.default_rng(settings.seed)
-    count = settings.bootstrap_replicas
-    replicas = with_bootstrap(len(ours), count, rng), with_bootstrap(len(theirs), count, rng)
-    values = compare(ours, theirs, replicas, bins, by_feature)
+    count, other = len(ours), len(theirs)
+    together, weights = put_together(ours, theirs)
+    drawn = [with_bootstrap(size, settings.bootstrap_replicas, rng)[1:] for size in (count, other)]
     matched = same_energies(ours.energy_n, theirs.energy_n)
-    halved = halvings(theirs.energy_n, settings.noise_splits, rng, matched=matched)
-    noise = compare(theirs, theirs, halved, bins, by_feature)
-    sizes = {"": (len(ours), len(theirs))} | {
-        f"bin.{each.name}.": (int(each.rows(ours).sum()), int(each.rows(theirs).sum()))
-        for each in bins
+    shuffled = exchanges(
+        ours.energy_n, theirs.energy_n, settings.exchanges, rng, matched=matched
+    ).astype(np.float64)
+    values = compare(
+        together,
+        (
+            np.concatenate([weights[0], np.pad(drawn[0], ((0, 0), (0, other))), shuffled]),
+            np.concatenate([weights[1], np.pad(drawn[1], ((0, 0), (count, 0))), 1.0 - shuffled]),
+        ),
+        bins,
+        by_feature,
+    )
+    noise = _noise(theirs, count, rng, bins, by_feature, matched=matched)
+    groups = []
+    inclusive = {name: each for name, each in values.items() if not name.startswith("bin.")}
+    for chosen in (inclusive, {name: values[name] for name in values if name not in inclusive}):
+        found, tested = {}, {}
+        for name, values_r in chosen.items():
+            if name not in noise:
+                continue
+            kind, value = catalogue[_without_bin(name)].kind, float(values_r[0])
+            tested[name] = kind, value, values_r[1 + settings.bootstrap_replicas :]
+            found[name] = _Value(
+                value=value,
+                error=float(values_r[1 : 1 + settings.bootstrap_replicas].std(ddof=1)),
+                tested=value,
+                noise=float(noise[name].mean()),
+                spread=float(noise[name].std(ddof=1)),
+            )
+        sizes = {
+            f"bin.{each.name}.": 1.0 / each.rows(ours).sum() + 1.0 / each.rows(theirs).sum()
+            for each in bins
+        }
+        per_shower = {
+            name: next(
+                (size for prefix, size in sizes.items() if name.startswith(prefix)),
+                1.0 / count + 1.0 / other,
+            )
+            for name in found
+        }
+        groups.append(_Group(found, Family.of(tested), per_shower))
+    return groups
+
+
+def _noise(
+    theirs: Observables,
+    count: int,
+    rng: np.random.Generator,
+    bins: Sequence[Bin],
+    by_feature: Scales,
+    *,
+    matched: bool,
+) -> Values:
+    """The metrics of samples of `count` and M showers drawn from the reference's M."""
+    drawn = pairs(theirs.energy_n, count, theirs.settings.noise_replicas, rng, matched=matched)
+    return compare(theirs, drawn, bins, by_feature)
+
+
+def _without_bin(name: str) -> str:
+    return name.split(".", 2)[2] if name.startswith("bin.") else name
+
+
+def _of_whole(whole: WholeComparison, prefix: str, catalogue: Mapping[str, Metric]) -> list[_Group]:
+    """The metrics of whole showers, without and with classifiers."""
+    groups = []
+    if whole.metrics:
+        found = {
+            prefix + name: _Value(
+                each.value,
+                each.error,
+                each.value if each.tested is None else each.tested,
+                float(each.exchanged_k.mean()),
+                float(each.exchanged_k.std(ddof=1)),
+            )
+            for name, each in whole.metrics.items()
+        }
+        tested = {
+            prefix + name: (catalogue[name].kind, found[prefix + name].tested, each.exchanged_k)
+            for name, each in whole.metrics.items()
+        }
+        sizes = dict.fromkeys(found, 2.0 / whole.showers)
+        groups.append(_Group(found, Family.of(tested), sizes))
+    if whole.classifiers:
+        by_name = {
+            f"{prefix}classifier.{name}.auc": each for name, each in whole.classifiers.items()
+        }
+        areas = {
+            name: _Value(each.auc, each.error, each.auc, 0.5, each.error_of_equal)
+            for name, each in by_name.items()
+        }
+        sizes = {
+            name: 1.0 / each.showers[0] + 1.0 / each.showers[1] for name, each in by_name.items()
+        }
+        spreads = {name: each.error_of_equal for name, each in by_name.items()}
+        groups.append(_Group(areas, _Normal(spreads), sizes))
+    return groups
+
+
+def _estimates(groups: Sequence[_Group], settings: Validation) -> dict[str, Estimate]:
+    """All metrics with their probabilities, in which all groups' tries are reckoned with."""
+    limit = each_of(settings.false_alarms, len(groups))
+    return {
+        name: Estimate(
+            each.value,
+            each.error,
+            each.noise,
+            each.spread,
+            at_least_one(group.tests.p_value(name, each.tested), len(groups)),
+            group.tests.detectable(name, limit),
+            group.per_shower[name],
+        )
+        for group in groups
+        for name, each in group.found.items()
     }
-    estimates = {}
-    for prefix, (count, reference_count) in sizes.items():
-        shrink = _shrink(count, reference_count, reference_count)
-        for metric_name, metric in catalogue.items():
-            name = prefix + metric_name
-            if name in values and name in noise:
-                value_r = values[name]
-                found = Found(float(value_r[0]), float(value_r[1:].std(ddof=1)), noise[name])
-                estimates[name] = _estimate(found, metric.kind, shrink)
-    return estimates
 
 
-def _shrink(count: int, reference_count: int, halved_count: int) -> float:
-    """1/N + 1/M of the samples over the same of the halves of the reference."""
-    return (1.0 / count + 1.0 / reference_count) / (4.0 / halved_count)
-
-
-def _estimate(found: Found, kind: Kind, shrink: float) -> Estimate:
-    noise = float(found.noise_s.mean())
-    if found.null is not None:
-        expected, spread = found.null
-    else:
-        expected = noise * shrink**kind.noise_power
-        spread = float(found.noise_s.std(ddof=1)) * shrink**kind.spread_power
-    return Estimate(found.value, found.error, noise, expected, spread)
-
-
-def significance(kind: Kind, estimate: Estimate) -> float:
-    """How many standard deviations a value is worse than expected; 0 where it is not."""
-    excess = estimate.value - estimate.expected
+def beyond(kind: Kind, estimate: Estimate) -> float:
+    """How many spreads a value is worse than a perfect generator's; 0 where it is not."""
+    excess = estimate.value - estimate.noise
     excess = abs(excess) if kind.worse == 0 else kind.worse * excess
     if excess <= 0.0:
         return 0.0
@@ -320,11 +479,20 @@ def significance(kind: Kind, estimate: Estimate) -> float:
 
 def word(kind: Kind, estimate: Estimate, settings: Validation) -> Word:
     """The verdict in a word."""
-    if significance(kind, estimate) <= settings.agrees_within_sigma:
-        return "agrees"
-    level = estimate.expected if kind.best else 0.0
-    close = kind.has_close and abs(estimate.value - level) <= settings.close_below
-    return "close" if close else "differs"
+    tolerance = getattr(settings.tolerances, kind.tolerance) if kind.tolerance else None
+
+    def fault(value: float) -> float:
+        best = estimate.noise if kind.best is None else kind.best
+        return abs(value - best) * (estimate.per_shower if kind.per_shower else 1.0)
+
+    if estimate.p > settings.false_alarms:
+        blind = tolerance is not None and (
+            fault(estimate.detectable) > settings.inconclusive_beyond * tolerance
+        )
+        return "inconclusive" if blind else "agrees"
+    if kind.alike * (estimate.value - estimate.noise) > 0.0:
+        return "too alike"
+    return "close" if tolerance is not None and fault(estimate.value) <= tolerance else "differs"
 
 
 def _resolutions(generated: Observables, reference: Observables) -> dict[str, float]:
@@ -343,7 +511,7 @@ def _resolutions(generated: Observables, reference: Observables) -> dict[str, fl
 
 def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
     flat = {name: estimate.value for name, estimate in estimates.items()}
-    for part in ("noise", "error", "expected", "spread"):
+    for part in ("error", "noise", "spread", "p"):
         flat |= {f"{part}.{name}": getattr(each, part) for name, each in estimates.items()}
     return flat
 
@@ -429,6 +597,13 @@ def _sample_remarks(generated: Observables, reference: Observables) -> Iterator[
                 f"{sample.label}: {outside} of {len(sample)} showers lie outside of all energy "
                 "bins: means, profiles and moments leave them out (validation.energy_bins_gev)."
             )
+    ours, theirs = (set(sample.pdg_n[~np.isnan(sample.pdg_n)]) for sample in (generated, reference))
+    if ours and theirs and ours != theirs:
+        codes = [", ".join(f"{code:g}" for code in sorted(each)) for each in (ours, theirs)]
+        yield (
+            f"Not of the same particles: {generated.label} has PDG code {codes[0]}, "
+            f"{reference.label} {codes[1]}."
+        )
     yield from _threshold_remarks(generated, reference)
     count, other = len(generated), len(reference)
     distance = energy_distance(generated.energy_n, reference.energy_n)

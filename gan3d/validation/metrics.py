@@ -1,7 +1,8 @@
 """The numbers that say how far generated showers are from the reference, from per-shower values.
 
-Two kinds. A *relative error* compares means over showers: it is dimensionless and 0.03 is 3 %. A
-*distance* compares distributions (`gan3d.validation.distances`).
+Three kinds. A *relative error* compares means over showers: it is dimensionless and 0.03 is 3 %. A
+*distance* compares distributions (`gan3d.validation.distances`). A *chi2* of a profile compares its
+mean in all slices, with their covariance: what is small in every slice but points one way is seen.
 
 Everything that depends on the incident energy Ep is divided by Ep, or compared with what the
 reference has at that Ep, before showers of different Ep are put together. So two samples need not
@@ -11,7 +12,8 @@ Relative errors are computed in each bin of incident energy and then averaged ov
 that too much at low energy does not make up for too little at high energy. Distances are computed
 over all showers, since a histogram needs them.
 
-Everything is computed for R weightings of the showers at once (`gan3d.validation.resampling`).
+Everything is computed for R weightings of the showers at once (`gan3d.validation.resampling`), from
+both samples put together: a weighting says how often each shower counts in either of them.
 """
 
 from __future__ import annotations
@@ -24,23 +26,30 @@ import numpy as np
 
 from gan3d.config import Validation
 from gan3d.validation.bins import Bin
-from gan3d.validation.distances import DISTANCES, distances, separation_power
-from gan3d.validation.features import Scale, features
+from gan3d.validation.distances import DISTANCES, Cumulated, distances, separation_power
+from gan3d.validation.features import Scale, features, quadratic
 from gan3d.validation.measures import Float
-from gan3d.validation.observables import AXES, Observables
+from gan3d.validation.observables import AXES, Observables, concatenate
 
 _COMPARED_ORDERS = 2
 """3DGAN compares barycentres and variances; odd central moments are near 0, and have no relative
 error."""
 
+# Of the components of a profile; more of them are noise.
+_SMALLEST_EIGENVALUE = 1e-3
+_SHOWERS_PER_COMPONENT = 10
+
+_CENTRAL = np.array([0.158655, 0.5, 0.841345])
+"""Probabilities at -1, 0 and +1 standard deviation of a Gaussian."""
+
 Scales = Mapping[str, Scale]
 
 
-def scales(reference: Observables) -> Scales:
-    """How each feature is compared, from the whole reference; without what none of it has."""
+def scales(together: Observables) -> Scales:
+    """How each feature is compared, from both samples together; without what no shower has."""
     found = {
-        name: Scale.from_reference(feature, reference)
-        for name, feature in features(reference.settings).items()
+        name: Scale.fitted(feature, together)
+        for name, feature in features(together.settings).items()
     }
     return {name: scale for name, scale in found.items() if scale is not None}
 
@@ -120,6 +129,43 @@ def profile_error(generated_ri: Float, reference_ri: Float) -> Float:
     return error_r
 
 
+def profile_chi2(values_pk: Float, energy_p: Float, ours_rp: Float, theirs_rp: Float) -> Float:
+    """Hotelling's T² of two mean profiles over its degrees of freedom: (R,).
+
+    About 1 for two samples of one distribution, whatever their size. T² = N M / (N + M) d' C^-1 d
+    with d the difference of the means and C the covariance between slices (Hotelling, Ann. Math.
+    Stat. 2 (1931) 360). C is of both samples together, so that exchanging showers leaves it as it
+    is. Slices are taken at their incident energy, by a quadratic fit in ln Ep. Of the correlations'
+    eigenvectors those are used whose eigenvalue is above a thousandth of the largest, and at most
+    one for ten showers: the others are noise.
+
+    Args:
+        values_pk: a profile of each shower, over its incident energy or not: (P, slices).
+        energy_p: incident energies (GeV).
+        ours_rp: weights of the one sample.
+        theirs_rp: weights of the other.
+
+    """
+    logarithm_p = np.log(energy_p)
+    left_pk = values_pk - np.vander(logarithm_p, 3) @ quadratic(logarithm_p, values_pk)
+    spread_k = left_pk.std(axis=0)
+    varied_k = spread_k > 1e-9 * np.abs(values_pk).max(axis=0, initial=0.0)
+    if not varied_k.any():
+        return np.zeros(len(ours_rp))
+    left_pk = left_pk[:, varied_k] / spread_k[varied_k]
+    value_c, vector_kc = np.linalg.eigh(left_pk.T @ left_pk / len(left_pk))
+    first = max(
+        int(np.searchsorted(value_c, _SMALLEST_EIGENVALUE * value_c[-1])),
+        len(value_c) - max(1, len(left_pk) // _SHOWERS_PER_COMPONENT),
+    )
+    part_pc = left_pk @ (vector_kc[:, first:] / np.sqrt(value_c[first:]))
+    sums_r, other_r = ours_rp.sum(axis=1), theirs_rp.sum(axis=1)
+    difference_rc = (ours_rp @ part_pc) / sums_r[:, None] - (theirs_rp @ part_pc) / other_r[:, None]
+    scale_r = sums_r * other_r / (sums_r + other_r)
+    chi2_r: Float = scale_r * (difference_rc**2).mean(axis=1)
+    return chi2_r
+
+
 def moments_error(generated: Means, reference: Means) -> Float:
     """Mean over axes and orders of |m_g - m_r| / m_r, m being the mean moment over showers: (R,).
 
@@ -183,66 +229,95 @@ RELATIVE_ERRORS: Mapping[str, Callable[[Means, Means], Float]] = {
 Values = dict[str, Float]
 
 Weights = tuple[Float, Float]
-"""Of the showers of generated and of reference, in R weightings: (R, N) and (R, M)."""
+"""How often the showers of both samples count in the one and in the other, in R weightings: (R, P)
+each."""
+
+
+def put_together(generated: Observables, reference: Observables) -> tuple[Observables, Weights]:
+    """Both samples as one, generated showers first, and the weights that take them as they are."""
+    together = concatenate([generated, reference])
+    ours_1p = (np.arange(len(together)) < len(generated)).astype(np.float64)[None, :]
+    return together, (ours_1p, 1.0 - ours_1p)
 
 
 def compare(
-    generated: Observables,
-    reference: Observables,
-    weights: Weights,
-    bins: Sequence[Bin],
-    by_feature: Scales,
+    together: Observables, weights: Weights, bins: Sequence[Bin], by_feature: Scales
 ) -> Values:
     """All metrics of means and distances of features, for R weightings: (R,) each.
 
     Inclusive, and as `bin.NAME.METRIC` for each of the given bins, which must hold showers of both.
-    Inclusive relative errors are the mean over the energy bins, inclusive distances are over all
-    showers. A distance is missing where no shower of one of them has the feature.
+    Inclusive relative errors are the mean over the energy bins, all else is over all showers. A
+    distance is missing where no shower of one of them has the feature; which they are says the
+    first weighting.
     """
     found: Values = {}
+    # One row per shower: sorting showers then moves rows, which is several times faster.
+    by_shower = [np.ascontiguousarray(each_rp.T) for each_rp in weights]
     for each in bins:
-        rows, others = each.rows(generated), each.rows(reference)
-        values = _of_showers(
-            generated.select(rows),
-            reference.select(others),
-            (weights[0][:, rows], weights[1][:, others]),
-            by_feature,
-        )
+        rows = np.flatnonzero(each.rows(together))
+        ours_rp, theirs_rp = (each_pr[rows].T for each_pr in by_shower)
+        values = _of_showers(together.select(rows), (ours_rp, theirs_rp), by_feature)
         found |= {f"bin.{each.name}.{name}": value for name, value in values.items()}
     energy_bins = [each for each in bins if each.quantity == "energy"]
     inclusive: Values = {
         name: np.mean([found[f"bin.{each.name}.{name}"] for each in energy_bins], axis=0)
-        for name in RELATIVE_ERRORS
+        for name in (*RELATIVE_ERRORS, "resolution.rel_error")
     }
-    whole = next((each for each in energy_bins if _holds_all(each, generated, reference)), None)
+    whole = next((each for each in energy_bins if each.rows(together).all()), None)
     if whole is not None:
         names = [name for name in found if name.startswith(f"bin.{whole.name}.")]
         over_all = {name.removeprefix(f"bin.{whole.name}."): found[name] for name in names}
     else:
-        over_all = _of_showers(generated, reference, weights, by_feature)
+        over_all = _of_showers(together, (by_shower[0].T, by_shower[1].T), by_feature)
     return over_all | inclusive | found
 
 
-def _holds_all(each: Bin, *samples: Observables) -> bool:
-    return all(each.rows(sample).all() for sample in samples)
-
-
-def _of_showers(
-    generated: Observables, reference: Observables, weights: Weights, by_feature: Scales
-) -> Values:
-    weights_rn, weights_rm = weights
-    ours, theirs = Means.of(generated, weights_rn), Means.of(reference, weights_rm)
+def _of_showers(together: Observables, weights: Weights, by_feature: Scales) -> Values:
+    ours_rp, theirs_rp = weights
+    ours, theirs = Means.of(together, ours_rp), Means.of(together, theirs_rp)
     found = {name: compute(ours, theirs) for name, compute in RELATIVE_ERRORS.items()}
     # The shape of the spectrum alone: how many cells there are is for the hits. Cells of one
     # shower vary together, so the noise is not that of as many independent entries.
     found["cell_energy.separation"] = separation_power(ours.cell_counts_rb, theirs.cell_counts_rb)
-    for name, scale in by_feature.items():
-        ours_n, theirs_m = scale.compared(generated), scale.compared(reference)
-        rows, others = np.isfinite(ours_n), np.isfinite(theirs_m)
-        if not (rows.any() and others.any()):
-            continue
-        values = distances(
-            ours_n[rows], theirs_m[others], weights_rn[:, rows], weights_rm[:, others], scale.edges
+    found |= {
+        name: profile_chi2(values_pk, together.energy_n, ours_rp, theirs_rp)
+        for name, values_pk in profile_values(together).items()
+    }
+    counted = ours_rp.T.astype(np.float32).T, theirs_rp.T.astype(np.float32).T
+    both = Cumulated.of(together.sampling_fraction_n, *counted)
+    found["resolution.rel_error"] = relative_error(
+        *(
+            _robust_width(each(_CENTRAL))
+            for each in (both.quantiles_of_ours, both.quantiles_of_theirs)
         )
+    )
+    for name, scale in by_feature.items():
+        values_p = scale.compared(together)
+        rows = np.isfinite(values_p)
+        if not (ours_rp[0, rows].any() and theirs_rp[0, rows].any()):
+            continue
+        one, other = (each_rp.T if rows.all() else each_rp.T[rows] for each_rp in counted)
+        values = distances(values_p[rows], one.T, other.T, together.settings)
         found |= {f"{name}.{distance}": values[distance] for distance in DISTANCES}
     return found
+
+
+def profile_values(sample: Observables) -> dict[str, Float]:
+    """What `profile_chi2` compares, of each shower, by the metric's name: (N, slices)."""
+    energy_n1 = sample.energy_n[:, None]
+    return {
+        "profile.longitudinal.chi2": sample.longitudinal_nz / energy_n1,
+        "profile.transverse_x.chi2": sample.transverse_x_nx / energy_n1,
+        "profile.transverse_y.chi2": sample.transverse_y_ny / energy_n1,
+        "occupancy.chi2": sample.layer_hits_ntz.reshape(len(sample), -1).astype(np.float64),
+        "cell_energy.chi2": sample.cell_counts_nb.astype(np.float64),
+    }
+
+
+def _robust_width(quantiles_r3: Float) -> Float:
+    """Half the central 68 % over the median, as `gan3d.validation.resolution` has it: (R,)."""
+    low_r, median_r, high_r = quantiles_r3.T
+    width_r: Float = np.divide(
+        high_r - low_r, 2.0 * median_r, out=np.full(len(median_r), np.nan), where=median_r > 0.0
+    )
+    return width_r

@@ -5,19 +5,23 @@ kernel distance over five of them. Definitions: Kansal et al., "Evaluating gener
 energy physics", Phys. Rev. D 107 (2023) 076017, arXiv:2211.10295, for the Frechet and the kernel
 physics distance, as in their library JetNet but for three things: JetNet divides by the largest
 value of each feature, which one outlier sets; it takes samples of 20 000 to 50 000, here they are
-shares of what is there; and its kernel distance is a median of overlapping batches, here it is a
-mean of disjoint ones, which has a standard error. Naeem et al., "Reliable fidelity and diversity
-metrics for generative models", arXiv:2002.09797, for density and coverage; Kynkaanniemi et al.,
-arXiv:1904.06991, for precision and recall.
+shares of what is there; and its kernel distance is a median of overlapping batches, here it is that
+of all showers at once, which sees more. Naeem et al., "Reliable fidelity and diversity metrics for
+generative models", arXiv:2002.09797, for density and coverage; Kynkaanniemi et al.,
+arXiv:1904.06991, for precision and recall; Schilling, J. Am. Stat. Assoc. 81 (1986) 799, for
+nearest neighbours.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from gan3d.validation.measures import Float
+from gan3d.validation.measures import Float, Integer
 from gan3d.validation.resampling import jackknife_error
 
 Estimate = tuple[float, float]
@@ -26,10 +30,17 @@ Estimate = tuple[float, float]
 NEIGHBOURHOODS = ("precision", "recall", "density", "coverage")
 """What `neighbourhoods` gives."""
 
+_LISTED = 64
+"""Nearest showers of each that exchanges look at: among so many there are always enough of either
+sample once they are shuffled."""
+_CLOSEST = 0.02
+"""Share of showers that `closest.other` is about: those with the closest neighbours."""
+_FEWEST_CLOSEST = 10
+
 _FRECHET_SIZES = 10
 _FRECHET_BATCHES = 20
 _FRECHET_GROUPS = 20
-_KERNEL_BLOCKS = 10
+_KERNEL_GROUPS = 20
 _KERNEL_DEGREE = 4
 _ROWS_AT_ONCE = 500
 
@@ -87,37 +98,46 @@ def frechet_physics_distance(
     return float(intercept), jackknife_error(without_g)
 
 
-def kernel_physics_distance(ours_nd: Float, theirs_md: Float, rng: np.random.Generator) -> Estimate:
-    """Unbiased squared maximum mean discrepancy with the kernel (x y / D + 1)^4.
+def kernel_distances(values_pd: Float, ours_rp: Float, theirs_rp: Float) -> Float:
+    """Kernel physics distance of samples put together, for R choices of who is in which: (R,).
 
-    Gretton et al., J. Mach. Learn. Res. 13 (2012) 723, equation 3; the mean over disjoint blocks
-    with its standard error. May come out below 0 for equal samples.
+    The unbiased squared maximum mean discrepancy with the kernel (x y / D + 1)^4 (Gretton et al.,
+    J. Mach. Learn. Res. 13 (2012) 723, equation 3). May come out below 0 for equal samples.
+
+    Args:
+        values_pd: features of all showers.
+        ours_rp: 1 for who is in the one sample, 0 otherwise.
+        theirs_rp: the same of the other.
+
     """
-    most = min(len(ours_nd), len(theirs_md))
-    ours_rows, theirs_rows = (rng.permutation(len(x))[:most] for x in (ours_nd, theirs_md))
-    blocks = [
-        _squared_discrepancy(ours_nd[ours], theirs_md[theirs])
-        for ours, theirs in zip(
-            np.array_split(ours_rows, _KERNEL_BLOCKS),
-            np.array_split(theirs_rows, _KERNEL_BLOCKS),
-            strict=True,
-        )
-    ]
-    return float(np.mean(blocks)), float(np.std(blocks, ddof=1) / np.sqrt(len(blocks)))
+    kernel_pp = (values_pd @ values_pd.T / values_pd.shape[1] + 1.0) ** _KERNEL_DEGREE
+    diagonal_p = np.diag(kernel_pp)
+
+    def within(chosen_rp: Float, summed_rp: Float) -> Float:
+        count_r = chosen_rp.sum(axis=1)
+        sums_r = (chosen_rp * summed_rp).sum(axis=1) - chosen_rp @ diagonal_p
+        mean_r: Float = sums_r / (count_r * (count_r - 1.0))
+        return mean_r
+
+    ours_summed, theirs_summed = ours_rp @ kernel_pp, theirs_rp @ kernel_pp
+    pairs_r = ours_rp.sum(axis=1) * theirs_rp.sum(axis=1)
+    cross_r = (ours_rp * theirs_summed).sum(axis=1) / pairs_r
+    distance_r: Float = (
+        within(ours_rp, ours_summed) + within(theirs_rp, theirs_summed) - 2.0 * cross_r
+    )
+    return distance_r
 
 
-def _squared_discrepancy(ours_nd: Float, theirs_md: Float) -> float:
-    def kernel(x_nd: Float, y_md: Float) -> Float:
-        values: Float = (x_nd @ y_md.T / x_nd.shape[1] + 1.0) ** _KERNEL_DEGREE
-        return values
-
-    def without_diagonal(x_nd: Float) -> float:
-        values = kernel(x_nd, x_nd)
-        count = len(x_nd)
-        return float((values.sum() - np.trace(values)) / (count * (count - 1)))
-
-    cross = float(kernel(ours_nd, theirs_md).mean())
-    return without_diagonal(ours_nd) + without_diagonal(theirs_md) - 2.0 * cross
+def kernel_physics_distance(ours_nd: Float, theirs_md: Float, rng: np.random.Generator) -> Estimate:
+    """`kernel_distances` of two samples, with its standard error by the jackknife."""
+    together_pd = np.concatenate([ours_nd, theirs_md])
+    ours_p = np.arange(len(together_pd)) < len(ours_nd)
+    group_p = np.concatenate(
+        [rng.permutation(len(x)) % _KERNEL_GROUPS for x in (ours_nd, theirs_md)]
+    )
+    kept_rp = group_p != np.arange(-1, _KERNEL_GROUPS)[:, None]  # all, then all but each group
+    value_r = kernel_distances(together_pd, 1.0 * (kept_rp & ours_p), 1.0 * (kept_rp & ~ours_p))
+    return float(value_r[0]), jackknife_error(value_r[1:])
 
 
 def neighbourhoods(ours_nd: Float, theirs_md: Float, neighbours: int) -> dict[str, Estimate]:
@@ -144,6 +164,71 @@ def neighbourhoods(ours_nd: Float, theirs_md: Float, neighbours: int) -> dict[st
         "density": _mean(in_theirs_n / neighbours),
         "coverage": _mean(nearest_m < their_radii),
     }
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest others of each of P showers, of two samples put together, nearest first."""
+
+    number_pl: Integer
+    distance_pl: Float
+
+    @classmethod
+    def of(cls, values_pd: Float) -> Self:
+        """Of showers with these features."""
+        listed = min(_LISTED, len(values_pd) - 1)
+        numbers, distances = [], []
+        for first in range(0, len(values_pd), _ROWS_AT_ONCE):
+            distance = cdist(values_pd[first : first + _ROWS_AT_ONCE], values_pd)
+            rows = np.arange(len(distance))
+            distance[rows, first + rows] = np.inf  # itself
+            near = np.argpartition(distance, listed - 1, axis=1)[:, :listed]
+            near_distance = np.take_along_axis(distance, near, axis=1)
+            order = np.argsort(near_distance, axis=1, kind="stable")
+            numbers.append(np.take_along_axis(near, order, axis=1))
+            distances.append(np.take_along_axis(near_distance, order, axis=1))
+        return cls(np.concatenate(numbers), np.concatenate(distances))
+
+    def neighbourhoods(self, ours_p: NDArray[np.bool_], neighbours: int) -> dict[str, float]:
+        """`NEIGHBOURHOODS` where `ours_p` says who is ours, if that was shuffled.
+
+        So that among the showers listed of each there are `neighbours` of both samples.
+        """
+        ours_pl = ours_p[self.number_pl]
+        in_theirs_p, in_ours_p = np.zeros((2, len(ours_p)))
+        covered_p = np.zeros(len(ours_p), bool)
+        for mine_p, mine_pl, inside_p in (
+            (~ours_p, ~ours_pl, in_theirs_p),
+            (ours_p, ours_pl, in_ours_p),
+        ):
+            rank_pl = np.cumsum(mine_pl, axis=1)
+            at_p = np.minimum((rank_pl < neighbours).sum(axis=1), self.distance_pl.shape[1] - 1)
+            radius_p = self.distance_pl[np.arange(len(ours_p)), at_p]
+            inside_pl = (self.distance_pl < radius_p[:, None]) & ~mine_pl & mine_p[:, None]
+            np.add.at(inside_p, self.number_pl[inside_pl], 1.0)
+            if inside_p is in_theirs_p:
+                covered_p = inside_pl.any(axis=1)
+        return {
+            "precision": float((in_theirs_p[ours_p] > 0).mean()),
+            "recall": float((in_ours_p[~ours_p] > 0).mean()),
+            "density": float(in_theirs_p[ours_p].mean() / neighbours),
+            "coverage": float(covered_p[~ours_p].mean()),
+        }
+
+    def from_other(self, ours_p: NDArray[np.bool_]) -> dict[str, float]:
+        """Share of showers whose nearest neighbour is of the other sample.
+
+        `nearest.other`: of all; a half for equal samples of one size, less where they differ, more
+        where the ones are near copies of the others. `closest.other`: of those two in a hundred (at
+        least ten) whose neighbours are closest, which a few near copies suffice for.
+        """
+        other_p = ours_p[self.number_pl[:, 0]] != ours_p
+        count = min(len(ours_p), max(_FEWEST_CLOSEST, round(_CLOSEST * len(ours_p))))
+        closest = np.argsort(self.distance_pl[:, 0], kind="stable")[:count]
+        return {
+            "nearest.other": float(other_p.mean()),
+            "closest.other": float(other_p[closest].mean()),
+        }
 
 
 def _radii(values_nd: Float, neighbours: int) -> Float:

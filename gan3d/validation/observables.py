@@ -57,6 +57,8 @@ class Observables:
     theta_n: Float
     """Polar angle of the incident particle (rad, pi/2 is perpendicular to the layers); NaN where it
     is not known."""
+    pdg_n: Float
+    """PDG code of the incident particle; NaN where it is not known."""
     total_energy_n: Float
     """Energy in all cells, ECAL (GeV)."""
     transverse_x_nx: Float
@@ -218,6 +220,7 @@ def observe_chunk(
         settings=settings,
         energy_n=chunk.energy_n.astype(np.float64),
         theta_n=np.asarray(chunk.columns.get("theta", unknown_n), np.float64),
+        pdg_n=np.asarray(chunk.columns.get("pdg", unknown_n), np.float64),
         total_energy_n=longitudinal_nz.sum(axis=1),
         transverse_x_nx=profiles[0],
         transverse_y_ny=profiles[1],

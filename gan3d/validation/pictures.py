@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gan3d.validation.classifier import Classified
 from gan3d.validation.judgement import Judgement, Verdict
 from gan3d.validation.measures import Float
 from gan3d.validation.sample import example_energies
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 History = Sequence[Mapping[str, Any]]
+_CLASSIFIERS = {
+    "high_level": "High-level features",
+    "low_level": "Cells",
+    "texture": "Texture of cells",
+    "discriminator": "Own discriminator",
+}
+
 Outputs = Mapping[str, Float]
 """A discriminator's outputs, by their title: (N,) each."""
 
@@ -43,7 +51,7 @@ def scorecard_picture(judgements: Sequence[Judgement]) -> Picture:
         plots.ScoreRow(
             title,
             [
-                plots.Score(judgement.label, scored[title].significance, scored[title].word)
+                plots.Score(judgement.label, scored[title].beyond, scored[title].word)
                 for judgement, scored in zip(judgements, by_sample, strict=True)
             ],
         )
@@ -53,10 +61,9 @@ def scorecard_picture(judgements: Sequence[Judgement]) -> Picture:
         "scorecard",
         "Scorecard",
         "Every metric, and of every feature the worst of its four distances, ranked by how far it "
-        "is beyond what a perfect generator would have.",
-        lambda: plots.scorecard(
-            rows, agrees_within_sigma=judgements[0].settings.agrees_within_sigma
-        ),
+        "is beyond what a perfect generator has, in standard deviations of that. The marks are the "
+        "verdicts, which go by probabilities: spreads are not those of normal distributions.",
+        lambda: plots.scorecard(rows),
     )
 
 
@@ -64,11 +71,13 @@ def _scored(judgement: Judgement) -> dict[str, Verdict]:
     scored = {verdict.title: verdict for verdict in judgement.verdicts}
     for verdict in judgement.feature_verdicts:
         known = scored.get(verdict.title)
-        if known is None or (
-            known in judgement.feature_verdicts and verdict.significance > known.significance
-        ):
+        if known is None or (known in judgement.feature_verdicts and _rank(verdict) > _rank(known)):
             scored[verdict.title] = verdict
     return scored
+
+
+def _rank(verdict: Verdict) -> tuple[bool, float]:
+    return verdict.faulty, verdict.beyond
 
 
 def pictures(
@@ -275,26 +284,37 @@ def _of_whole_showers(judgements: Sequence[Judgement]) -> list[Picture]:
     if all(each.whole.classifiers for each in judgements):
         curves = [
             plots.RocCurve(
-                f"{each.label}, {name.replace('_', ' ')}" if len(judgements) > 1 else title,
-                found_one.false_positive_rate,
-                found_one.true_positive_rate,
-                found_one.auc,
-                found_one.error,
+                f"{each.label}, {_CLASSIFIERS[name]}"
+                if len(judgements) > 1
+                else _CLASSIFIERS[name],
+                classified.false_positive_rate,
+                classified.true_positive_rate,
+                classified.auc,
+                classified.error,
             )
             for each in judgements
-            for name, title in (("high_level", "High-level features"), ("low_level", "Cells"))
-            for found_one in (each.whole.classifiers[name],)
+            for name, classified in _most_telling(
+                each.whole.classifiers, plots.MOST_GENERATED // len(judgements)
+            )
         ]
         found.append(
             Picture(
                 "classifier",
                 "Classifiers",
-                "Trees trained to tell generated showers from the reference, tested on showers "
-                "that they have not seen. On the diagonal they cannot.",
+                "Trained to tell generated showers from the reference, and tested on showers that "
+                "they have not seen; the run's own discriminator was trained with its generator. "
+                "On the diagonal they cannot.",
                 lambda: plots.classifier_roc(curves[: plots.MOST_GENERATED]),
             )
         )
     return found
+
+
+def _most_telling(
+    classifiers: Mapping[str, Classified], count: int
+) -> list[tuple[str, Classified]]:
+    ranked = sorted(classifiers, key=lambda name: -abs(classifiers[name].auc - 0.5))
+    return [(name, classifiers[name]) for name in classifiers if name in ranked[: max(1, count)]]
 
 
 def _of_trainings(

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gan3d.validation.features import quadratic
 from gan3d.validation.measures import Float
 from gan3d.validation.observables import Observables
+from gan3d.validation.resampling import same_energies
 
 
 @dataclass(frozen=True)
@@ -56,28 +58,47 @@ def quantities(generated: Sequence[Observables], reference: Observables) -> list
         ("Last third of layers / ECAL [%]", lambda s: 100.0 * s.layer_fractions_n3[:, 2], 2),
     ]
     return [
-        _quantity(name, [measure(each) for each in generated], measure(reference), digits)
-        for name, measure, digits in rows
+        _quantity(name, measure, generated, reference, digits) for name, measure, digits in rows
     ]
 
 
-def _quantity(name: str, generated: list[Float], reference_n: Float, digits: int) -> Quantity:
-    theirs = _mean(reference_n)
-    return Quantity(
-        name,
-        _text(theirs, digits),
-        [(_text(ours, digits), _difference(ours, theirs)) for ours in map(_mean, generated)],
-    )
+def _quantity(
+    name: str,
+    measure: Callable[[Observables], Float],
+    generated: Sequence[Observables],
+    reference: Observables,
+    digits: int,
+) -> Quantity:
+    theirs, columns = _mean(measure(reference)), []
+    for sample in generated:
+        ours = _mean(measure(sample))
+        if same_energies(sample.energy_n, reference.energy_n):
+            # What the spread of the incident energies does is the same in both means.
+            errors = [_mean(_at_energy(measure, each))[1] for each in (sample, reference)]
+        else:
+            errors = [ours[1], theirs[1]]
+        columns.append((_text(ours, digits), _difference(ours[0], theirs, math.hypot(*errors))))
+    return Quantity(name, _text(theirs, digits), columns)
+
+
+def _at_energy(measure: Callable[[Observables], Float], sample: Observables) -> Float:
+    """What is left of the values when their mean at their incident energy is taken away."""
+    values_n, logarithm_n = measure(sample), np.log(sample.energy_n)
+    defined_n = np.isfinite(values_n)
+    curve = quadratic(logarithm_n[defined_n], values_n[defined_n])
+    left_n: Float = values_n - np.polyval(curve, logarithm_n)
+    return left_n
 
 
 def _text(mean: tuple[float, float], digits: int) -> str:
     return f"{mean[0]:.{digits}f} ± {mean[1]:.{digits}f}"
 
 
-def _difference(generated: tuple[float, float], reference: tuple[float, float]) -> str:
-    (ours, our_error), (theirs, their_error) = generated, reference
-    error = math.hypot(our_error, their_error)
-    significance = f"{abs(ours - theirs) / error:.1f} σ" if error > 0.0 else ""
+def _difference(ours: float, reference: tuple[float, float], error: float) -> str:
+    theirs, their_error = reference
+    # What is left of rounding is no error.
+    known = error > 1e-9 * abs(theirs)
+    significance = f"{abs(ours - theirs) / error:.1f} σ" if known else ""
     # Per cent of a quantity that is compatible with 0 say nothing.
     relative = f"{100.0 * (ours / theirs - 1.0):+.1f} %" if abs(theirs) > 5 * their_error else ""
     return ", ".join(part for part in (relative, significance) if part)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gan3d.data import make_folder, written_aside
 from gan3d.errors import DataError
-from gan3d.validation.catalogue import METRICS, Kind
+from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric
 from gan3d.validation.judgement import Judgement, Verdict
 from gan3d.validation.pictures import (
     History,
@@ -130,13 +130,26 @@ def _render(
         facts=facts,
         geometry=first.reference.observables.geometry,
         bins=[each for each in first.bins if all(each in other.bins for other in judgements)],
-        main=METRICS,
+        main=_main_in_bins(judgements),
         in_bins=[{verdict.name: verdict for verdict in each.bin_verdicts} for each in judgements],
         show=show,
-        significance=show_significance,
+        beyond=show_beyond,
+        show_p=show_p,
         scorecard=shown[0],
         pictures=shown[1:],
     )
+
+
+def _main_in_bins(judgements: Sequence[Judgement]) -> dict[str, Metric]:
+    """The main metrics that some bin of all samples has."""
+    return {
+        name: metric
+        for name, metric in {**METRICS, **WHOLE_METRICS}.items()
+        if all(
+            any(verdict.name.endswith(f".{name}") for verdict in each.bin_verdicts)
+            for each in judgements
+        )
+    }
 
 
 def _rows(verdicts: Sequence[Sequence[Verdict]]) -> list[list[Verdict]]:
@@ -164,63 +177,71 @@ def _feature_rows(judgements: Sequence[Judgement]) -> list[tuple[str, list[list[
 
 
 def headline(judgements: Sequence[Judgement]) -> str:
-    """The verdict in one or two sentences."""
+    """The verdict in a few sentences."""
     if len(judgements) > 1:
         return _compared(judgements)
     (judgement,) = judgements
-    by_word = {
-        word: [verdict.title for verdict in judgement.verdicts if verdict.word == word]
-        for word in ("agrees", "close", "differs")
-    }
-    reference = judgement.reference.label
-    agreeing = len(by_word["agrees"])
-    if agreeing == len(judgement.verdicts):
+    reference, settings = judgement.reference.label, judgement.settings
+    verdicts = judgement.verdicts
+    if judgement.p > settings.false_alarms:
         sentences = [
-            f"All {agreeing} main metrics agree with {reference} within statistical noise."
+            f"Nothing tells the showers from {reference} beyond chance: a perfect generator would "
+            f"look as bad in {show_share(judgement.p)} of such reports."
         ]
     else:
         sentences = [
-            f"{agreeing} of {len(judgement.verdicts)} main metrics "
-            f"{'agrees' if agreeing == 1 else 'agree'} with {reference} within the noise."
+            f"The showers differ from {reference}: a perfect generator would look as bad in "
+            f"{show_share(judgement.p)} of such reports."
         ]
-    if by_word["close"]:
-        sentences.append(f"Close: {_list(by_word['close'])}.")
-    if by_word["differs"]:
-        sentences.append(f"Different: {_list(by_word['differs'])}.")
-    for verdicts, what in (
+    agreeing = sum(not verdict.faulty for verdict in verdicts)
+    sentences.append(
+        f"{agreeing} of {len(verdicts)} main metrics {'is' if agreeing == 1 else 'are'} within "
+        "chance."
+    )
+    for word, said in (("too alike", "Too alike"), ("close", "Close"), ("differs", "Different")):
+        titles = [verdict.title for verdict in verdicts if verdict.word == word]
+        if titles:
+            sentences.append(f"{said}: {_list(titles)}.")
+    for of, what in (
         (judgement.feature_verdicts, "Distances of distributions"),
         (judgement.bin_verdicts, "Metrics in bins"),
     ):
-        sentences.append(f"{what}: {agreement(verdicts)}.")
+        sentences.append(f"{what}: {agreement(of)}.")
+    unclear = sum(verdict.word == "inconclusive" for verdict in verdicts)
+    if unclear:
+        sentences.append(
+            f"{unclear} main metric{' is' if unclear == 1 else 's are'} inconclusive: more showers "
+            "are needed to see a fault that matters."
+        )
     return " ".join(sentences)
 
 
 def agreement(verdicts: Sequence[Verdict]) -> str:
-    """How many agree, and which is the farthest off: `97 of 98 agree; farthest off: ...`."""
-    agreeing = sum(verdict.word == "agrees" for verdict in verdicts)
-    text = f"{agreeing} of {len(verdicts)} agree"
-    if agreeing == len(verdicts):
+    """How many are within chance, and which is the farthest off."""
+    fine = sum(not verdict.faulty for verdict in verdicts)
+    text = f"{fine} of {len(verdicts)} within chance"
+    unclear = sum(verdict.word == "inconclusive" for verdict in verdicts)
+    if unclear:
+        text += f" ({unclear} inconclusive)"
+    if fine == len(verdicts):
         return text
-    worst = max(verdicts, key=lambda verdict: verdict.significance)
-    return f"{text}; farthest off: {worst.name}, {show_significance(worst)}"
+    faulty = [verdict for verdict in verdicts if verdict.faulty]
+    worst = max(faulty, key=lambda verdict: verdict.beyond)
+    return f"{text}; farthest off: {worst.name}, {show_beyond(worst)}"
 
 
 def _compared(judgements: Sequence[Judgement]) -> str:
     """Who agrees in most metrics, and whose optimisation metric is the smallest."""
-    agreeing = {
-        each.label: sum(verdict.word == "agrees" for verdict in each.verdicts)
-        for each in judgements
-    }
     metric = {each.label: each.metrics["optimisation_metric"] for each in judgements}
     counts = "; ".join(
-        f"{label} in {count} of {len(each.verdicts)}"
-        for each, (label, count) in zip(judgements, agreeing.items(), strict=True)
+        f"{each.label} in {sum(not verdict.faulty for verdict in each.verdicts)} of "
+        f"{len(each.verdicts)}"
+        for each in judgements
     )
     best = min(metric, key=lambda label: metric[label])
     return (
-        f"Metrics that agree with {judgements[0].reference.label} within the statistical noise: "
-        f"{counts}. The smallest optimisation metric is that of {best}, "
-        f"{100 * metric[best]:.2f} %."
+        f"Main metrics that are within chance of {judgements[0].reference.label}: {counts}. The "
+        f"smallest optimisation metric is that of {best}, {100 * metric[best]:.2f} %."
     )
 
 
@@ -257,7 +278,20 @@ def _three_digits(value: float) -> str:
     return f"{value:.2e}" if 0.0 < abs(value) < 1e-4 else f"{value:.3g}"
 
 
-def show_significance(verdict: Verdict) -> str:
-    """Standard deviations above what is expected, as text."""
-    value = verdict.significance
+def show_beyond(verdict: Verdict) -> str:
+    """Standard deviations beyond a perfect generator, as text."""
+    value = verdict.beyond
     return f"{value:.1f} σ" if math.isfinite(value) else "∞"
+
+
+def show_share(p: float) -> str:
+    """A probability as a share, in per cent."""
+    if p < 1e-4:
+        return "less than 0.01 %"
+    return f"{100 * p:.2g} %"
+
+
+def show_p(verdict: Verdict) -> str:
+    """How likely a perfect generator would have any metric of the report as far off, as text."""
+    p = verdict.estimate.p
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"

@@ -1,10 +1,14 @@
-"""Weightings of a sample's showers: as they are, bootstrap replicas, halves."""
+"""Weightings of a sample's showers: as they are, bootstrap replicas, exchanges, groups left out."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gan3d.validation.measures import Float, Integer
+from gan3d.validation.measures import Float
+
+_ALIKE = 4
+"""Neighbours in energy among which one is drawn for a sample with given incident energies."""
 
 
 def as_it_is(count: int) -> Float:
@@ -18,40 +22,70 @@ def with_bootstrap(count: int, replicas: int, rng: np.random.Generator) -> Float
     A replica draws as many showers as there are, with replacement (Efron, Ann. Statist. 7 (1979)
     1): (1 + replicas, count).
     """
-    drawn = rng.multinomial(count, np.full(count, 1.0 / count), size=replicas)
-    return np.concatenate([as_it_is(count), drawn.astype(np.float64)])
+    return np.concatenate([as_it_is(count), _drawn(count, count, replicas, rng)])
 
 
-def halvings(
-    energy_n: Float, splits: int, rng: np.random.Generator, *, matched: bool
+def pairs(
+    energy_m: Float, count: int, replicas: int, rng: np.random.Generator, *, matched: bool
 ) -> tuple[Float, Float]:
-    """Weights (1 or 0) of one half and of the other in `splits` random halvings: (splits, N) each.
+    """Weights of two samples of `count` and of M showers, drawn from M, in `replicas` replicas.
 
-    `matched`: as in `halves`; otherwise all showers are shuffled.
+    What two independent samples of these sizes are like, if the M are what showers are like. Drawn
+    with replacement: (replicas, M) each.
+
+    `matched`: both get the incident energies of the M (those of `count` spread evenly over them),
+    nearly: every shower is drawn among a few neighbours in energy.
     """
-    one, other = np.zeros((2, splits, len(energy_n)))
-    for split in range(splits):
-        rows, others = halves(energy_n, rng, matched=matched)
-        one[split, rows] = 1.0
-        other[split, others] = 1.0
-    return one, other
+    most = len(energy_m)
+    if not matched:
+        one, other = (_drawn(most, size, replicas, rng) for size in (count, most))
+        return one, other
+    order_m = np.argsort(energy_m, kind="stable")
+
+    def drawn(size: int) -> Float:
+        at_k = (np.arange(size) * most) // size
+        offset_rk = rng.integers(0, _ALIKE, (replicas, size)) - _ALIKE // 2
+        rank_rk = np.clip(at_k + offset_rk, 0, most - 1)
+        row_rk = np.repeat(np.arange(replicas), size).reshape(replicas, size)
+        flat = np.bincount((row_rk * most + order_m[rank_rk]).ravel(), minlength=replicas * most)
+        return flat.reshape(replicas, most).astype(np.float64)
+
+    return drawn(count), drawn(most)
 
 
-def halves(
-    energy_n: Float, rng: np.random.Generator, *, matched: bool = True
-) -> tuple[Integer, Integer]:
-    """Two disjoint random halves, as sorted indices.
+def exchanges(
+    energy_n: Float,
+    energy_m: Float,
+    replicas: int,
+    rng: np.random.Generator,
+    *,
+    matched: bool,
+) -> NDArray[np.bool_]:
+    """Who plays the N, of N and M showers put together, in `replicas` exchanges at random.
 
-    `matched`: with nearly the same incident energies. Of every two neighbours in energy one goes to
-    each half, at random; with an odd number, the shower of highest energy goes to neither. So the
-    halves are as alike as two samples that were made with the same incident energies. Otherwise
-    they are as alike as two samples with incident energies of their own.
+    If both samples come from one distribution, their showers may be exchanged, and a metric of the
+    exchanged samples is as likely as that of the samples themselves: the permutation test (Lehmann
+    and Romano, Testing Statistical Hypotheses, 3rd ed., 15.2). Exact at any sizes.
+
+    `matched`: only among neighbours in incident energy, so that both keep their energies.
+
+    Returns:
+        (replicas, N + M), True for N of them.
+
     """
-    order_n = np.argsort(energy_n, kind="stable") if matched else rng.permutation(len(energy_n))
-    pairs_p2 = order_n[: len(order_n) // 2 * 2].reshape(-1, 2)
-    swapped_p = rng.integers(0, 2, len(pairs_p2))
-    rows_p = np.arange(len(pairs_p2))
-    return np.sort(pairs_p2[rows_p, swapped_p]), np.sort(pairs_p2[rows_p, 1 - swapped_p])
+    count, other = len(energy_n), len(energy_m)
+    ours_p = np.repeat([True, False], [count, other])
+    group_p = np.zeros(count + other, np.int64)
+    if matched:
+        order_p = np.argsort(np.concatenate([energy_n, energy_m]), kind="stable")
+        group_p[order_p] = np.arange(count + other) * min(count, other) // (count + other)
+    # Sorting random numbers within groups shuffles the group's members.
+    at_p = np.argsort(group_p, kind="stable")
+    shuffled = np.empty((replicas, count + other), bool)
+    for replica in range(replicas):
+        from_p = np.lexsort([rng.random(count + other), group_p])
+        shuffled[replica, at_p] = ours_p[from_p]
+    return shuffled
 
 
 def jackknife_error(without_g: Float) -> float:
@@ -79,3 +113,8 @@ def same_energies(energy_n: Float, energy_m: Float) -> bool:
     distributions; showers made for given energies by 1/N at most.
     """
     return energy_distance(energy_n, energy_m) <= 2.0 / min(len(energy_n), len(energy_m))
+
+
+def _drawn(count: int, size: int, replicas: int, rng: np.random.Generator) -> Float:
+    drawn = rng.multinomial(size, np.full(count, 1.0 / count), size=replicas)
+    return drawn.astype(np.float64)

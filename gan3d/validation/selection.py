@@ -24,9 +24,9 @@ from gan3d.errors import DataError
 from gan3d.validation.bins import Bin, bins_of
 from gan3d.validation.catalogue import METRICS
 from gan3d.validation.measures import Float
-from gan3d.validation.metrics import Scales, compare, scales
+from gan3d.validation.metrics import Scales, compare, put_together, scales
 from gan3d.validation.observables import Observables, observe
-from gan3d.validation.resampling import as_it_is, halvings, jackknife_error
+from gan3d.validation.resampling import jackknife_error, pairs
 
 METRIC = "optimisation_metric"
 """What checkpoints are chosen by."""
@@ -76,7 +76,7 @@ class Selection:
     candidates: list[Candidate]
     """In the order given."""
     noise: dict[str, float]
-    """All of `METRICS` of one half of the reference against the other."""
+    """All of `METRICS` of samples as large, drawn from the reference."""
     bins: list[Bin]
     """The energy bins that held enough showers."""
     generated_showers: int
@@ -151,9 +151,6 @@ def select_checkpoint(
         if isinstance(reference, Observables)
         else observe(reference, geometry, settings, label="reference showers")
     )
-    by_feature = {
-        name: scale for name, scale in scales(theirs).items() if f"{name}.separation" in METRICS
-    }
     without_gn = _without_groups(theirs.energy_n, settings.error_groups)
     found: list[tuple[Checkpoint, dict[str, float], Float]] = []
     showers, bins = 0, []
@@ -162,12 +159,14 @@ def select_checkpoint(
         if not np.array_equal(ours.energy_n, np.resize(theirs.energy_n, len(ours))):
             raise DataError(f"{ours.label}: their incident energies are not those of the reference")
         showers, bins = len(ours), usable_bins(theirs.energy_n, len(ours), settings)
-        values = compare(
-            ours, theirs, (as_it_is(len(ours)), as_it_is(len(theirs))), bins, by_feature
-        )
+        together, weights = put_together(ours, theirs)
+        values = compare(together, weights, bins, _main(together))
         of_particle_n = np.arange(len(ours)) % len(theirs)
-        weights = without_gn[:, of_particle_n], without_gn
-        without_g = compare(ours, theirs, weights, bins, {})[METRIC]
+        left_out = (
+            np.pad(without_gn[:, of_particle_n], ((0, 0), (0, len(theirs)))),
+            np.pad(without_gn, ((0, 0), (len(ours), 0))),
+        )
+        without_g = compare(together, left_out, bins, {})[METRIC]
         found.append((checkpoint, {name: float(values[name][0]) for name in METRICS}, without_g))
     if not found:
         raise DataError("no checkpoint to choose from")
@@ -188,7 +187,7 @@ def select_checkpoint(
         )
     return Selection(
         candidates=candidates,
-        noise=_noise(theirs, bins, by_feature),
+        noise=_noise(theirs, showers, bins),
         bins=bins,
         generated_showers=showers,
         reference_showers=len(theirs),
@@ -235,11 +234,18 @@ def _without_groups(energy_n: Float, groups: int) -> Float:
     return without_gn
 
 
-def _noise(reference: Observables, bins: list[Bin], by_feature: Scales) -> dict[str, float]:
+def _main(together: Observables) -> Scales:
+    """How the features in `METRICS` are compared."""
+    return {
+        name: scale for name, scale in scales(together).items() if f"{name}.separation" in METRICS
+    }
+
+
+def _noise(reference: Observables, showers: int, bins: list[Bin]) -> dict[str, float]:
     settings = reference.settings
     rng = np.random.default_rng(settings.seed)
-    halved = halvings(reference.energy_n, settings.noise_splits, rng, matched=True)
-    values = compare(reference, reference, halved, bins, by_feature)
+    drawn = pairs(reference.energy_n, showers, settings.noise_replicas, rng, matched=True)
+    values = compare(reference, drawn, bins, _main(reference))
     return {name: float(values[name].mean()) for name in METRICS}
 
 

@@ -1,20 +1,22 @@
 """Metrics that look at whole showers, and so at a limited number of them.
 
-Correlations, distances in all features together, classifiers: at most `settings.sample_showers` of
-each sample, chosen at random, and equally many of both. Showers with an undefined feature, as are
-empty ones, are left out of correlations of features and of what needs distances.
+Correlations, distances in all features together, neighbours, classifiers: at most
+`settings.sample_showers` of each sample, chosen at random, and equally many of both. Showers with
+an undefined feature, as are empty ones, are left out of correlations of features and of what needs
+distances.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from gan3d.config import Validation
 from gan3d.validation import multivariate
-from gan3d.validation.classifier import Classified, auc_error, classify
+from gan3d.validation.bins import Bin
+from gan3d.validation.classifier import Classified, classify
 from gan3d.validation.correlations import (
     brightest_cells,
     correlation_difference,
@@ -22,10 +24,10 @@ from gan3d.validation.correlations import (
 )
 from gan3d.validation.measures import Float, Integer
 from gan3d.validation.metrics import Scales
-from gan3d.validation.multivariate import Estimate
 from gan3d.validation.observables import Observables
-from gan3d.validation.resampling import halves, halvings, same_energies, with_bootstrap
+from gan3d.validation.resampling import exchanges, same_energies, with_bootstrap
 from gan3d.validation.sample import Sample
+from gan3d.validation.texture import textures
 
 FEWEST_SHOWERS = 100
 """With fewer showers of both, correlations, neighbours and classifiers say nothing."""
@@ -42,11 +44,10 @@ class Found:
     value: float
     error: float
     """Its standard error."""
-    noise_s: Float
-    """The metric of halves of the reference, one against the other, in several halvings."""
-    null: tuple[float, float] | None = None
-    """Mean and standard deviation for equal samples of these sizes, where halves do not give
-    them."""
+    exchanged_k: Float
+    """What is tested, after exchanges of showers between the samples."""
+    tested: float | None = None
+    """What is tested, before; None: the value."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ class WholeComparison:
 
     showers: int
     """How many of each sample were looked at."""
-    metrics: Mapping[str, Found]
-    """By their name in `metrics.json`."""
-    correlations: Mapping[str, Matrices]
+    metrics: Mapping[str, Found] = field(default_factory=dict)
+    """By their name in `metrics.json`, without those of classifiers."""
+    correlations: Mapping[str, Matrices] = field(default_factory=dict)
     """Of `layers`, `features` and `cells`."""
-    classifiers: Mapping[str, Classified]
-    """`high_level` and `low_level`."""
+    classifiers: Mapping[str, Classified] = field(default_factory=dict)
+    """`high_level`, `low_level`, `texture` and, where there is one, `discriminator`."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class _Side:
     """Showers of one sample, row by row the same ones in all arrays."""
 
     energy_n: Float
+    theta_n: Float
     layers_nz: Float
     """Energy in the layers over Ep."""
     features_nf: Float
@@ -86,22 +88,23 @@ class _Side:
     """Hits in the layers."""
     cells_nc: Float
     """Energy in the brightest cells over Ep, by the number of the cell."""
-    correlated_c: Integer
-    """Which of them correlations are computed for."""
+    correlated_nc: Float
+    """Those of them that correlations are computed for."""
+    texture_nt: Float
+    """Of the first showers only; NaN for the others."""
 
-    def rows(self, rows: Integer) -> _Side:
-        return _Side(
-            self.energy_n[rows],
-            self.layers_nz[rows],
-            self.features_nf[rows],
-            self.hits_nz[rows],
-            self.cells_nc[rows],
-            self.correlated_c,
-        )
+    def __len__(self) -> int:
+        return len(self.energy_n)
+
+    def rows(self, rows: Integer | slice) -> _Side:
+        return _Side(**{name: values[rows] for name, values in vars(self).items()})
 
     def complete(self) -> _Side:
         """The showers that have all features."""
         return self.rows(np.flatnonzero(np.isfinite(self.features_nf).all(axis=1)))
+
+    def with_texture(self) -> _Side:
+        return self.rows(np.flatnonzero(np.isfinite(self.texture_nt).all(axis=1)))
 
     def high_level(self) -> Float:
         """What a high-level classifier is told: Ep, features, energies and hits of layers."""
@@ -114,43 +117,44 @@ class _Side:
         return np.column_stack([np.log10(self.energy_n), self.cells_nc])
 
 
-def compare_whole(generated: Sample, reference: Sample, by_feature: Scales) -> WholeComparison:
-    """All metrics of this module; none where there are fewer than `FEWEST_SHOWERS` of both."""
-    settings = reference.observables.settings
-    rng = np.random.default_rng([settings.seed, 1])
-    count = min(len(generated.kept_rows_k), len(reference.kept_rows_k))
-    if count < FEWEST_SHOWERS:
-        return WholeComparison(count, {}, {}, {})
-    ours, theirs = _sides(generated, reference, count, by_feature, rng)
-    names = [scale.feature.title for scale in by_feature.values()]
-    metrics, correlations = _correlations(ours, theirs, names, settings, rng)
-    metrics |= _distances(ours.complete(), theirs.complete(), settings, rng)
-    one, other = halves(theirs.energy_n, rng, matched=_matched(ours, theirs))
-    classifiers = {}
-    for name, told in (("high_level", _Side.high_level), ("low_level", _Side.low_level)):
-        found, null = (
-            classify(told(a), told(b), settings.classifier_folds, settings.seed)
-            for a, b in ((ours, theirs), (theirs.rows(one), theirs.rows(other)))
+class WholeShowers:
+    """The showers of two samples that are looked at as a whole, all or those of a bin."""
+
+    def __init__(self, generated: Sample, reference: Sample, by_feature: Scales) -> None:
+        """Take out of the samples what is looked at, in an order at random."""
+        self._settings = reference.observables.settings
+        by_feature = {
+            name: scale
+            for name, scale in by_feature.items()
+            if np.isfinite(scale.compared(reference.observables)).any()
+        }
+        self._names = [scale.feature.title for scale in by_feature.values()]
+        self._sides: tuple[_Side, _Side] | None = None
+        if min(len(generated.kept_rows_k), len(reference.kept_rows_k)) >= FEWEST_SHOWERS:
+            self._sides = _sides(generated, reference, by_feature)
+
+    def compare(self, each: Bin | None = None) -> WholeComparison:
+        """All metrics of this module; none where there are fewer than `FEWEST_SHOWERS` of both."""
+        if self._sides is None:
+            return WholeComparison(0)
+        ours, theirs = (_inside(side, each) for side in self._sides)
+        count = min(len(ours), len(theirs))
+        if count < FEWEST_SHOWERS:
+            return WholeComparison(count)
+        ours, theirs = ours.rows(slice(count)), theirs.rows(slice(count))
+        rng = np.random.default_rng([self._settings.seed, 1])
+        metrics, correlations = _correlations(ours, theirs, self._names, self._settings, rng)
+        metrics |= _distances(ours.complete(), theirs.complete(), self._settings, rng)
+        return WholeComparison(
+            count, metrics, correlations, _classified(ours, theirs, self._settings)
         )
-        classifiers[name] = found
-        metrics[f"classifier.{name}.auc"] = Found(
-            found.auc, found.error, np.array([null.auc]), (0.5, auc_error(0.5, count, count))
-        )
-    return WholeComparison(count, metrics, correlations, classifiers)
 
 
-def _sides(
-    generated: Sample,
-    reference: Sample,
-    count: int,
-    by_feature: Scales,
-    rng: np.random.Generator,
-) -> tuple[_Side, _Side]:
+def _sides(generated: Sample, reference: Sample, by_feature: Scales) -> tuple[_Side, _Side]:
     settings = reference.observables.settings
     samples = generated, reference
     cells_c = np.union1d(*(brightest_cells(s.kept_kc, settings.classifier_cells) for s in samples))
-    brightest = brightest_cells(reference.kept_kc, settings.correlation_cells)
-    correlated_c = np.flatnonzero(np.isin(cells_c, brightest))
+    correlated_c = brightest_cells(reference.kept_kc, settings.correlation_cells)
     scale = {
         name: (np.nanmean(values_n), np.nanstd(values_n) or 1.0)
         for name, values_n in (
@@ -158,29 +162,43 @@ def _sides(
         )
     }
 
-    def side(sample: Sample) -> _Side:
-        chosen_k = np.sort(rng.permutation(len(sample.kept_rows_k))[:count])
-        rows = sample.kept_rows_k[chosen_k]
-        seen = sample.observables.select(rows)
+    def side(sample: Sample, number: int) -> _Side:
+        rng = np.random.default_rng([settings.seed, 2, number])
+        chosen_k = rng.permutation(len(sample.kept_rows_k))
+        seen = sample.observables.select(sample.kept_rows_k[chosen_k])
+        cells_kc, energy_n1 = sample.kept_kc[chosen_k], seen.energy_n[:, None]
         features = [
             (each.compared(seen) - scale[name][0]) / scale[name][1]
             for name, each in by_feature.items()
         ]
-        energy_n = seen.energy_n
+        looked_at = cells_kc[: settings.pairwise_showers]
+        texture_nt = textures(looked_at, sample.observables.geometry.shape)
+        missing = np.full((len(seen) - len(texture_nt), texture_nt.shape[1]), np.nan)
         return _Side(
-            energy_n,
-            seen.longitudinal_nz / energy_n[:, None],
+            seen.energy_n,
+            seen.theta_n,
+            seen.longitudinal_nz / energy_n1,
             np.stack(features, axis=1),
             seen.layer_hits_ntz[:, 0].astype(np.float64),
-            sample.kept_kc[chosen_k][:, cells_c].toarray() / energy_n[:, None],
-            correlated_c,
+            cells_kc[:, cells_c].toarray() / energy_n1,
+            cells_kc[:, correlated_c].toarray() / energy_n1,
+            np.concatenate([texture_nt, missing]),
         )
 
-    return side(generated), side(reference)
+    return side(generated, 0), side(reference, 1)
 
 
-def _matched(ours: _Side, theirs: _Side) -> bool:
-    return same_energies(ours.energy_n, theirs.energy_n)
+def _inside(side: _Side, each: Bin | None) -> _Side:
+    if each is None:
+        return side
+    return side.rows(np.flatnonzero(each.inside(side.energy_n, side.theta_n)))
+
+
+def _exchanges(ours: _Side, theirs: _Side, settings: Validation, rng: np.random.Generator) -> Float:
+    matched = same_energies(ours.energy_n, theirs.energy_n)
+    return exchanges(
+        ours.energy_n, theirs.energy_n, settings.exchanges, rng, matched=matched
+    ).astype(np.float64)
 
 
 def _correlations(
@@ -188,27 +206,29 @@ def _correlations(
 ) -> tuple[dict[str, Found], dict[str, Matrices]]:
     metrics, matrices = {}, {}
     layers = [str(layer) for layer in range(ours.layers_nz.shape[1])]
-    cells = [str(number) for number in range(len(ours.correlated_c))]
+    cells = [str(number) for number in range(ours.correlated_nc.shape[1])]
     quantities: list[tuple[str, list[str], tuple[_Side, _Side], Callable[[_Side], Float]]] = [
         ("layers", layers, (ours, theirs), lambda side: side.layers_nz),
         ("features", names, (ours.complete(), theirs.complete()), lambda side: side.features_nf),
-        ("cells", cells, (ours, theirs), lambda side: side.cells_nc[:, side.correlated_c]),
+        ("cells", cells, (ours, theirs), lambda side: side.correlated_nc),
     ]
     for name, labels, (left, right), values in quantities:
         if _too_few(left, right):
             continue
         one, other = (
             correlation_matrices(
-                values(side),
-                with_bootstrap(len(side.energy_n), settings.bootstrap_replicas, rng),
+                values(side), with_bootstrap(len(side), settings.bootstrap_replicas, rng)
             )
             for side in (left, right)
         )
         value_r = correlation_difference(one, other)
-        parts = halvings(right.energy_n, settings.noise_splits, rng, matched=_matched(left, right))
-        noise_s = correlation_difference(*(correlation_matrices(values(right), w) for w in parts))
+        together = np.concatenate([values(left), values(right)])
+        exchanged = _exchanges(left, right, settings, rng)
+        exchanged_k = correlation_difference(
+            correlation_matrices(together, exchanged), correlation_matrices(together, 1 - exchanged)
+        )
         metrics[f"correlation.{name}"] = Found(
-            float(value_r[0]), float(value_r[1:].std(ddof=1)), noise_s
+            float(value_r[0]), float(value_r[1:].std(ddof=1)), exchanged_k
         )
         matrices[name] = Matrices(labels, one[0], other[0])
     return metrics, matrices
@@ -219,41 +239,76 @@ def _distances(
 ) -> dict[str, Found]:
     if _too_few(ours, theirs):
         return {}
+    count = min(len(ours), len(theirs))
+    ours, theirs = ours.rows(slice(count)), theirs.rows(slice(count))
+    found = {"frechet_physics_distance": _frechet(ours, theirs, settings, rng)}
+    few = slice(settings.pairwise_showers)
+    ours, theirs = ours.rows(few), theirs.rows(few)
+    one, other = (np.clip(x.features_nf, -_FARTHEST, _FARTHEST) for x in (ours, theirs))
+    together = np.concatenate([one, other])
+    exchanged = _exchanges(ours, theirs, settings, rng)
+    # Between -1 and 1 for the kernel, as in JetNet: its fourth power sees outliers alone else.
+    value, error = multivariate.kernel_physics_distance(one / _FARTHEST, other / _FARTHEST, rng)
+    found["kernel_physics_distance"] = Found(
+        value, error, multivariate.kernel_distances(together / _FARTHEST, exchanged, 1 - exchanged)
+    )
+    near = multivariate.Neighbours.of(together)
+    shuffled = [
+        near.neighbourhoods(ours_p, settings.neighbours) | near.from_other(ours_p)
+        for ours_p in exchanged > 0
+    ]
+    values = multivariate.neighbourhoods(one, other, settings.neighbours)
+    from_other = near.from_other(np.arange(len(together)) < len(one))
+    for name, share in from_other.items():
+        values[name] = share, float(np.sqrt(share * (1.0 - share) / len(together)))
+    for name, (value, error) in values.items():
+        found[name] = Found(value, error, np.array([each[name] for each in shuffled]))
+    return found
 
-    def measure(a: _Side, b: _Side) -> dict[str, Estimate]:
-        one, other = (np.clip(x.features_nf, -_FARTHEST, _FARTHEST) for x in (a, b))
-        # Between -1 and 1 for the kernel, as in JetNet: its fourth power sees outliers alone else.
-        small, smaller = one / _FARTHEST, other / _FARTHEST
-        return {
-            "frechet_physics_distance": multivariate.frechet_physics_distance(one, other, rng),
-            "kernel_physics_distance": multivariate.kernel_physics_distance(small, smaller, rng),
-            **multivariate.neighbourhoods(one, other, settings.neighbours),
-        }
 
-    found, noise = measure(ours, theirs), []
-    for _ in range(settings.sample_splits):
-        one, other = halves(theirs.energy_n, rng, matched=_matched(ours, theirs))
-        noise.append(measure(theirs.rows(one), theirs.rows(other)))
-    metrics = {
-        name: Found(value, error, np.array([split[name][0] for split in noise]))
-        for name, (value, error) in found.items()
+def _frechet(ours: _Side, theirs: _Side, settings: Validation, rng: np.random.Generator) -> Found:
+    """Extrapolated, which takes long; tested is the plain one, less what chance makes it."""
+    one, other = (np.clip(x.features_nf, -_FARTHEST, _FARTHEST) for x in (ours, theirs))
+    value, error = multivariate.frechet_physics_distance(one, other, rng)
+    together = np.concatenate([one, other])
+    exchanged_k = np.array(
+        [
+            multivariate.frechet_distance(together[ours_p], together[~ours_p])
+            for ours_p in _exchanges(ours, theirs, settings, rng) > 0
+        ]
+    )
+    chance = exchanged_k.mean()
+    tested = multivariate.frechet_distance(one, other) - chance
+    return Found(value, error, exchanged_k - chance, float(tested))
+
+
+def _classified(ours: _Side, theirs: _Side, settings: Validation) -> dict[str, Classified]:
+    def told(name: str, a: _Side, b: _Side, values: Callable[[_Side], Float]) -> Classified:
+        return classify(
+            values(a),
+            values(b),
+            settings.classifier_folds,
+            settings.seed,
+            pair_by=(a.energy_n, b.energy_n) if same_energies(a.energy_n, b.energy_n) else None,
+            learner="logistic" if name == "texture" else "trees",
+        )
+
+    found = {
+        "high_level": told("high_level", ours, theirs, _Side.high_level),
+        "low_level": told("low_level", ours, theirs, _Side.low_level),
     }
-    for name, each in metrics.items():
-        # From halves to whole samples; the mean of shares does not depend on the size.
-        mean, shrink = (1.0, 0.5**0.5) if name in multivariate.NEIGHBOURHOODS else (0.5, 0.5)
-        # Halves of one sample have showers in common from split to split, and splits are few, so
-        # that their spread alone may come out far too small.
-        spread = max(each.error, shrink * float(each.noise_s.std(ddof=1)))
-        metrics[name] = replace(each, null=(mean * float(each.noise_s.mean()), spread))
-    return metrics
+    seen, other = ours.with_texture(), theirs.with_texture()
+    if not _too_few(seen, other):
+        found["texture"] = told("texture", seen, other, lambda side: side.texture_nt)
+    return found
 
 
 def _too_few(*sides: _Side) -> bool:
-    return min(len(side.energy_n) for side in sides) < FEWEST_SHOWERS
+    return min(len(side) for side in sides) < FEWEST_SHOWERS
 
 
-def copies(generated: Observables, reference: Observables) -> dict[str, Found]:
-    """Shares of the generated showers whose image is, cell by cell, that of another.
+def copies(generated: Observables, reference: Observables) -> dict[str, tuple[float, float]]:
+    """Shares of the generated showers whose image is, cell by cell, that of another, with errors.
 
     `copies.within`: of an earlier generated shower. `copies.of_reference`: of a reference shower.
     Empty showers, all alike, are not counted.
@@ -265,6 +320,6 @@ def copies(generated: Observables, reference: Observables) -> dict[str, Found]:
         "copies.of_reference": np.isin(ours, theirs).sum() / count,
     }
     return {
-        name: Found(share, float(np.sqrt(share * (1.0 - share) / count)), np.zeros(1), (0.0, 0.0))
+        name: (float(share), float(np.sqrt(share * (1.0 - share) / count)))
         for name, share in shares.items()
     }

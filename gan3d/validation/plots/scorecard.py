@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
+from gan3d.validation.judgement import Word
 from gan3d.validation.plots._style import (
     REFERENCE_FILL,
     TEXT_SIZE,
@@ -22,10 +22,18 @@ from gan3d.validation.plots._style import (
     wrap,
 )
 
-_MARKS = {"agrees": ("o", "#009e73"), "close": ("D", "#e69f00"), "differs": ("X", "#d55e00")}
+_MARKS = {
+    "agrees": ("o", "#009e73"),
+    "inconclusive": ("o", "#ffffff"),
+    "close": ("D", "#e69f00"),
+    "differs": ("X", "#d55e00"),
+    "too alike": ("s", "#cc79a7"),
+}
 """Marker and colour (Okabe and Ito) of each verdict."""
 _ROW_INCHES = 0.34
 _LONGEST_TITLE = 42
+_LINEAR = 5.0
+"""Up to here the axis is linear: most of what is chance lies below."""
 _AXIS = "Standard deviations beyond a perfect generator"
 
 
@@ -35,9 +43,9 @@ class Score:
 
     label: str
     """Of the generated sample."""
-    significance: float
+    beyond: float
     """Standard deviations beyond what a perfect generator has; NaN: undefined."""
-    word: Literal["agrees", "close", "differs"]
+    word: Word
     """The verdict."""
 
 
@@ -52,15 +60,14 @@ class ScoreRow:
 
 
 @styled
-def scorecard(rows: Sequence[ScoreRow], *, agrees_within_sigma: float) -> Figure:
+def scorecard(rows: Sequence[ScoreRow]) -> Figure:
     """How far every metric is off, the worst on top, a column for each generated sample.
 
-    The axis is linear within `agrees_within_sigma`, logarithmic beyond. A value that is off without
-    any noise stands at the right edge; an undefined one has no mark and comes last.
+    The axis is linear up to 5, logarithmic beyond. A value that is off without any noise stands at
+    the right edge; an undefined one has no mark and comes last.
 
     Args:
         rows: one for each metric.
-        agrees_within_sigma: up to here a metric agrees; drawn as a band.
 
     Raises:
         DataError: there are more than six generated samples.
@@ -71,17 +78,16 @@ def scorecard(rows: Sequence[ScoreRow], *, agrees_within_sigma: float) -> Figure
     check_count(len(labels))
     figure = Figure(figsize=(WIDE_INCHES, 1.9 + _ROW_INCHES * len(ranked)), layout="constrained")
     columns: Any = figure.subplots(1, max(1, len(labels)), sharex=True, sharey=True, squeeze=False)
-    high = _end(ranked, agrees_within_sigma)
+    high = _end(ranked)
     for column, axes in enumerate(columns[0]):
-        axes.set_xscale("symlog", linthresh=agrees_within_sigma, linscale=1.0)
-        axes.set_xlim(-0.06 * agrees_within_sigma, high)
-        axes.axvspan(0.0, agrees_within_sigma, color=REFERENCE_FILL, alpha=0.6, linewidth=0)
+        axes.set_xscale("symlog", linthresh=_LINEAR, linscale=1.0)
+        axes.set_xlim(-0.06 * _LINEAR, high)
         for line, row in enumerate(ranked):
             _draw_score(axes, line, row.scores[column], high)
         axes.grid(axis="y", linewidth=0.6, color=REFERENCE_FILL)
         axes.set_axisbelow(True)
-        decades = [10.0**power for power in range(1, 7) if agrees_within_sigma < 10.0**power < high]
-        axes.set_xticks([0.0, agrees_within_sigma, *decades])
+        decades = [10.0**power for power in range(1, 7) if 10.0**power < high]
+        axes.set_xticks([0.0, _LINEAR, *decades])
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(_AXIS if len(labels) < 2 else "Standard deviations", loc="center")
@@ -92,34 +98,34 @@ def scorecard(rows: Sequence[ScoreRow], *, agrees_within_sigma: float) -> Figure
     first.set_yticks(range(len(ranked)), [wrap(row.title, _LONGEST_TITLE) for row in ranked])
     for axes in columns[0]:
         axes.tick_params(axis="y", which="both", length=0)
-    _add_key(figure)
+    _add_key(figure, ranked)
     return figure
 
 
 def _rank(row: ScoreRow) -> float:
-    defined = [s.significance for s in row.scores if not math.isnan(s.significance)]
+    defined = [s.beyond for s in row.scores if not math.isnan(s.beyond)]
     return max(defined, default=-math.inf)
 
 
-def _end(rows: Sequence[ScoreRow], agrees_within_sigma: float) -> float:
+def _end(rows: Sequence[ScoreRow]) -> float:
     """The end of the axis: room for a number beside the largest."""
-    found = [score.significance for row in rows for score in row.scores]
+    found = [score.beyond for row in rows for score in row.scores]
     finite = [value for value in found if math.isfinite(value)]
-    return 4.0 * max([*finite, agrees_within_sigma])
+    return 4.0 * max([*finite, _LINEAR])
 
 
 def _draw_score(axes: Axes, line: int, score: Score, high: float) -> None:
     small: dict[str, Any] = {"fontsize": TEXT_SIZE - 3.5, "va": "center_baseline"}
-    if math.isnan(score.significance):
+    if math.isnan(score.beyond):
         axes.text(
             0.5, line, "undefined", transform=axes.get_yaxis_transform(), ha="center", **small
         )
         return
     marker, colour = _MARKS[score.word]
-    at = min(score.significance, high)
+    at = min(score.beyond, high)
     to_the_left = at == high
     axes.annotate(
-        _number(score.significance),
+        _number(score.beyond),
         (at, line),
         xytext=(-9.0 if to_the_left else 9.0, 0.0),
         textcoords="offset points",
@@ -137,7 +143,9 @@ def _number(significance: float) -> str:
     return f"{significance:.1f}" if significance < 10.0 else f"{significance:.0f}"
 
 
-def _add_key(figure: Figure) -> None:
+def _add_key(figure: Figure, rows: Sequence[ScoreRow]) -> None:
+    said = {score.word for row in rows for score in row.scores}
+    shown = {word: mark for word, mark in _MARKS.items() if word in said}
     marks = [
         Line2D(
             [],
@@ -148,11 +156,6 @@ def _add_key(figure: Figure) -> None:
             color=colour,
             markeredgecolor="black",
         )
-        for marker, colour in _MARKS.values()
+        for marker, colour in shown.values()
     ]
-    figure.legend(
-        [*marks, Patch(color=REFERENCE_FILL, alpha=0.6, linewidth=0)],
-        [*_MARKS, "up to chance"],
-        loc="outside upper center",
-        ncols=len(_MARKS) + 1,
-    )
+    figure.legend(marks, list(shown), loc="outside upper center", ncols=max(1, len(shown)))
