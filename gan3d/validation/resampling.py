@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gan3d.validation.measures import Float
 
-_ALIKE = 4
+_ALIKE = 25
 """Neighbours in energy among which one is drawn for a sample with given incident energies."""
 
 
