@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,19 @@ class Sample:
         """What the sample is called."""
         return self.observables.label
 
+    def rows(self, rows: Integer) -> Sample:
+        """The showers with these numbers, each at most once; mean image and examples stay."""
+        place_n = np.full(len(self.observables), -1)
+        place_n[rows] = np.arange(len(rows))
+        kept = np.flatnonzero(place_n[self.kept_rows_k] >= 0)
+        kept = kept[np.argsort(place_n[self.kept_rows_k[kept]])]
+        return replace(
+            self,
+            observables=self.observables.select(rows),
+            kept_rows_k=place_n[self.kept_rows_k[kept]],
+            kept_kc=self.kept_kc[kept],
+        )
+
     def some(self, count: int) -> Showers:
         """At most `count` of the kept showers, at equal distances, as images."""
         kept = len(self.kept_rows_k)
@@ -66,7 +79,7 @@ def summarise(
     parts: list[Observables] = []
     image_sum_xyz = np.zeros(geometry.shape)
     examples = _Nearest(example_energies(settings))
-    kept = _Kept(settings.sample_showers, np.random.default_rng([settings.seed, len(label)]))
+    kept = _Kept(settings.sample_showers, np.random.default_rng([settings.seed, *label.encode()]))
     for chunk in checked_chunks(showers, geometry, label):
         parts.append(observe_chunk(chunk, geometry, settings, label=label))
         image_sum_xyz += chunk.images_nxyz.sum(axis=0, dtype=np.float64)

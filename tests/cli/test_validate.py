@@ -193,7 +193,7 @@ def fake_run(folder, factor, asked):
         identity="ecal25/step-1/abc",
         experiment=Experiment(
             data=Data(files=[str(sample_files().train)], validation_files=[REFERENCE]),
-            validation=Validation(seed=5, noise_splits=2, bootstrap_replicas=2),
+            validation=Validation(seed=5, noise_replicas=10, bootstrap_replicas=2),
         ),
         stream=stream,
         discriminate=discriminate,
@@ -303,7 +303,7 @@ def test_the_discriminator_is_asked_about_both_samples(run, monkeypatch):
     Validation.model_rebuild(force=True)
     trained = run.runs[str(run.folder)]
     trained.experiment = trained.experiment.model_copy(
-        update={"validation": Validation(noise_splits=2, bootstrap_replicas=2)}
+        update={"validation": Validation(noise_replicas=10, bootstrap_replicas=2)}
     )
     seen = {}
     monkeypatch.setattr(

@@ -92,7 +92,7 @@ def validated(tmp_path_factory):
 @pytest.mark.slow
 @runs_in_turn
 def test_the_data_and_its_physics(tmp_path):
-    settings = "Validation(bootstrap_replicas=10, noise_splits=20)"
+    settings = "Validation(bootstrap_replicas=10, noise_replicas=20)"
     done = execute(DATA, tmp_path, SETTINGS=settings)
     (fraction, _) = done.numbers(r"sampling fraction +([\d.]+) %, spread ([\d.]+) %")
     assert 2.0 < fraction < 2.15

@@ -60,7 +60,7 @@ def page(report_folder):
 def page_of_several(geant4, other_geant4, tmp_path, monkeypatch):
     """Wide tables; the figures, which take long to draw, are those of one sample."""
     monkeypatch.setattr("gan3d.validation.report.pictures", lambda *arguments: [])
-    settings = Validation(noise_splits=3, bootstrap_replicas=3, sample_showers=0)
+    settings = Validation(noise_replicas=10, exchanges=20, bootstrap_replicas=3, sample_showers=0)
     judgements = [
         judge(
             Showers(other_geant4.images_nxyz * np.float32(factor), other_geant4.energy_n),

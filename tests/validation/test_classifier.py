@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from gan3d.validation.classifier import auc_error, classify
+from gan3d.validation.classifier import auc_error, classify, told_apart
 
 
 def normal(seed, count, shift=0.0, width=4):
@@ -61,3 +61,26 @@ def test_the_error_is_that_of_many_samples():
         rng = np.random.default_rng(seed)
         areas.append(roc_auc_score(truth, rng.normal(size=400) + 0.8 * truth))
     assert auc_error(norm.cdf(0.8 / np.sqrt(2)), 150, 250) == pytest.approx(np.std(areas), rel=0.12)
+
+
+def test_twins_in_energy_do_not_mislead():
+    """Both samples have the same energies, and are told nothing but them."""
+    energy_n = np.random.default_rng(0).uniform(10, 100, 300)
+    told = energy_n[:, None]
+    apart = [classify(told, told, 5, seed).auc for seed in range(4)]
+    paired = [classify(told, told, 5, seed, pair_by=(energy_n, energy_n)).auc for seed in range(4)]
+    assert np.mean(apart) < 0.4
+    assert np.mean(paired) == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_logistic_regression_finds_what_hundreds_of_features_say_together():
+    ours, theirs = (normal(seed, 400, shift, 200) for seed, shift in ((0, 0.1), (1, 0.0)))
+    # A shift of 0.1 in each of 200: sqrt(200) x 0.1 standard deviations.
+    assert classify(ours, theirs, 5, 0, learner="logistic").auc > 0.65
+    assert classify(ours[:, :2], theirs[:, :2], 5, 0, learner="logistic").auc < 0.6
+
+
+def test_scores_are_told_apart_by_their_order():
+    found = told_apart(np.array([0.2, 0.9, 0.8]), np.array([0.1, 0.3]))
+    assert found.auc == pytest.approx(5 / 6)
+    assert found.showers == (3, 2)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from gan3d.config import Validation
 from gan3d.validation import distances as d
 
 # Coarse values: ties within and between the samples.
@@ -11,50 +12,71 @@ samples = st.lists(st.integers(-20, 20).map(float), min_size=2, max_size=30).map
 counts = st.lists(st.integers(0, 50), min_size=6, max_size=6).map(lambda c: np.array(c, float))
 
 
-def edges(values):
-    low, high = values.min(), values.max() + 1
-    return d.Edges(np.linspace(low, high, 9), np.linspace(low, high, 5)[1:-1], 2.0)
+SETTINGS = Validation(histogram_bins=8, chi2_bins=4)
 
 
-def once(values):
-    return np.ones((1, len(values)))
+def found(ours, theirs, *times):
+    """The distances of two samples, given how often each value of both counts."""
+    values = np.concatenate([ours, theirs])
+    times = times or (np.ones(len(ours)), np.ones(len(theirs)))
+    left = np.concatenate([times[0], np.zeros(len(theirs))])
+    right = np.concatenate([np.zeros(len(ours)), times[1]])
+    return d.distances(values, left[None, :], right[None, :], SETTINGS)
 
 
 @given(samples, samples)
 def test_the_distances_are_those_of_scipy(ours, theirs):
-    found = d.distances(ours, theirs, once(ours), once(theirs), edges(theirs))
-    assert found["ks"][0] == pytest.approx(
-        stats.ks_2samp(ours, theirs, method="asymp").statistic, abs=1e-12
+    values = found(ours, theirs)
+    assert values["ks"][0] == pytest.approx(
+        stats.ks_2samp(ours, theirs, method="asymp").statistic, abs=1e-6
     )
-    expected = stats.wasserstein_distance(ours, theirs) / 2.0
-    assert found["wasserstein"][0] == pytest.approx(expected, abs=1e-9)
+    expected = stats.wasserstein_distance(ours, theirs) / (theirs.std() or 1.0)
+    assert values["wasserstein"][0] == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 @given(samples, samples, st.integers(0, 1000))
 def test_a_weight_counts_a_value_so_often(ours, theirs, seed):
-    times = np.random.default_rng(seed).integers(1, 4, len(ours))
-    weighted = d.distances(ours, theirs, times[None, :] * 1.0, once(theirs), edges(theirs))
-    copied = np.repeat(ours, times)
-    repeated = d.distances(copied, theirs, once(copied), once(theirs), edges(theirs))
+    times = np.random.default_rng(seed).integers(1, 4, len(ours)).astype(float)
+    weighted = found(ours, theirs, times, np.ones(len(theirs)))
+    repeated = found(np.repeat(ours, times.astype(int)), theirs)
     for name in d.DISTANCES:
-        assert weighted[name] == pytest.approx(repeated[name], abs=1e-9)
+        assert weighted[name] == pytest.approx(repeated[name], rel=1e-5, abs=1e-6)
 
 
 def test_replicas_do_not_mix():
     rng = np.random.default_rng(0)
-    ours, theirs = rng.normal(size=40), rng.normal(size=30)
-    left, right = rng.integers(0, 3, (5, 40)) * 1.0, rng.integers(0, 3, (5, 30)) * 1.0
-    together = d.distances(ours, theirs, left, right, edges(theirs))
+    values = rng.normal(size=70)
+    # As many of theirs in all, as the number of bins is for all replicas.
+    left, right = (rng.multinomial(size, np.ones(70) / 70, 5) * 1.0 for size in (40, 30))
+    together = d.distances(values, left, right, SETTINGS)
     for row in range(5):
-        alone = d.distances(ours, theirs, left[[row]], right[[row]], edges(theirs))
+        alone = d.distances(values, left[[row]], right[[row]], SETTINGS)
         for name in d.DISTANCES:
-            assert together[name][row] == pytest.approx(alone[name][0])
+            assert together[name][row] == pytest.approx(alone[name][0], rel=1e-6)
 
 
 def test_a_shift_is_the_wasserstein_distance():
     theirs = np.random.default_rng(0).normal(size=500)
-    found = d.distances(theirs + 0.7, theirs, once(theirs), once(theirs), edges(theirs))
-    assert found["wasserstein"][0] == pytest.approx(0.35)
+    shifted = found(theirs + 0.7 * theirs.std(), theirs)["wasserstein"]
+    assert shifted[0] == pytest.approx(0.7, rel=1e-4)
+
+
+def test_what_is_theirs_sets_the_bins():
+    """Bins of one width from their least to their largest value, the rest flows over."""
+    theirs, ours = np.arange(200.0), np.array([-50.0, 10.0, 500.0])
+    both = d.Cumulated.of(
+        np.concatenate([ours, theirs]),
+        np.r_[np.ones(3), np.zeros(200)][None, :],
+        np.r_[np.zeros(3), np.ones(200)][None, :],
+    )
+    (edges,) = both.equal_width(4)
+    assert edges.tolist() == [0.0, 49.75, 99.5, 149.25, 199.0]
+    (left,), (right,) = both.histograms(edges[None, :])
+    assert left.tolist() == [1, 1, 0, 0, 0, 1]
+    assert right.tolist() == [0, 50, 50, 50, 50, 0]
+    (quartiles,) = both.quantiles_of_theirs(np.array([0.25, 0.5, 1.0]))
+    assert quartiles.tolist() == [49.0, 99.0, 199.0]
+    assert both.spread_of_theirs() == pytest.approx(theirs.std())
 
 
 def test_chi2_is_one_for_samples_of_one_distribution():
@@ -69,8 +91,8 @@ def test_chi2_is_one_for_samples_of_one_distribution():
 
 def test_chi2_by_hand():
     # Equal sums: (n - m)^2 / (n + m) in two bins, one degree of freedom.
-    found = d.reduced_chi2(np.array([[6.0, 4.0, 0.0]]), np.array([[2.0, 8.0, 0.0]]))
-    assert found[0] == pytest.approx(16 / 8 + 16 / 12)
+    value = d.reduced_chi2(np.array([[6.0, 4.0, 0.0]]), np.array([[2.0, 8.0, 0.0]]))
+    assert value[0] == pytest.approx(16 / 8 + 16 / 12)
 
 
 def test_chi2_of_an_empty_histogram_is_a_number():
@@ -98,8 +120,8 @@ def test_separation_of_disjoint_histograms_is_one():
 
 def test_separation_by_hand():
     expected = 0.5 * (0.25**2 / 0.75 + 0.25**2 / 1.25)
-    found = d.separation_power(np.array([1.0, 1.0]), np.array([1.0, 3.0]))
-    assert found == pytest.approx(expected)
+    value = d.separation_power(np.array([1.0, 1.0]), np.array([1.0, 3.0]))
+    assert value == pytest.approx(expected)
 
 
 def test_separation_of_two_samples_of_one_distribution():
@@ -111,9 +133,3 @@ def test_separation_of_two_samples_of_one_distribution():
     )
     values = d.separation_power(left.astype(float), right.astype(float))
     assert values.mean() == pytest.approx(49 / 4 * (1 / 500 + 1 / 800), rel=0.03)
-
-
-def test_values_beyond_the_edges_are_counted():
-    values = np.array([-5.0, 0.0, 0.5, 2.0, 7.0, 8.0])
-    counted = d.histogram(values, np.array([[1.0] * 6, [0, 1, 2, 3, 4, 5]]), np.arange(3.0))
-    assert counted.tolist() == [[1, 2, 1, 2], [0, 3, 3, 9]]

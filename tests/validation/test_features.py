@@ -20,7 +20,7 @@ def test_what_changes_with_energy_is_compared_at_the_same_energy(geant4, geometr
     low = theirs.select(theirs.energy_n < 40)
     for name in ("barycentre_layer", "hits", "start", "maximum_layer", "hits_1000kev"):
         feature = features(settings)[name]
-        scale = Scale.from_reference(feature, theirs)
+        scale = Scale.fitted(feature, theirs)
         spread = scale.compared(theirs).std()
         raw = abs(feature.values(low).mean() - feature.values(theirs).mean())
         left = abs(scale.compared(low).mean() - scale.compared(theirs).mean())
@@ -30,15 +30,15 @@ def test_what_changes_with_energy_is_compared_at_the_same_energy(geant4, geometr
 
 def test_hits_are_a_share_of_the_mean_at_their_energy(geant4, geometry, settings):
     theirs = observe(geant4, geometry, settings)
-    scale = Scale.from_reference(features(settings)["hits"], theirs)
+    scale = Scale.fitted(features(settings)["hits"], theirs)
     for low, high in ((10, 30), (30, 60), (60, 100)):
         inside = (theirs.energy_n >= low) & (theirs.energy_n < high)
         assert scale.compared(theirs)[inside].mean() == pytest.approx(1.0, abs=0.03)
 
 
-def test_a_curve_is_constant_beyond_the_reference(geant4, geometry, settings):
+def test_a_curve_is_constant_beyond_the_showers_it_was_fitted_to(geant4, geometry, settings):
     theirs = observe(geant4, geometry, settings)
-    scale = Scale.from_reference(features(settings)["hits"], theirs)
+    scale = Scale.fitted(features(settings)["hits"], theirs)
     at_edge, beyond = (
         observe(Showers(geant4.images_nxyz[:1], np.array([energy], np.float32)), geometry, settings)
         for energy in (theirs.energy_n.max(), 10 * theirs.energy_n.max())
@@ -61,6 +61,6 @@ def test_standardised_moments_are_those_of_scipy(geant4, geometry, settings):
     )
 
 
-def test_a_feature_that_the_reference_lacks_has_no_scale(one_cell, geometry, settings):
+def test_a_feature_that_no_shower_has_has_no_scale(one_cell, geometry, settings):
     seen = observe(one_cell((12, 12, 8), count=5), geometry, settings)
-    assert Scale.from_reference(features(settings)["skewness_x"], seen) is None
+    assert Scale.fitted(features(settings)["skewness_x"], seen) is None

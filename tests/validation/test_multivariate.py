@@ -61,7 +61,7 @@ def test_the_error_of_the_extrapolated_distance_is_its_scatter_over_samples():
 
 def test_the_kernel_distance_is_that_of_the_kernel(rng):
     """Against the expectation of (x y / D + 1)^4 for D = 1, from the moments of the samples."""
-    ours, theirs = rng.normal(size=(20_000, 1)) + 0.5, rng.normal(size=(20_000, 1))
+    ours, theirs = rng.normal(size=(2000, 1)) + 0.5, rng.normal(size=(2000, 1))
     value, error = m.kernel_physics_distance(ours, theirs, rng)
     # Normal moments: the kernel is a sum of C(4, k) x^k y^k, so the distance one of squared
     # differences of moments: shift s gives s, s^2, s^3 + 3 s, s^4 + 6 s^2.
@@ -69,7 +69,7 @@ def test_the_kernel_distance_is_that_of_the_kernel(rng):
     differences = [s, s**2, s**3 + 3 * s, s**4 + 6 * s**2]
     expected = sum(c * d**2 for c, d in zip([4, 6, 4, 1], differences, strict=True))
     assert value == pytest.approx(expected, abs=4 * error)
-    assert error < 0.1 * expected
+    assert error < 0.25 * expected
 
 
 def test_the_kernel_distance_of_equal_distributions_is_0_within_its_error(rng):
@@ -123,3 +123,35 @@ def test_neighbours_by_hand():
     assert found["coverage"][0] == pytest.approx(1)
     # Balls of ours: 0.5 reaches 7.5, 8 reaches 7.5 (and so to 1 and 5), 30 reaches 22.
     assert found["recall"][0] == pytest.approx(1)
+
+
+def test_shuffled_neighbourhoods_are_those_of_all_distances(rng):
+    """The lists of nearest showers suffice where labels are at random."""
+    values = rng.normal(size=(240, 5))
+    near = m.Neighbours.of(values)
+    for _ in range(3):
+        ours_p = rng.permutation(np.repeat([True, False], 120))
+        listed = near.neighbourhoods(ours_p, 5)
+        for name, (value, _) in m.neighbourhoods(values[ours_p], values[~ours_p], 5).items():
+            assert listed[name] == pytest.approx(value), name
+
+
+def test_nearest_neighbours_of_equal_samples_are_of_either(rng):
+    near = m.Neighbours.of(rng.normal(size=(600, 3)))
+    shares = [near.from_other(rng.permutation(np.arange(600) < 300)) for _ in range(50)]
+    for name, width in (("nearest.other", 0.02), ("closest.other", 0.08)):
+        assert np.mean([share[name] for share in shares]) == pytest.approx(0.5, abs=width)
+
+
+def test_a_few_near_copies_are_the_closest_of_all(rng):
+    theirs = rng.normal(size=(400, 20))
+    ours = np.concatenate([rng.normal(size=(380, 20)), theirs[:20] + 0.01])
+    near = m.Neighbours.of(np.concatenate([ours, theirs]))
+    found = near.from_other(np.arange(800) < 400)
+    assert found["closest.other"] == 1.0
+    assert found["nearest.other"] < 0.65
+
+
+def test_what_is_apart_has_no_neighbours_in_the_other(rng):
+    near = m.Neighbours.of(np.concatenate([rng.normal(size=(50, 2)), rng.normal(size=(50, 2)) + 9]))
+    assert near.from_other(np.arange(100) < 50) == {"nearest.other": 0.0, "closest.other": 0.0}

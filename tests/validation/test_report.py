@@ -78,7 +78,7 @@ class Page(HTMLParser):
 def settings():
     from gan3d.config import Validation
 
-    return Validation(noise_splits=3, bootstrap_replicas=3, sample_showers=0)
+    return Validation(noise_replicas=10, exchanges=20, bootstrap_replicas=3, sample_showers=0)
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def compared(geant4, other_geant4):
     from gan3d.config import Geometry, Validation
     from gan3d.validation import summarise
 
-    settings = Validation(noise_splits=3, bootstrap_replicas=3, sample_showers=0)
+    settings = Validation(noise_replicas=10, exchanges=20, bootstrap_replicas=3, sample_showers=0)
     reference = summarise(geant4, Geometry(), settings, label="Geant4")
     bright = Showers(other_geant4.images_nxyz * np.float32(1.1), other_geant4.energy_n)
     return [

@@ -3,29 +3,49 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan3d.validation.resampling import halves, halvings, same_energies, with_bootstrap
+from gan3d.validation.resampling import exchanges, pairs, same_energies, with_bootstrap
 
 
-@given(st.integers(2, 41), st.integers(0, 100), st.booleans())
-def test_halves_are_disjoint_and_equal(count, seed, matched):
-    energy_n = np.random.default_rng(seed).uniform(10, 100, count)
-    one, other = halves(energy_n, np.random.default_rng(seed), matched=matched)
-    assert len(one) == len(other) == count // 2
-    assert not set(one) & set(other)
-    if matched:
-        ranks = np.argsort(np.argsort(energy_n))
-        assert np.array_equal(np.sort(ranks[one]) // 2, np.sort(ranks[other]) // 2)
+@given(st.integers(4, 30), st.integers(4, 30), st.integers(0, 100), st.booleans())
+def test_an_exchange_keeps_the_sizes(count, other, seed, matched):
+    rng = np.random.default_rng(seed)
+    energy_n, energy_m = rng.uniform(10, 100, count), rng.uniform(10, 100, other)
+    ours_rp = exchanges(energy_n, energy_m, 20, rng, matched=matched)
+    assert ours_rp.shape == (20, count + other)
+    assert (ours_rp.sum(axis=1) == count).all()
+
+
+def test_every_shower_plays_either_part():
+    rng = np.random.default_rng(0)
+    ours_rp = exchanges(np.ones(30), np.ones(60), 3000, rng, matched=False)
+    assert ours_rp.mean(axis=0) == pytest.approx(np.full(90, 1 / 3), abs=0.04)
+
+
+def test_matched_showers_are_exchanged_with_their_neighbours_in_energy_alone():
+    """Of 20 and 20 with the same energies, one of every two of one energy is ours."""
+    energy_n = np.random.default_rng(0).permutation(20).astype(float)
+    energy_m = np.arange(20.0)
+    ours_rp = exchanges(energy_n, energy_m, 200, np.random.default_rng(1), matched=True)
+    energy_p = np.concatenate([energy_n, energy_m])
+    for ours_p in ours_rp:
+        assert np.array_equal(np.sort(energy_p[ours_p]), energy_m)
+    assert ours_rp.mean(axis=0) == pytest.approx(np.full(40, 0.5), abs=0.15)
 
 
 @pytest.mark.parametrize("matched", [True, False])
-def test_halvings_are_the_weights_of_halves(matched):
-    energy_n = np.random.default_rng(0).uniform(10, 100, 31)
-    one, other = halvings(energy_n, 7, np.random.default_rng(0), matched=matched)
-    assert one.shape == other.shape == (7, 31)
-    assert set(np.unique(one)) == {0.0, 1.0}
-    assert ((one + other).sum(axis=1) == 30).all()
-    assert (one * other).sum() == 0
-    assert len({tuple(row) for row in one}) > 1
+def test_pairs_are_samples_of_these_sizes(matched):
+    energy_m = np.random.default_rng(0).uniform(10, 100, 200)
+    one, other = pairs(energy_m, 50, 300, np.random.default_rng(1), matched=matched)
+    assert one.shape == other.shape == (300, 200)
+    assert (one.sum(axis=1) == 50).all()
+    assert (other.sum(axis=1) == 200).all()
+    # As independent as two samples: means differ by the spread times sqrt(1/50 + 1/200).
+    values = np.random.default_rng(2).normal(size=200)
+    difference = one @ values / 50 - other @ values / 200
+    assert difference.std() == pytest.approx(np.sqrt(1 / 50 + 1 / 200) * values.std(), rel=0.15)
+    if matched:
+        means = (one @ energy_m / 50).std()
+        assert means < 0.25 * energy_m.std() / np.sqrt(50)
 
 
 def test_a_replica_draws_as_many_as_there_are():

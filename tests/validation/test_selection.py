@@ -16,7 +16,7 @@ from gan3d.validation.selection import jackknife_error, usable_bins
 
 SHAPE = (6, 6, 5)
 GEOMETRY = Geometry(shape=SHAPE)
-SETTINGS = Validation(energy_bins_gev=[(10, 60), (60, 100)], noise_splits=40)
+SETTINGS = Validation(energy_bins_gev=[(10, 60), (60, 100)], noise_replicas=40)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def test_errors_of_a_metric_and_of_a_difference_are_their_scatter_over_other_sam
                 yield Checkpoint(float(step), step), showers
 
         first, second = select_checkpoint(
-            two(), theirs, GEOMETRY, SETTINGS.model_copy(update={"noise_splits": 2})
+            two(), theirs, GEOMETRY, SETTINGS.model_copy(update={"noise_replicas": 10})
         ).candidates
         differences.append(second.metric - first.metric)
         errors.append(max(first.above_best_error, second.above_best_error))
