@@ -33,7 +33,7 @@ NEIGHBOURHOODS = ("precision", "recall", "density", "coverage")
 _LISTED = 64
 """Nearest showers of each that exchanges look at: among so many there are always enough of either
 sample once they are shuffled."""
-_CLOSEST = 0.02
+_CLOSEST = 0.1
 """Share of showers that `closest.other` is about: those with the closest neighbours."""
 _FEWEST_CLOSEST = 10
 
@@ -219,8 +219,8 @@ class Neighbours:
         """Share of showers whose nearest neighbour is of the other sample.
 
         `nearest.other`: of all; a half for equal samples of one size, less where they differ, more
-        where the ones are near copies of the others. `closest.other`: of those two in a hundred (at
-        least ten) whose neighbours are closest, which a few near copies suffice for.
+        where the ones are near copies of the others. `closest.other`: of that tenth
+        (at least ten) whose neighbours are closest, which a few near copies suffice for.
         """
         other_p = ours_p[self.number_pl[:, 0]] != ours_p
         count = min(len(ours_p), max(_FEWEST_CLOSEST, round(_CLOSEST * len(ours_p))))

@@ -145,7 +145,7 @@ def test_nearest_neighbours_of_equal_samples_are_of_either(rng):
 
 def test_a_few_near_copies_are_the_closest_of_all(rng):
     theirs = rng.normal(size=(400, 20))
-    ours = np.concatenate([rng.normal(size=(380, 20)), theirs[:20] + 0.01])
+    ours = np.concatenate([rng.normal(size=(350, 20)), theirs[:50] + 0.01])
     near = m.Neighbours.of(np.concatenate([ours, theirs]))
     found = near.from_other(np.arange(800) < 400)
     assert found["closest.other"] == 1.0

@@ -69,9 +69,9 @@ def test_the_metrics_and_their_noise_are_those_of_a_report(reference):
     expected = compare_showers(generated, reference, GEOMETRY, SETTINGS)
     assert selection.candidates[0].metrics == pytest.approx(expected)
     judged = judge(generated, reference, GEOMETRY, SETTINGS).metrics
-    # Other random halves than the report's.
+    # Other draws than the report's, and hits at given Ep by another curve.
     expected = {name: judged[f"noise.{name}"] for name in METRICS}
-    assert selection.noise == pytest.approx(expected, rel=0.3)
+    assert selection.noise == pytest.approx(expected, rel=0.5)
 
 
 def test_checkpoints_that_differ_by_chance_alone_are_as_good(reference):
