@@ -49,31 +49,52 @@ SEEN = {
     # By fault, 300 generated against 300 of Geant4, and 700 against 700.
     "none": (set(), set()),
     "response 3 % too high": (
-        {"sampling_fraction.rel_error", "total_energy.separation", "classifier.high_level.auc"},
-        {"hits_1000kev.ks", LOW},
+        {
+            "sampling_fraction.rel_error",
+            "profile.longitudinal.chi2",
+            "total_energy.separation",
+            "hits_1000kev.ks",
+            "classifier.high_level.auc",
+            "frechet_physics_distance",
+            LOW,
+        },
+        {"classifier.texture.auc", "occupancy.chi2", "nearest.other"},
     ),
     "profile one layer too deep": (
         {
             "profile.longitudinal.rel_error",
             "occupancy.rel_error",
             "optimisation_metric",
+            "profile.longitudinal.chi2",
             "correlation.layers",
             "classifier.high_level.auc",
             "classifier.low_level.auc",
+            "classifier.texture.auc",
             "frechet_physics_distance",
             "kernel_physics_distance",
             "coverage",
+            "recall",
+            "nearest.other",
             "start.ks",
             "barycentre_layer.wasserstein",
         },
-        {"moments.rel_error", "recall"},
+        {"moments.rel_error"},
     ),
     "cells smeared by 30 %": (
-        {LOW, "total_energy.separation", "classifier.high_level.auc", "hits_100kev.ks"},
-        {"correlation.cells"},
+        {
+            LOW,
+            "resolution.rel_error",
+            "total_energy.separation",
+            "classifier.high_level.auc",
+            "classifier.low_level.auc",
+            "classifier.texture.auc",
+            "correlation.cells",
+            "occupancy.chi2",
+        },
+        {"hits_100kev.ks", "density"},
     ),
     "5 % of showers are copies": ({"copies.within"}, set()),
-    "noise below the threshold": ({LOW}, set()),
+    "noise below the threshold": ({LOW, "cell_energy.chi2", "classifier.texture.auc"}, set()),
 }
 
 UNSEEN = {
@@ -104,11 +125,16 @@ def halves():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_which_metric_sees_which_fault(fault, count, halves, geometry):
     generated, reference = (half.take(slice(count)) for half in halves)
-    settings = Validation(bootstrap_replicas=2, classifier_cells=400, sample_splits=3)
+    settings = Validation(
+        energy_bins_gev=[(10, 100)],
+        bootstrap_replicas=2,
+        noise_replicas=10,
+        classifier_cells=400,
+    )
     distorted = FAULTS[fault](generated, np.random.default_rng(1))
     judgement = judge(distorted, reference, geometry, settings)
     verdicts = {v.name: v for v in (*judgement.verdicts, *judgement.feature_verdicts)}
-    seen = {name for name, verdict in verdicts.items() if verdict.word != "agrees"}
+    seen = {name for name, verdict in verdicts.items() if verdict.faulty}
     first, more = SEEN[fault]
     wanted = first if count == 300 else first | more
     assert wanted <= seen, {name: verdicts[name] for name in wanted - seen}
