@@ -35,7 +35,7 @@ Examples:
 
 _WORD_STYLE = {
     "agrees": "green",
-    "inconclusive": "dim",
+    "unclear": "dim",
     "close": "yellow",
     "differs": "red",
     "too alike": "magenta",
@@ -490,7 +490,7 @@ def _show_several(judgements: Sequence[Judgement], console: Console) -> None:
         table.add_row(name, *values, show(kind, first.estimate.noise))
     table.caption = (
         "perfect: what a perfect generator has on average in samples of these sizes. Green agrees "
-        "with it, grey is inconclusive, yellow close, red differs, magenta is too alike."
+        "with it, grey is unclear, yellow close, red differs, magenta is too alike."
     )
     console.print(table)
     for each in judgements:

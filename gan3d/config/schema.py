@@ -500,9 +500,9 @@ class Validation(Section):
     be as far off by chance."""
     tolerances: Tolerances = Tolerances()
     """Beyond chance, a metric is "close" up to these values, and "differs" above."""
-    inconclusive_beyond: PositiveFloat = 3.0
+    unclear_beyond: PositiveFloat = 3.0
     """Within chance, a metric "agrees" where a fault of so many tolerances would have been seen,
-    and is "inconclusive" otherwise: more showers are needed to say."""
+    and is "unclear" otherwise: more showers are needed to say."""
     error_groups: Annotated[int, Field(ge=2)] = 20
     """`gan3d validate RUN --select`: groups of showers that are left out in turn for the standard
     error of a metric (jackknife). 20 give the error to about a sixth of itself."""

@@ -39,8 +39,8 @@ from gan3d.validation.whole import FEWEST_SHOWERS, WholeComparison, WholeShowers
 _THRESHOLD_SHARE = 0.01
 """Cells below all of the other sample's; there are a few in any sample of another size."""
 
-Word = Literal["agrees", "inconclusive", "close", "differs", "too alike"]
-WORDS: tuple[Word, ...] = ("agrees", "inconclusive", "close", "differs", "too alike")
+Word = Literal["agrees", "unclear", "close", "differs", "too alike"]
+WORDS: tuple[Word, ...] = ("agrees", "unclear", "close", "differs", "too alike")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Verdict:
     estimate: Estimate
     """The numbers."""
     word: Word
-    """`agrees` with what a perfect generator has; `inconclusive`: it does, but so would one with
+    """`agrees` with what a perfect generator has; `unclear`: it does, but so would one with
     a fault that matters; `close`: beyond chance, but small; `differs`; `too alike`: nearer to the
     reference than independent showers are."""
 
@@ -101,7 +101,7 @@ class Verdict:
     @property
     def faulty(self) -> bool:
         """Whether it is more than chance."""
-        return self.word not in ("agrees", "inconclusive")
+        return self.word not in ("agrees", "unclear")
 
 
 @dataclass(frozen=True)
@@ -487,9 +487,9 @@ def word(kind: Kind, estimate: Estimate, settings: Validation) -> Word:
 
     if estimate.p > settings.false_alarms:
         blind = tolerance is not None and (
-            fault(estimate.detectable) > settings.inconclusive_beyond * tolerance
+            fault(estimate.detectable) > settings.unclear_beyond * tolerance
         )
-        return "inconclusive" if blind else "agrees"
+        return "unclear" if blind else "agrees"
     if kind.alike * (estimate.value - estimate.noise) > 0.0:
         return "too alike"
     return "close" if tolerance is not None and fault(estimate.value) <= tolerance else "differs"

@@ -207,10 +207,10 @@ def headline(judgements: Sequence[Judgement]) -> str:
         (judgement.bin_verdicts, "Metrics in bins"),
     ):
         sentences.append(f"{what}: {agreement(of)}.")
-    unclear = sum(verdict.word == "inconclusive" for verdict in verdicts)
+    unclear = sum(verdict.word == "unclear" for verdict in verdicts)
     if unclear:
         sentences.append(
-            f"{unclear} main metric{' is' if unclear == 1 else 's are'} inconclusive: more showers "
+            f"{unclear} main metric{' is' if unclear == 1 else 's are'} unclear: more showers "
             "are needed to see a fault that matters."
         )
     return " ".join(sentences)
@@ -220,9 +220,9 @@ def agreement(verdicts: Sequence[Verdict]) -> str:
     """How many are within chance, and which is the farthest off."""
     fine = sum(not verdict.faulty for verdict in verdicts)
     text = f"{fine} of {len(verdicts)} within chance"
-    unclear = sum(verdict.word == "inconclusive" for verdict in verdicts)
+    unclear = sum(verdict.word == "unclear" for verdict in verdicts)
     if unclear:
-        text += f" ({unclear} inconclusive)"
+        text += f" ({unclear} unclear)"
     if fine == len(verdicts):
         return text
     faulty = [verdict for verdict in verdicts if verdict.faulty]
@@ -258,7 +258,7 @@ def _within_a_sentence(title: str) -> str:
 def show(kind: Kind, value: float, error: float | None = None) -> str:
     """A metric's value as text, in per cent where that is usual, with ± error where given.
 
-    To two digits of the error, or three of the value.
+    To two digits of the error, or three of the value; to 1e-5 of what is not small itself.
     """
     scale, unit = (100.0, " %") if kind.percent else (1.0, "")
     if error is None:
@@ -267,6 +267,8 @@ def show(kind: Kind, value: float, error: float | None = None) -> str:
         return f"{_three_digits(scale * value)} ± 0{unit}"
     exponent = math.floor(math.log10(scale * error))
     decimals = max(0, 1 - exponent)
+    if decimals > 5 and scale * abs(value) > 0.1:
+        decimals = 5
     if decimals > 5:
         exponent = math.floor(math.log10(scale * max(abs(value), error)))
         power, decimals = scale * 10.0**-exponent, decimals + exponent
@@ -275,7 +277,9 @@ def show(kind: Kind, value: float, error: float | None = None) -> str:
 
 
 def _three_digits(value: float) -> str:
-    return f"{value:.2e}" if 0.0 < abs(value) < 1e-4 else f"{value:.3g}"
+    if abs(value) < 1e-12:  # what rounding left of 0
+        return "0"
+    return f"{value:.2e}" if abs(value) < 1e-4 else f"{value:.3g}"
 
 
 def show_beyond(verdict: Verdict) -> str:

@@ -1,4 +1,5 @@
 import json
+import re
 from types import SimpleNamespace
 
 import h5py
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 import gan3d
 from gan3d.cli.validate import command
 from gan3d.config import Data, Experiment, Validation
-from gan3d.data import Showers, read_showers, write_showers
+from gan3d.data import Showers, read_showers, survey_files, write_showers
 from gan3d.errors import ConfigError, DataError, RunError, UsageError
 from gan3d.samples import sample_files
 from gan3d.validation import METRICS, report
@@ -188,11 +189,13 @@ def fake_run(folder, factor, asked):
         asked.discriminated = showers
         return {"generation": np.full(len(showers), 0.5), "auxiliary": showers.energy_n}
 
+    data = Data(files=[str(sample_files().train)], validation_files=[REFERENCE])
+    (folder / "data.json").write_text(json.dumps(survey_files(data).as_dict()))
     return SimpleNamespace(
         path=folder,
         identity="ecal25/step-1/abc",
         experiment=Experiment(
-            data=Data(files=[str(sample_files().train)], validation_files=[REFERENCE]),
+            data=data,
             validation=Validation(seed=5, noise_replicas=10, bootstrap_replicas=2),
         ),
         stream=stream,
@@ -244,6 +247,15 @@ def test_a_run_against_other_showers_with_more_generated(run, write, some, tmp_p
     assert np.array_equal(run.asked.energy_n[:150], some.energy_n)
     assert np.array_equal(run.asked.energy_n[150:], some.energy_n[:50])
     assert json.loads((out / "metrics.json").read_text())["generated.showers"] == 200
+
+
+def test_a_reference_that_was_trained_on_is_remarked(run, tmp_path):
+    train = sample_files().train
+    result = invoke(run.folder, "--reference", train, "--out", tmp_path / "out")
+    said = " ".join(result.output.split())
+    assert "was trained on EleEscan_train.h5: showers that a generator has learnt" in said
+    result = invoke(run.folder, "--reference", REFERENCE, "--out", tmp_path / "out")
+    assert "was trained on" not in result.output
 
 
 def test_runs_and_files_side_by_side(run, write, some, tmp_path):
@@ -310,8 +322,7 @@ def test_the_discriminator_is_asked_about_both_samples(run, monkeypatch):
         report, "pictures", lambda judgements, histories, outputs: seen.update(outputs) or []
     )
     result = invoke(run.folder)
-    assert "note: The run's own discriminator" in result.output
-    assert "0.5000 (0.5: not at all" in " ".join(result.output.split())
+    assert re.search(r"classifier.discriminator.auc +0.500 ± ", result.output)
     assert list(seen) == ["Geant4", "Generated"]
     for outputs in seen.values():
         assert len(outputs["Probability of being Monte Carlo"]) == 50

@@ -59,7 +59,7 @@ def test_every_metric_has_companions_and_all_are_numbers(geant4, other_geant4, g
 def test_geant4_against_geant4_is_as_good_as_possible(geant4, other_geant4, geometry, settings):
     judgement = judge(other_geant4, geant4, geometry, settings)
     for verdict in (*judgement.verdicts, *judgement.feature_verdicts):
-        assert verdict.word in ("agrees", "inconclusive"), verdict
+        assert verdict.word in ("agrees", "unclear"), verdict
     assert judgement.p > 0.01
     assert judgement.remarks == []
 
@@ -138,12 +138,12 @@ def test_a_metric_is_ranked_by_spreads_in_the_worse_direction(kind, found, sprea
     ("kind", "found", "said"),
     [
         (RELATIVE_ERROR, estimate(0.04, 0.01, 0.005, p=0.02, detectable=0.05), "agrees"),
-        (RELATIVE_ERROR, estimate(0.04, 0.01, 0.005, p=0.02, detectable=0.2), "inconclusive"),
+        (RELATIVE_ERROR, estimate(0.04, 0.01, 0.005, p=0.02, detectable=0.2), "unclear"),
         (RELATIVE_ERROR, estimate(0.04, 0.01, 0.005, p=0.001), "close"),
         (RELATIVE_ERROR, estimate(0.06, 0.01, 0.005, p=0.001), "differs"),
         (CHI2, estimate(2.9, 1.0, 0.1, p=0.0, per_shower=0.01), "close"),
         (CHI2, estimate(3.1, 1.0, 0.1, p=0.0, per_shower=0.01), "differs"),
-        (CHI2, estimate(1.0, 1.0, 0.1, detectable=3.0, per_shower=0.05), "inconclusive"),
+        (CHI2, estimate(1.0, 1.0, 0.1, detectable=3.0, per_shower=0.05), "unclear"),
         (COPIES, estimate(0.01, 0.0, 0.0, p=0.0), "differs"),
         (AUC, estimate(0.54, 0.5, 0.005, p=0.0), "close"),
         (AUC, estimate(0.44, 0.5, 0.005, p=0.0), "too alike"),
@@ -274,7 +274,7 @@ def test_a_fault_in_one_bin_is_found_there(geant4, other_geant4, geometry, setti
     judgement = judge(tilted, geant4, geometry, settings)
     words = {verdict.name: verdict.word for verdict in judgement.bin_verdicts}
     assert words["bin.70-100GeV.sampling_fraction.rel_error"] == "differs"
-    assert words["bin.10-40GeV.sampling_fraction.rel_error"] in ("agrees", "inconclusive")
+    assert words["bin.10-40GeV.sampling_fraction.rel_error"] in ("agrees", "unclear")
 
 
 def test_a_response_of_one_is_a_calibrated_calorimeter(geant4, other_geant4, geometry, settings):

@@ -24,7 +24,7 @@ from gan3d.validation.plots._style import (
 
 _MARKS = {
     "agrees": ("o", "#009e73"),
-    "inconclusive": ("o", "#ffffff"),
+    "unclear": ("o", "#ffffff"),
     "close": ("D", "#e69f00"),
     "differs": ("X", "#d55e00"),
     "too alike": ("s", "#cc79a7"),
