@@ -90,7 +90,7 @@ WHOLE_METRICS: Mapping[str, Metric] = {
     "density": Metric("Density", DENSITY),
     "coverage": Metric("Coverage", SHARE),
     "nearest.other": Metric("Nearest neighbours from the other sample", NEIGHBOUR),
-    "closest.other": Metric("The same, of the closest showers", NEIGHBOUR),
+    "closest.other": Metric("Nearest neighbours, of the closest tenth", NEIGHBOUR),
     "copies.within": Metric("Copies among the showers", COPIES),
     "copies.of_reference": Metric("Copies of reference showers", COPIES),
 }

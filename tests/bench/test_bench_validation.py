@@ -43,3 +43,18 @@ def test_the_command_prints_json():
     figures = json.loads(result.stdout)
     assert len(figures["seconds_of_rounds"]) == 2
     assert figures["metrics_of_whole_showers"]
+
+
+def test_pairs_of_one_monte_carlo_are_judged():
+    result = CliRunner().invoke(command, [*FILES, "--false-alarms", "4", "--showers", "30"])
+    figures = json.loads(result.stdout)
+    assert figures["showers"] == [30, 30]
+    shares = figures["share_with_p_below"]
+    assert list(shares) == ["0.01", "0.03", "0.1", "0.3"]
+    assert sorted(shares.values()) == list(shares.values())
+    assert all(4 * share == round(4 * share) for share in shares.values())
+
+
+def test_too_few_showers_for_two_samples_of_that_size():
+    result = CliRunner().invoke(command, [*FILES, "--false-alarms", "1", "--showers", "400"])
+    assert "700 showers are too few for samples of 400 and 400" in str(result.exception)
