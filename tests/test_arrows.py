@@ -11,7 +11,7 @@ import gan3d
 
 PACKAGE = Path(gan3d.__file__).parent
 
-WORK = {"training", "generation", "validation", "bench"}
+WORK = {"training", "generation", "export", "validation", "bench"}
 ROOMS = WORK | {"cli", "config", "runtime", "data", "simulation", "models", "samples", "jobs"}
 ALLOWED = {
     # `gan3d/__init__.py`: the functions for notebooks.
@@ -27,6 +27,7 @@ ALLOWED = {
     "jobs": {"config"},
     "training": {"config", "runtime", "data", "models"},
     "generation": {"config", "data", "models"},
+    "export": {"config", "data", "models", "generation"},
     "validation": {"config", "data"},
     "bench": ROOMS - {"cli"},
     "cli": ROOMS,
@@ -114,13 +115,17 @@ def test_only_the_room_of_the_ranks_imports_horovod():
         ("training", "import horovod.tensorflow as hvd"),
         ("jobs", "from gan3d.runtime import apply_node"),
         ("generation", "from gan3d.cli.console import make_console"),
+        ("generation", "from gan3d.export import load_exported"),
+        ("export", "from gan3d.validation import judge"),
     ],
 )
 def test_a_wrong_arrow_is_seen(room, source):
     assert len(list(violations(room, source))) == 1
 
 
-@pytest.mark.parametrize("module", ["gan3d", "gan3d.cli", "gan3d.runtime", "gan3d.validation"])
+@pytest.mark.parametrize(
+    "module", ["gan3d", "gan3d.cli", "gan3d.runtime", "gan3d.validation", "gan3d.export"]
+)
 def test_importing_does_not_load_tensorflow(module):
     code = (
         f"import sys, {module}\n"
@@ -132,7 +137,18 @@ def test_importing_does_not_load_tensorflow(module):
 
 @pytest.mark.parametrize(
     "command",
-    ["quickstart", "train", "generate", "validate", "data", "simulate", "jobs", "bench", "doctor"],
+    [
+        "quickstart",
+        "train",
+        "generate",
+        "validate",
+        "export",
+        "data",
+        "simulate",
+        "jobs",
+        "bench",
+        "doctor",
+    ],
 )
 def test_help_loads_no_tensorflow_and_has_an_example(command):
     code = (

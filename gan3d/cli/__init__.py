@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "Train the networks of an experiment file.",
     "generate": "Write showers from a trained run.",
     "validate": "Judge showers against Monte Carlo and write a report.",
+    "export": "Write a trained generator as SavedModel, ONNX or TensorFlow Lite.",
     "data": "Look at shower files, check, convert, split and fetch them.",
     "simulate": "Write parametric showers, for tests and benchmarks of any size.",
     "jobs": "Write scripts for batch systems.",
@@ -130,7 +131,7 @@ def _sigterm_unwinds(arguments: Sequence[str]) -> Iterator[None]:
     Not so for training: it has its own way, and a rank that waits for another inside Horovod would
     not end at all.
     """
-    unwinds = bool(set(arguments[:1]) & {"data", "simulate", "generate", "bench"})
+    unwinds = bool(set(arguments[:1]) & {"data", "simulate", "generate", "export", "bench"})
     main_thread = threading.current_thread() is threading.main_thread()
     if not unwinds or not main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gan3d.data import Showers
+    from gan3d.export import ExportedModel
     from gan3d.generation import TrainedRun
 
 EXAMPLE = """\b
 Examples:
   gan3d generate runs/quickstart -n 10000 --energy 10:100 -o showers.h5
   gan3d generate runs/quickstart -n 500 --energy 50 --seed 7 -o 50GeV.h5
+  gan3d generate generator.onnx -n 10000 --energy 10:100 -o showers.h5
 """
 
 
@@ -79,18 +81,15 @@ def command(
 ) -> None:
     """Generate showers with the trained network in the folder RUN.
 
+    RUN may also be a model that `gan3d export` has written. From the same latents, which it has
+    where they are its input, it gives the same showers as the run.
+
     Writes the LCD schema (ECAL and target, GeV), with the seed and the model's identity as
     attributes. The same seed gives the same showers in batches of any size.
     """
     if not output.parent.is_dir():
         raise UsageError(f"{output}: its folder does not exist; make it first")
-    from gan3d.config import Node
-    from gan3d.generation import find_checkpoint, load_run
-    from gan3d.runtime import apply_node
-
-    find_checkpoint(run, checkpoint)
-    apply_node(Node())
-    trained = load_run(run, checkpoint)
+    trained = _load(run, checkpoint)
     energy_n = trained.draw_energies(count, energy, seed)
     with ProgressDisplay(make_console()) as display:
         low, high = trained.energy_range_gev
@@ -99,8 +98,25 @@ def command(
         write_generated(trained, energy_n, output, display, seed=seed, batch_size=batch_size)
 
 
+def _load(path: Path, checkpoint: Literal["last", "best"] | int) -> TrainedRun | ExportedModel:
+    from gan3d.config import Node
+    from gan3d.export import is_exported, load_exported
+    from gan3d.generation import find_checkpoint, load_run
+    from gan3d.runtime import apply_node, usable_cores
+
+    if not is_exported(path):
+        find_checkpoint(path, checkpoint)
+        apply_node(Node())
+        return load_run(path, checkpoint)
+    if checkpoint != "last":
+        raise UsageError(f"{path}: an exported model has one checkpoint; leave --checkpoint out")
+    if path.suffix != ".onnx":
+        apply_node(Node())  # TensorFlow runs it
+    return load_exported(path, threads=usable_cores().physical)
+
+
 def write_generated(
-    trained: TrainedRun,
+    trained: TrainedRun | ExportedModel,
     energy_n: NDArray[np.float32],
     output: Path,
     display: ProgressDisplay,

@@ -130,36 +130,13 @@ class TrainedRun:
         self, n: int, energy: float | tuple[float, float] | None, seed: int
     ) -> NDArray[np.float32]:
         """Incident energies (n,) in GeV, uniform in the range `energy` (default: as trained)."""
-        if n < 1:
-            raise UsageError(f"generate: {n} showers; ask for at least 1")
-        chosen = self.energy_range_gev if energy is None else energy
-        low, high = (chosen, chosen) if isinstance(chosen, (int, float)) else chosen
-        if not (0 < low <= high < np.inf):
-            raise UsageError(
-                f"generate: incident energies {low:g} to {high:g} GeV; "
-                f"give a positive, rising range"
-            )
-        # A stream of its own, apart from the latents', which are keyed by (seed, shower).
-        draws = np.random.default_rng([seed, 0x656E65726779]).uniform(low, high, n)
-        return draws.astype(np.float32)
+        return draw_energies(n, self.energy_range_gev if energy is None else energy, seed)
 
     def stream(
         self, energy_n: NDArray[np.floating[Any]], *, seed: int = 0, batch_size: int = DEFAULT_BATCH
     ) -> Iterator[Showers]:
         """Generate a shower for each incident energy (GeV), batch by batch."""
-        energies = np.asarray(energy_n, np.float32)
-        if energies.ndim != 1 or len(energies) == 0:
-            raise UsageError(
-                f"generate: energies of shape {energies.shape}; give a list of numbers"
-            )
-        wrong = np.flatnonzero(~(np.isfinite(energies) & (energies > 0)))
-        if len(wrong):
-            raise UsageError(
-                f"generate: energy of shower {wrong[0]} is {energies[wrong[0]]} GeV; "
-                f"energies are positive"
-            )
-        if batch_size < 1:
-            raise UsageError(f"generate: batch size {batch_size}; give at least 1")
+        energies = check_energies(energy_n, batch_size)
         architecture = get_architecture(self.experiment.model.architecture)
         first = 0
         for images_nxyz in sample_images(
@@ -173,6 +150,39 @@ class TrainedRun:
             last = first + len(images_nxyz)
             yield Showers(images_nxyz=images_nxyz, energy_n=energies[first:last])
             first = last
+
+
+def draw_energies(n: int, energy: float | tuple[float, float], seed: int) -> NDArray[np.float32]:
+    """Incident energies (n,) in GeV, uniform in the range `energy`, or all the one given.
+
+    Raises UsageError for energies that are not positive and finite or for n < 1.
+    """
+    if n < 1:
+        raise UsageError(f"generate: {n} showers; ask for at least 1")
+    low, high = (energy, energy) if isinstance(energy, (int, float)) else energy
+    if not (0 < low <= high < np.inf):
+        raise UsageError(
+            f"generate: incident energies {low:g} to {high:g} GeV; give a positive, rising range"
+        )
+    # A stream of its own, apart from the latents', which are keyed by (seed, shower).
+    draws = np.random.default_rng([seed, 0x656E65726779]).uniform(low, high, n)
+    return draws.astype(np.float32)
+
+
+def check_energies(energy_n: NDArray[np.floating[Any]], batch_size: int) -> NDArray[np.float32]:
+    """Incident energies (N,) in GeV as float32. Raises UsageError if one cannot be generated."""
+    energies = np.asarray(energy_n, np.float32)
+    if energies.ndim != 1 or len(energies) == 0:
+        raise UsageError(f"generate: energies of shape {energies.shape}; give a list of numbers")
+    wrong = np.flatnonzero(~(np.isfinite(energies) & (energies > 0)))
+    if len(wrong):
+        raise UsageError(
+            f"generate: energy of shower {wrong[0]} is {energies[wrong[0]]} GeV; "
+            f"energies are positive"
+        )
+    if batch_size < 1:
+        raise UsageError(f"generate: batch size {batch_size}; give at least 1")
+    return energies
 
 
 def load_run(path: str | Path, checkpoint: Literal["last", "best"] | int = "last") -> TrainedRun:

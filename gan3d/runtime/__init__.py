@@ -32,6 +32,7 @@ from gan3d.runtime.node import (
     rank_words,
     recommend,
 )
+from gan3d.runtime.quiet import quietly
 from gan3d.runtime.signals import Signals, noted_signals
 from gan3d.runtime.topology import Topology, read_topology
 from gan3d.runtime.watchdog import Watchdog
@@ -63,6 +64,7 @@ __all__ = [
     "noted_signals",
     "placed_cores",
     "plan",
+    "quietly",
     "rank_cores",
     "rank_words",
     "read_topology",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,16 @@ _NOISE_WITHOUT_GPU = [
     rb"Could not find cuda drivers",
     rb"Cannot dlopen some GPU libraries",
     rb"retrieving CUDA diagnostic information|hostname: |reported version|no NVIDIA GPU device",
+]
+
+
+_NOISE_OF_CONVERSION = [
+    rb"Number of eligible GPUs",
+    rb"Starting new session",
+    rb"MLIR V1 optimization pass is not enabled",
+    rb"Ignored (output_format|drop_control_dependency)",
+    rb"NodeDef mentions attribute .* which is not in the op definition",
+    rb"Created TensorFlow Lite XNNPACK delegate",
 ]
 
 
@@ -43,6 +55,35 @@ def import_tensorflow() -> Any:
 
         tf.config.list_physical_devices()
     return tf
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep what TensorFlow says while it converts a model, and is nobody's concern, from stderr.
+
+    Other lines appear on leaving.
+    """
+    noise = re.compile(b"|".join([*_NOISE, *_NOISE_OF_CONVERSION]))
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    # Not a pipe as below: the C++ code that writes may hold Python's lock, TensorFlow's threads
+    # are running and do not outlive a fork.
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            said.seek(0)
+            for line in said:
+                if not noise.search(line):
+                    os.write(2, line)
 
 
 def has_gpu() -> bool:

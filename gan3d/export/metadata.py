@@ -1,0 +1,133 @@
+"""What an exported model says of itself, inside its file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gan3d.errors import RunError
+from gan3d.generation import TrainedRun
+from gan3d.models.weights import read_json
+
+Latent = Literal["input", "inside"]
+
+
+class DataFile(BaseModel):
+    """A file of training showers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """Without its folder."""
+    showers: int
+    size_bytes: int
+    energy_sum_gev: float
+    """Sum of the incident energies, GeV."""
+
+
+class Metadata(BaseModel):
+    """Geometry, units, training data and version of an exported model, the same in all formats.
+
+    Keys of later versions are ignored.
+    """
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    gan3d_version: str
+    """The gan3d that exported it."""
+    model: str
+    """Architecture, checkpoint and start of the digest of its weights."""
+    weights_sha256: str
+    """Digest of the weight file that it was made from."""
+    latent: Latent
+    """`input`: an input `latent`; `inside`: drawn by the model from an input `seed`."""
+    latent_dim: int
+    """Standard normal draws per shower."""
+    image_shape: tuple[int, int, int]
+    """Cells along (x, y, layer): the axes of the output `cells`."""
+    cell_size_mm: tuple[float, float, float]
+    """Cell pitch along (x, y, layer), mm."""
+    energy_unit: Literal["GeV"] = "GeV"
+    """Of the input `energy` and the output `cells`."""
+    energy_range_gev: tuple[float, float]
+    """Incident energies that the model was trained with, GeV."""
+    threshold_gev: float
+    """Cells below this are 0, GeV."""
+    training_data: list[DataFile]
+    """Where the training showers came from."""
+    training_data_sha256: str
+    """Digest of `training_data`: one for one set of files."""
+    int8: dict[str, Any] | None = None
+    """What was rounded to 8 bits, with which energies it was calibrated, and what that cost;
+    None: the model computes in float32."""
+
+    @classmethod
+    def parse(cls, content: str, path: Path) -> Self:
+        """Read the JSON that the model file `path` holds.
+
+        Raises RunError where it is not what gan3d has written.
+        """
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise RunError(
+                f"{path}: not a model that gan3d has exported (metadata {where}: {first['msg']})"
+            ) from error
+
+    def split(self) -> dict[str, str]:
+        """The values, each as JSON under its own key."""
+        return {key: json.dumps(value) for key, value in self.model_dump(mode="json").items()}
+
+    @classmethod
+    def join(cls, values: Mapping[str, str]) -> str:
+        """The JSON of what `split` gave, among other keys and values."""
+        own = (f'"{key}": {value}' for key, value in values.items() if key in cls.model_fields)
+        return f"{{{', '.join(own)}}}"
+
+
+def describe(run: TrainedRun, latent: Latent) -> Metadata:
+    """What a model exported from `run` says of itself.
+
+    Raises RunError where the run does not say what it was trained on.
+    """
+    data = run.experiment.data
+    files = _training_data(run.path)
+    listed = json.dumps([file.model_dump() for file in files], sort_keys=True)
+    return Metadata(
+        gan3d_version=version("gan3d"),
+        model=run.identity,
+        weights_sha256=run.weights_sha256,
+        latent=latent,
+        latent_dim=int(run.generator.inputs[0].shape[1]),
+        image_shape=tuple(int(cells) for cells in run.generator.outputs[0].shape[1:4]),
+        cell_size_mm=data.model_geometry.cell_size_mm,
+        energy_range_gev=run.energy_range_gev,
+        threshold_gev=data.threshold_gev,
+        training_data=files,
+        training_data_sha256=hashlib.sha256(listed.encode()).hexdigest(),
+    )
+
+
+def _training_data(folder: Path) -> list[DataFile]:
+    path = folder / "data.json"
+    listed = read_json(path)
+    try:
+        return [
+            DataFile(
+                name=Path(each["path"]).name,
+                showers=each["showers"],
+                size_bytes=each["size_bytes"],
+                energy_sum_gev=each["energy_sum_gev"],
+            )
+            for each in listed["files"]
+        ]
+    except (KeyError, TypeError, ValidationError) as error:
+        raise RunError(f"{path}: does not say what the run was trained on ({error!r})") from error
