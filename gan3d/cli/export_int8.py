@@ -146,7 +146,7 @@ def _loss(
             verdict.name: {
                 "float32": plain.metrics[verdict.name],
                 "int8": rounded.metrics[verdict.name],
-                "perfect": verdict.estimate.expected,
+                "perfect": verdict.estimate.noise,
             }
             for verdict in plain.verdicts
             if verdict.name in rounded.metrics
@@ -175,7 +175,7 @@ def _show(
             continue
         kind = verdict.metric.kind
         values = [show(kind, each.estimate.value) for each in (verdict, rounded[name])]
-        table.add_row(name, *values, show(kind, verdict.estimate.expected))
+        table.add_row(name, *values, show(kind, verdict.estimate.noise))
     table.caption = (
         "Both against the reference, with its incident energies, from the same latents; perfect: "
         "what a perfect generator has on average in samples of these sizes."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,15 +16,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from gan3d.data import Showers
     from gan3d.export import ExportedModel
-    from gan3d.generation import TrainedRun
+    from gan3d.generation import Dataset, TrainedRun
+    from gan3d.runtime import Launch
 
 EXAMPLE = """\b
 Examples:
   gan3d generate runs/quickstart -n 10000 --energy 10:100 -o showers.h5
   gan3d generate runs/quickstart -n 500 --energy 50 --seed 7 -o 50GeV.h5
   gan3d generate generator.onnx -n 10000 --energy 10:100 -o showers.h5
+  horovodrun -np 4 gan3d generate RUN -n 1000000 --to parquet -o /scratch/showers
 """
 
 
@@ -66,7 +66,21 @@ class CheckpointChoice(click.ParamType[Any]):
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-n", "count", type=click.IntRange(min=1), required=True, help="Number of showers.")
 @click.option("--energy", type=EnergyRange(), help="GeV; default: the range trained on.")
-@click.option("-o", "output", type=click.Path(path_type=Path), required=True, help="File to write.")
+@click.option(
+    "-o",
+    "output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File to write (.h5, .parquet), or a folder for many.",
+)
+@click.option(
+    "--to", "layout", type=click.Choice(["lcd", "parquet"]),
+    help="Layout of the files in a folder.  [default: lcd]",
+)  # fmt: skip
+@click.option(
+    "--showers-per-file", type=click.IntRange(min=1), help="In a folder.  [default: 10000]"
+)
+@click.option("--force", is_flag=True, help="Replace files in the folder that hold other showers.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True)
 @click.option("--checkpoint", type=CheckpointChoice(), default="last", show_default=True)
@@ -75,6 +89,9 @@ def command(
     count: int,
     energy: tuple[float, float] | None,
     output: Path,
+    layout: str | None,
+    showers_per_file: int | None,
+    force: bool,
     seed: int,
     batch_size: int,
     checkpoint: Literal["last", "best"] | int,
@@ -84,18 +101,72 @@ def command(
     RUN may also be a model that `gan3d export` has written. From the same latents, which it has
     where they are its input, it gives the same showers as the run.
 
-    Writes the LCD schema (ECAL and target, GeV), with the seed and the model's identity as
-    attributes. The same seed gives the same showers in batches of any size.
+    Writes the LCD schema (ECAL and target, GeV) or Parquet shards, with the seed and the model's
+    identity as attributes. A shower depends on the seed and its number alone, to float rounding:
+    not on the batch size, the files, or the number of ranks.
+
+    With a folder, showers come in numbered files. Files that are already there are skipped when a
+    call is repeated, so no call needs to be finished in one go; the ranks of a launcher
+    (horovodrun, srun, mpirun) take turns.
     """
-    if not output.parent.is_dir():
-        raise UsageError(f"{output}: its folder does not exist; make it first")
+    from gan3d.data.planned import SUFFIXES
+    from gan3d.runtime import launched
+
+    launch = launched()
+    single = next((name for name, suffix in SUFFIXES.items() if output.suffix == suffix), None)
+    if single is not None:
+        if layout or showers_per_file or force:
+            raise UsageError(
+                f"{output}: --to, --showers-per-file and --force are for a folder of files"
+            )
+        if launch.size > 1:
+            raise UsageError(f"{output}: {launch.size} ranks cannot write one file; name a folder")
+        if not output.parent.is_dir():
+            raise UsageError(f"{output}: its folder does not exist; make it first")
+    elif output.is_file():
+        raise UsageError(f"{output}: is a file, but not named .h5 or .parquet")
     trained = _load(run, checkpoint)
     energy_n = trained.draw_energies(count, energy, seed)
     with ProgressDisplay(make_console()) as display:
         low, high = trained.energy_range_gev
         if energy_n.min() < low or energy_n.max() > high:
             display.say(f"note: the network was trained with {low:.4g} to {high:.4g} GeV only")
-        write_generated(trained, energy_n, output, display, seed=seed, batch_size=batch_size)
+        if single is not None:
+            write_generated(
+                trained, energy_n, output, display, seed=seed, batch_size=batch_size, layout=single
+            )
+            return
+        from gan3d.generation import Dataset
+
+        dataset = Dataset(
+            trained, energy_n, seed, output, layout or "lcd", showers_per_file or 10_000
+        )
+        _write_share(dataset, launch, display, batch_size=batch_size, replace=force)
+
+
+def _write_share(
+    dataset: Dataset, launch: Launch, display: ProgressDisplay, *, batch_size: int, replace: bool
+) -> None:
+    """Write those files of a folder that this rank is to write and that are not there yet."""
+    mine = dataset.share(launch.rank, launch.size)
+    missing = dataset.missing(mine, replace=replace)
+    who = f"rank {launch.rank}: " if launch.size > 1 else ""
+    if len(missing) < len(mine):
+        there = len(mine) - len(missing)
+        display.say(f"{who}{dataset.folder}: {there} of {len(mine)} files are there already")
+    if not missing:
+        return
+    showers = sum(map(len, missing))
+    display.begin("generating", showers, "showers")
+    began = time.monotonic()
+    for file in missing:
+        dataset.write(file, batch_size=batch_size, advance=display.advance)
+    milliseconds = 1000 * (time.monotonic() - began) / showers
+    files = "1 file" if len(missing) == 1 else f"{len(missing)} files"
+    display.say(
+        f"{who}{dataset.folder}: {showers} showers in {files}, seed {dataset.seed}, "
+        f"{milliseconds:.1f} ms each with the writing"
+    )
 
 
 def _load(path: Path, checkpoint: Literal["last", "best"] | int) -> TrainedRun | ExportedModel:
@@ -123,19 +194,20 @@ def write_generated(
     *,
     seed: int,
     batch_size: int = 128,
+    layout: str = "lcd",
 ) -> None:
     """Write a shower for each incident energy (GeV) to `output`, and say how long it took."""
-    from gan3d.data import write_showers
+    from gan3d.generation import write_while_generating
 
     display.begin("generating", len(energy_n), "showers")
     began = time.monotonic()
-
-    def blocks() -> Iterator[Showers]:
-        for block in trained.stream(energy_n, seed=seed, batch_size=batch_size):
-            display.advance(len(block))
-            yield block
-
-    write_showers(output, blocks(), attributes=trained.attributes(seed))
+    write_while_generating(
+        output,
+        trained.stream(energy_n, seed=seed, batch_size=batch_size),
+        display.advance,
+        layout=layout,
+        attributes=trained.attributes(seed),
+    )
     milliseconds = 1000 * (time.monotonic() - began) / len(energy_n)
     display.say(
         f"{output}: {len(energy_n)} showers by {trained.identity}, seed {seed}, "

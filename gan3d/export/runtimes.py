@@ -115,13 +115,18 @@ class ExportedModel:
         return np.stack([np.full(count, seed, np.int32), number_n], axis=1)
 
     def stream(
-        self, energy_n: NDArray[np.floating[Any]], *, seed: int = 0, batch_size: int = DEFAULT_BATCH
+        self,
+        energy_n: NDArray[np.floating[Any]],
+        *,
+        seed: int = 0,
+        batch_size: int = DEFAULT_BATCH,
+        first: int = 0,
     ) -> Iterator[Showers]:
         """Generate a shower for each incident energy (GeV), as `TrainedRun.stream`."""
         energies = check_energies(energy_n, batch_size)
-        for first in range(0, len(energies), batch_size):
-            energy_b = energies[first : first + batch_size]
-            noise = self.draw_noise(seed, first, len(energy_b))
+        for start in range(0, len(energies), batch_size):
+            energy_b = energies[start : start + batch_size]
+            noise = self.draw_noise(seed, first + start, len(energy_b))
             yield Showers(images_nxyz=self.run(noise, energy_b), energy_n=energy_b)
 
 

@@ -1,13 +1,16 @@
 """Showers from a trained run."""
 
 from gan3d.generation.checkpoints import Checkpoint, find_checkpoints, stream_checkpoints
+from gan3d.generation.dataset import Dataset, write_while_generating
 from gan3d.generation.run import TrainedRun, find_checkpoint, load_run
 
 __all__ = [
     "Checkpoint",
+    "Dataset",
     "TrainedRun",
     "find_checkpoint",
     "find_checkpoints",
     "load_run",
     "stream_checkpoints",
+    "write_while_generating",
 ]

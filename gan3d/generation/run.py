@@ -133,12 +133,20 @@ class TrainedRun:
         return draw_energies(n, self.energy_range_gev if energy is None else energy, seed)
 
     def stream(
-        self, energy_n: NDArray[np.floating[Any]], *, seed: int = 0, batch_size: int = DEFAULT_BATCH
+        self,
+        energy_n: NDArray[np.floating[Any]],
+        *,
+        seed: int = 0,
+        batch_size: int = DEFAULT_BATCH,
+        first: int = 0,
     ) -> Iterator[Showers]:
-        """Generate a shower for each incident energy (GeV), batch by batch."""
+        """Generate a shower for each incident energy (GeV), batch by batch.
+
+        They are the showers `first`, `first + 1`, ... of the seed.
+        """
         energies = check_energies(energy_n, batch_size)
         architecture = get_architecture(self.experiment.model.architecture)
-        first = 0
+        done = 0
         for images_nxyz in sample_images(
             self.generator,
             energies,
@@ -146,10 +154,11 @@ class TrainedRun:
             latent_dim=architecture.latent_dim,
             seed=seed,
             batch_size=batch_size,
+            first=first,
         ):
-            last = first + len(images_nxyz)
-            yield Showers(images_nxyz=images_nxyz, energy_n=energies[first:last])
-            first = last
+            last = done + len(images_nxyz)
+            yield Showers(images_nxyz=images_nxyz, energy_n=energies[done:last])
+            done = last
 
 
 def draw_energies(n: int, energy: float | tuple[float, float], seed: int) -> NDArray[np.float32]:

@@ -4,7 +4,8 @@ They are no substitute for Monte Carlo. `gflash` has the published shapes, `show
 into cells, `dataset` writes files.
 """
 
-from gan3d.simulation.dataset import Dataset, PlannedFile
+from gan3d.data.planned import PlannedFile
+from gan3d.simulation.dataset import Dataset
 from gan3d.simulation.showers import ShowerSimulator
 
 __all__ = ["Dataset", "PlannedFile", "ShowerSimulator"]

@@ -11,29 +11,19 @@ import numpy as np
 
 from gan3d import __version__
 from gan3d.config import Simulation
-from gan3d.data import check_folder, open_shower_file, write_showers
-from gan3d.data.aside import format_bytes, made_folder, remove_leftovers
+from gan3d.data import open_shower_file, write_showers
+from gan3d.data.aside import format_bytes, made_folder
+from gan3d.data.planned import SUFFIXES, PlannedFile, missing_files, plan_files
+from gan3d.data.shower_file import ShowerFile
 from gan3d.data.sparse import SparseShowers
 from gan3d.errors import DataError, UsageError
 from gan3d.simulation.incident import PDG_CODES
 from gan3d.simulation.showers import ShowerSimulator
 
-SUFFIXES = {"lcd": ".h5", "parquet": ".parquet"}
-"""Layouts that simulated showers can be written in, and how their files' names end."""
-
 _NAMES = {"e-": "Ele", "e+": "Pos", "gamma": "Gamma"}
 _BYTES_PER_CELL = 3
 """Compressed, a lit cell takes more than this in any layout: 4.1 in shards, 7.3 in LCD files."""
 _PILOT_SHOWERS = 20
-
-
-@dataclass(frozen=True)
-class PlannedFile:
-    """A file and the numbers of the showers that belong into it."""
-
-    path: Path
-    first: int
-    stop: int
 
 
 @dataclass(frozen=True)
@@ -52,14 +42,11 @@ class Dataset:
         """The files, numbered from 1; the last may hold fewer showers."""
         angle = "Escan" if self.simulation.beam.theta_deg is None else "Measured3ThetaEscan"
         stem = f"{_NAMES[self.simulation.beam.particle]}{angle}_1"
-        return [
-            PlannedFile(
-                self.folder / f"{stem}_{number}{SUFFIXES[self.layout]}",
-                first,
-                min(first + self.showers_per_file, self.count),
-            )
-            for number, first in enumerate(range(0, self.count, self.showers_per_file), start=1)
-        ]
+        return plan_files(
+            lambda number: self.folder / f"{stem}_{number}{SUFFIXES[self.layout]}",
+            self.count,
+            self.showers_per_file,
+        )
 
     def missing(self, *, replace: bool = False) -> list[PlannedFile]:
         """Return the files that are still to be written; nothing is written yet.
@@ -72,19 +59,12 @@ class Dataset:
         folder, the folder cannot be made or written to, or there is clearly too little space on the
         disk.
         """
-        check_folder(self.folder)
-        for file in self.files:
-            if file.path.is_dir():
-                raise DataError(
-                    f"{file.path}: is a folder with the name of a file; remove or rename it"
-                )
-        remove_leftovers(file.path for file in self.files)
+        missing = missing_files(self.files, self._holds, replace=replace)
         others = self._others(replace=replace)
-        missing = [file for file in self.files if not self._is_whole(file, replace=replace)]
         needed, free = self.least_bytes(missing), shutil.disk_usage(_existing(self.folder)).free
         if needed > free:
             raise DataError(
-                f"{self.folder}: {sum(file.stop - file.first for file in missing)} showers take "
+                f"{self.folder}: {sum(map(len, missing))} showers take "
                 f"more than {format_bytes(needed)}, there are {format_bytes(free)} on this disk"
             )
         for path in others:
@@ -124,7 +104,7 @@ class Dataset:
         """Return the least space that the showers of `files` can take."""
         pilot = min(self.count, _PILOT_SHOWERS)
         hits = len(ShowerSimulator(self.simulation, self.seed).simulate(0, pilot).cell_h) / pilot
-        return _BYTES_PER_CELL * hits * sum(file.stop - file.first for file in files)
+        return _BYTES_PER_CELL * hits * sum(map(len, files))
 
     def _others(self, *, replace: bool) -> list[Path]:
         """Find files of earlier calls that a pattern would take for some of these."""
@@ -150,33 +130,13 @@ class Dataset:
             )
         return others
 
-    def _is_whole(self, planned: PlannedFile, *, replace: bool) -> bool:
-        if not planned.path.exists():
-            return False
-        try:
-            whole = self._holds(planned)
-        except DataError:
-            if replace:
-                return False
-            raise
-        if not whole and not replace:
-            raise UsageError(
-                f"{planned.path}: is there and holds other showers; name another folder, or "
-                "replace it with --force"
-            )
-        return whole
-
-    def _holds(self, planned: PlannedFile) -> bool:
+    def _holds(self, planned: PlannedFile, file: ShowerFile) -> bool:
+        """Whether the first and the last shower of a file are the planned ones."""
         simulator = ShowerSimulator(self.simulation, self.seed)
-        count = planned.stop - planned.first
-        with open_shower_file(planned.path) as file:
-            if file.count != count:
+        for row in (0, len(planned) - 1):
+            number = planned.first + row
+            if not _equal(file.read_sparse(row, row + 1), simulator.simulate(number, number + 1)):
                 return False
-            for row in (0, count - 1):
-                number = planned.first + row
-                expected = simulator.simulate(number, number + 1)
-                if not _equal(file.read_sparse(row, row + 1), expected):
-                    return False
         return True
 
 
