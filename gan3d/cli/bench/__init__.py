@@ -9,6 +9,7 @@ from gan3d.errors import UsageError
 
 COMMANDS = {
     "data": "Measure how fast showers come from files.",
+    "generate": "Measure how fast showers are generated.",
     "scaling": "Measure 1, 2, ... ranks, and project to large machines.",
     "step": "Find the fastest ranks and threads for this node.",
     "validation": "Measure how long a validation takes.",
@@ -19,6 +20,7 @@ EXAMPLE = """\b
 Examples:
   gan3d bench data
   gan3d bench data 'shards/*.parquet' --as-is --workers 1
+  gan3d bench generate RUN RUN/generator.onnx
   gan3d bench scaling configs/ecal25.yaml --ranks 1,2 --also mwms
   gan3d bench validation
 """

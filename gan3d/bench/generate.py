@@ -1,0 +1,174 @@
+"""How fast showers are generated, by a network and by exported models, in batches of several sizes.
+
+All models and batches are measured in turn, several times, because machines are noisy; medians are
+told. Core time is what the processor's clocks say, not wall time times cores: threads that wait
+cost nothing. Writing is timed on its own showers, with and without, in turn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gan3d.bench.scaling import describe_machine
+from gan3d.config import Data, Experiment, Model
+from gan3d.data import Showers
+from gan3d.data.planned import SUFFIXES
+from gan3d.generation import write_while_generating
+
+if TYPE_CHECKING:
+    from gan3d.export import ExportedModel
+    from gan3d.generation import TrainedRun
+
+Say = Callable[[str], None]
+
+GEANT4_MS = 416.0
+"""Geant4's time per shower of 10 to 100 GeV on one 2.5 GHz Cascade Lake core: the Monte Carlo that
+the bundled sample was made with."""
+PUBLISHED_CORE_MS = 392.0
+"""3DGAN's, published: 7 ms on a node of 56 cores."""
+
+_LEAST_SECONDS = 0.5
+"""A measurement goes on until this long has passed."""
+_ENERGY_GEV = (10.0, 100.0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure."""
+
+    batches: tuple[int, ...] = (1, 8, 128, 1024)
+    rounds: int = 3
+    written: int = 500
+    """Showers that are written, and generated without, in every round; 0: none."""
+    layout: str = "lcd"
+    """Of what is written."""
+
+
+def untrained(architecture: str) -> TrainedRun:
+    """A network with random weights: as fast as a trained one, not as good."""
+    import keras
+
+    from gan3d.generation import TrainedRun
+    from gan3d.models import get_architecture
+
+    keras.utils.set_random_seed(0)
+    model = Model(architecture=architecture)
+    found = get_architecture(architecture)
+    experiment = Experiment(data=Data(files=["none"]), model=model)
+    return TrainedRun(
+        path=Path(architecture),
+        experiment=experiment,
+        checkpoint=Path("untrained"),
+        generator=found.build_generator(model),
+        weights_sha256=hashlib.sha256(b"").hexdigest(),
+        energy_range_gev=_ENERGY_GEV,
+    )
+
+
+def measure_generation(
+    models: Sequence[tuple[str, TrainedRun | ExportedModel]],
+    cores: int,
+    settings: Settings,
+    say: Say,
+) -> dict[str, Any]:
+    """Milliseconds per shower of each model, in each batch; `cores` is how many they may use.
+
+    Raises DataError as `gan3d.data.write_showers` does.
+    """
+    walls: dict[tuple[str, int], list[float]] = {}
+    clocks: dict[tuple[str, int], list[float]] = {}
+    written: dict[str, list[float]] = {name: [] for name, _ in models}
+    bare: dict[str, list[float]] = {name: [] for name, _ in models}
+    for _, model in models:  # compiled, and caches filled
+        for batch in settings.batches:
+            _generate(model, batch, batch)
+    for number in range(settings.rounds):
+        say(f"round {number + 1} of {settings.rounds}")
+        for batch in settings.batches:
+            for name, model in models:
+                wall, clock = _measure(model, batch)
+                walls.setdefault((name, batch), []).append(wall)
+                clocks.setdefault((name, batch), []).append(clock)
+        if settings.written:
+            for name, model in models:
+                bare[name].append(_time(partial(_generate, model, settings.written, 128)))
+                written[name].append(_time(partial(_write, model, settings)))
+    median = statistics.median
+    found: dict[str, Any] = {}
+    for name, model in models:
+        rows = {}
+        for batch in settings.batches:
+            core_ms = 1e3 * median(clocks[name, batch])
+            rows[str(batch)] = {
+                "ms_per_shower": _rounded(1e3 * median(walls[name, batch])),
+                "core_ms_per_shower": _rounded(core_ms),
+                "showers_per_second": _rounded(1.0 / median(walls[name, batch])),
+                "times_faster_than_geant4_per_core": _rounded(GEANT4_MS / core_ms),
+                "times_faster_than_published_per_core": _rounded(PUBLISHED_CORE_MS / core_ms),
+            }
+        found[name] = {"model": model.identity, "batches": rows}
+        if settings.written:
+            ratio = median(
+                with_file / without
+                for with_file, without in zip(written[name], bare[name], strict=True)
+            )
+            found[name]["writing"] = {
+                "layout": settings.layout,
+                "ms_per_shower_with": _rounded(1e3 * median(written[name]) / settings.written),
+                "ms_per_shower_without": _rounded(1e3 * median(bare[name]) / settings.written),
+                "with_over_without": _rounded(ratio),
+            }
+    return {
+        "machine": describe_machine(),
+        "cores": cores,
+        "geant4_ms_per_shower_one_core": GEANT4_MS,
+        "published_core_ms_per_shower": PUBLISHED_CORE_MS,
+        "rounds": settings.rounds,
+        "models": found,
+    }
+
+
+def _measure(model: TrainedRun | ExportedModel, batch: int) -> tuple[float, float]:
+    """Seconds and seconds of all cores per shower."""
+    began, clock, showers = time.perf_counter(), time.process_time(), 0
+    while (wall := time.perf_counter() - began) < _LEAST_SECONDS:
+        _generate(model, batch, batch)
+        showers += batch
+    return wall / showers, (time.process_time() - clock) / showers
+
+
+def _generate(model: TrainedRun | ExportedModel, count: int, batch: int) -> list[Showers]:
+    energy_n = np.random.default_rng(0).uniform(*_ENERGY_GEV, count)
+    return list(model.stream(energy_n, batch_size=batch))
+
+
+def _write(model: TrainedRun | ExportedModel, settings: Settings) -> None:
+    energy_n = np.random.default_rng(0).uniform(*_ENERGY_GEV, settings.written)
+    with tempfile.TemporaryDirectory() as folder:
+        write_while_generating(
+            Path(folder) / f"showers{SUFFIXES[settings.layout]}",
+            model.stream(energy_n, batch_size=128),
+            lambda count: None,
+            layout=settings.layout,
+            attributes={},
+        )
+
+
+def _time(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
