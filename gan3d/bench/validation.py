@@ -125,9 +125,12 @@ def _repeated(
 @contextmanager
 def _one_core() -> Iterator[None]:
     """Keep this process, all its threads, on the first of its cores."""
+    from threadpoolctl import threadpool_limits
+
     allowed = os.sched_getaffinity(0)
     keep_on({min(allowed)})
     try:
-        yield
+        with threadpool_limits(1):  # several would wait for each other on it, spinning
+            yield
     finally:
         keep_on(allowed)

@@ -475,6 +475,8 @@ def _show_one(judgements: Sequence[Judgement], console: Console) -> None:
 
 
 def _show_several(judgements: Sequence[Judgement], console: Console) -> None:
+    from statistics import median
+
     from gan3d.validation.report import agreement, show
 
     table = _table(*(each.label for each in judgements), "perfect")
@@ -487,9 +489,11 @@ def _show_several(judgements: Sequence[Judgement], console: Console) -> None:
             f"[{_WORD_STYLE[verdicts[name].word]}]{show(kind, verdicts[name].value)}[/]"
             for verdicts in by_name
         ]
-        table.add_row(name, *values, show(kind, first.estimate.noise))
+        noise = median(verdicts[name].estimate.noise for verdicts in by_name)
+        table.add_row(name, *values, show(kind, noise))
     table.caption = (
-        "perfect: what a perfect generator has on average in samples of these sizes. Green agrees "
+        "perfect: what a perfect generator has on average in samples of these sizes (the median of "
+        "those of the samples). Green agrees "
         "with it, grey is unclear, yellow close, red differs, magenta is too alike."
     )
     console.print(table)

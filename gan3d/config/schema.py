@@ -473,8 +473,8 @@ class Validation(Section):
     known to a tenth of itself."""
     exchanges: Annotated[int, Field(ge=20)] = 100
     """Times that showers are exchanged between the samples at random, which probabilities of
-    verdicts come from. Those below 1/100 reach beyond what a hundred can count, by the law of
-    extremes."""
+    verdicts come from; for fewer than 10 000 showers in all more, up to ten times. Probabilities
+    below what can be counted are reckoned by the law of extremes."""
     sample_showers: Annotated[int, Field(ge=0)] = 5000
     """Showers of each sample that the metrics of whole samples look at (correlations, classifiers,
     Frechet and kernel distance, precision, recall, density, coverage): memory and time grow with

@@ -21,6 +21,7 @@ from gan3d.validation.metrics import Scales, Values, compare, put_together, scal
 from gan3d.validation.observables import Observables, observe
 from gan3d.validation.resampling import (
     energy_distance,
+    enough_exchanges,
     exchanges,
     pairs,
     same_energies,
@@ -62,6 +63,9 @@ class Estimate:
     """The value from which on it would have been told from a perfect generator's."""
     per_shower: float
     """1/N + 1/M of the samples."""
+    exchanged: tuple[float, float]
+    """Mean and standard deviation after exchanges of showers between the samples, which
+    probabilities come from."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,10 @@ class Verdict:
 
     @property
     def beyond(self) -> float:
-        """By how many of its spreads the value is worse than that of a perfect generator.
+        """By how many standard deviations it is worse than after exchanges of showers.
 
-        0 where it is better. It ranks metrics; how unlikely a value is says `p`, since spreads are
-        not those of normal distributions.
+        0 where it is better. It ranks metrics; how unlikely a value is says `p`: distributions have
+        long tails, and there are hundreds of metrics.
         """
         return beyond(self.metric.kind, self.estimate)
 
@@ -198,8 +202,8 @@ def judge(
     groups = _from_values(ours, theirs, bins, by_feature, catalogue)
     names = {name for group in groups for name in group.found}
     remarks += [
-        f"{ours.label}: no shower has a {scale.feature.title.lower()}, as those of {theirs.label} "
-        "have: it is not compared."
+        f"{scale.feature.title}: in {ours.label} undefined for all showers, unlike in "
+        f"{theirs.label}: not compared."
         for name, scale in by_feature.items()
         if f"{name}.ks" not in names and np.isfinite(scale.feature.values(theirs)).any()
     ]
@@ -230,7 +234,7 @@ def judge(
     for name, (share, error) in copies(ours, theirs).items():
         # No two showers of a Monte Carlo are the same in all cells.
         p = 0.0 if share else 1.0
-        estimates[name] = Estimate(share, error, 0.0, 0.0, p, 0.0, per_shower)
+        estimates[name] = Estimate(share, error, 0.0, 0.0, p, 0.0, per_shower, (0.0, 0.0))
     remarks += _copy_remarks(estimates, ours, theirs)
 
     def verdicts_of(prefix: str) -> list[Verdict]:
@@ -310,6 +314,7 @@ class _Value:
     """What is tested: as a rule the value."""
     noise: float
     spread: float
+    exchanged: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -352,34 +357,40 @@ def _from_values(
     together, weights = put_together(ours, theirs)
     drawn = [with_bootstrap(size, settings.bootstrap_replicas, rng)[1:] for size in (count, other)]
     matched = same_energies(ours.energy_n, theirs.energy_n)
-    shuffled = exchanges(
-        ours.energy_n, theirs.energy_n, settings.exchanges, rng, matched=matched
-    ).astype(np.float64)
+    tries = enough_exchanges(settings.exchanges, count + other)
+    shuffled = exchanges(ours.energy_n, theirs.energy_n, tries, rng, matched=matched)
+    shuffled_rp = shuffled.astype(np.float64)
     values = compare(
         together,
         (
-            np.concatenate([weights[0], np.pad(drawn[0], ((0, 0), (0, other))), shuffled]),
-            np.concatenate([weights[1], np.pad(drawn[1], ((0, 0), (count, 0))), 1.0 - shuffled]),
+            np.concatenate([weights[0], np.pad(drawn[0], ((0, 0), (0, other))), shuffled_rp]),
+            np.concatenate([weights[1], np.pad(drawn[1], ((0, 0), (count, 0))), 1.0 - shuffled_rp]),
         ),
         bins,
         by_feature,
     )
     noise = _noise(theirs, count, rng, bins, by_feature, matched=matched)
     groups = []
-    inclusive = {name: each for name, each in values.items() if not name.startswith("bin.")}
-    for chosen in (inclusive, {name: values[name] for name in values if name not in inclusive}):
+    # Families of their own: the main metrics do not pay for the look at hundreds of others.
+    families: dict[str, dict[str, Float]] = {"main": {}, "features": {}, "bins": {}}
+    for name, each in values.items():
+        family = "main" if name in METRICS else "bins" if name.startswith("bin.") else "features"
+        families[family][name] = each
+    for chosen in families.values():
         found, tested = {}, {}
         for name, values_r in chosen.items():
             if name not in noise:
                 continue
             kind, value = catalogue[_without_bin(name)].kind, float(values_r[0])
-            tested[name] = kind, value, values_r[1 + settings.bootstrap_replicas :]
+            exchanged_k = values_r[1 + settings.bootstrap_replicas :]
+            tested[name] = kind, value, exchanged_k
             found[name] = _Value(
                 value=value,
                 error=float(values_r[1 : 1 + settings.bootstrap_replicas].std(ddof=1)),
                 tested=value,
                 noise=float(noise[name].mean()),
                 spread=float(noise[name].std(ddof=1)),
+                exchanged=(float(exchanged_k.mean()), float(exchanged_k.std(ddof=1))),
             )
         sizes = {
             f"bin.{each.name}.": 1.0 / each.rows(ours).sum() + 1.0 / each.rows(theirs).sum()
@@ -423,8 +434,8 @@ def _of_whole(whole: WholeComparison, prefix: str, catalogue: Mapping[str, Metri
                 each.value,
                 each.error,
                 each.value if each.tested is None else each.tested,
-                float(each.exchanged_k.mean()),
-                float(each.exchanged_k.std(ddof=1)),
+                *_mean_and_spread(each.exchanged_k),
+                _mean_and_spread(each.exchanged_k),
             )
             for name, each in whole.metrics.items()
         }
@@ -439,7 +450,9 @@ def _of_whole(whole: WholeComparison, prefix: str, catalogue: Mapping[str, Metri
             f"{prefix}classifier.{name}.auc": each for name, each in whole.classifiers.items()
         }
         areas = {
-            name: _Value(each.auc, each.error, each.auc, 0.5, each.error_of_equal)
+            name: _Value(
+                each.auc, each.error, each.auc, 0.5, each.error_of_equal, (0.5, each.error_of_equal)
+            )
             for name, each in by_name.items()
         }
         sizes = {
@@ -448,6 +461,10 @@ def _of_whole(whole: WholeComparison, prefix: str, catalogue: Mapping[str, Metri
         spreads = {name: each.error_of_equal for name, each in by_name.items()}
         groups.append(_Group(areas, _Normal(spreads), sizes))
     return groups
+
+
+def _mean_and_spread(values_k: Float) -> tuple[float, float]:
+    return float(values_k.mean()), float(values_k.std(ddof=1))
 
 
 def _estimates(groups: Sequence[_Group], settings: Validation) -> dict[str, Estimate]:
@@ -462,6 +479,7 @@ def _estimates(groups: Sequence[_Group], settings: Validation) -> dict[str, Esti
             at_least_one(group.tests.p_value(name, each.tested), len(groups)),
             group.tests.detectable(name, limit),
             group.per_shower[name],
+            each.exchanged,
         )
         for group in groups
         for name, each in group.found.items()
@@ -469,12 +487,13 @@ def _estimates(groups: Sequence[_Group], settings: Validation) -> dict[str, Esti
 
 
 def beyond(kind: Kind, estimate: Estimate) -> float:
-    """How many spreads a value is worse than a perfect generator's; 0 where it is not."""
-    excess = estimate.value - estimate.noise
+    """How many spreads a value is worse than after exchanges; 0 where it is not."""
+    mean, spread = estimate.exchanged
+    excess = estimate.value - mean
     excess = abs(excess) if kind.worse == 0 else kind.worse * excess
     if excess <= 0.0:
         return 0.0
-    return excess / estimate.spread if estimate.spread > 0.0 else math.inf
+    return excess / spread if spread > 0.0 else math.inf
 
 
 def word(kind: Kind, estimate: Estimate, settings: Validation) -> Word:
@@ -605,6 +624,14 @@ def _sample_remarks(generated: Observables, reference: Observables) -> Iterator[
             f"{reference.label} {codes[1]}."
         )
     yield from _threshold_remarks(generated, reference)
+    low, high = (float(each(reference.sampling_fraction_n)) for each in (np.min, np.max))
+    ours_n, width = generated.sampling_fraction_n, high - low
+    wild = int(((ours_n > high + width) | (ours_n < low - width)).sum())
+    if wild:
+        yield (
+            f"{generated.label}: {wild} of {len(generated)} showers have a response ECAL/Ep far "
+            f"beyond any of {reference.label} ({low:.3g} to {high:.3g})."
+        )
     count, other = len(generated), len(reference)
     distance = energy_distance(generated.energy_n, reference.energy_n)
     # Above for 1 in 1000 pairs of samples of one distribution (Kolmogorov).

@@ -235,7 +235,7 @@ def _compared(judgements: Sequence[Judgement]) -> str:
     metric = {each.label: each.metrics["optimisation_metric"] for each in judgements}
     counts = "; ".join(
         f"{each.label} in {sum(not verdict.faulty for verdict in each.verdicts)} of "
-        f"{len(each.verdicts)}"
+        f"{len(each.verdicts)} (p {_show_p(each.p)}{_too_alike(each)})"
         for each in judgements
     )
     best = min(metric, key=lambda label: metric[label])
@@ -243,6 +243,12 @@ def _compared(judgements: Sequence[Judgement]) -> str:
         f"Main metrics that are within chance of {judgements[0].reference.label}: {counts}. The "
         f"smallest optimisation metric is that of {best}, {100 * metric[best]:.2f} %."
     )
+
+
+def _too_alike(judgement: Judgement) -> str:
+    """What speaks against being taken as good, whatever the distances say."""
+    count = sum(verdict.word == "too alike" for verdict in judgement.verdicts)
+    return f"; too alike in {count}" if count else ""
 
 
 def _list(names: Sequence[str]) -> str:
@@ -297,5 +303,8 @@ def show_share(p: float) -> str:
 
 def show_p(verdict: Verdict) -> str:
     """How likely a perfect generator would have any metric of the report as far off, as text."""
-    p = verdict.estimate.p
-    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+    return f"p {_show_p(verdict.estimate.p)}"
+
+
+def _show_p(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"

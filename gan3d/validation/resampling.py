@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gan3d.validation.measures import Float
 
 _ALIKE = 25
-"""Neighbours in energy among which one is drawn for a sample with given incident energies."""
+"""Neighbours in energy that are taken for each other where samples have the same energies."""
 
 
 def as_it_is(count: int) -> Float:
@@ -67,7 +67,9 @@ def exchanges(
     exchanged samples is as likely as that of the samples themselves: the permutation test (Lehmann
     and Romano, Testing Statistical Hypotheses, 3rd ed., 15.2). Exact at any sizes.
 
-    `matched`: only among neighbours in incident energy, so that both keep their energies.
+    `matched`: only among neighbours in incident energy, so that both keep their energies, nearly:
+    each time in groups of some dozens. With few in a group, a shower and a near copy of it would
+    only ever be exchanged for each other.
 
     Returns:
         (replicas, N + M), True for N of them.
@@ -77,8 +79,11 @@ def exchanges(
     ours_p = np.repeat([True, False], [count, other])
     group_p = np.zeros(count + other, np.int64)
     if matched:
-        order_p = np.argsort(np.concatenate([energy_n, energy_m]), kind="stable")
-        group_p[order_p] = np.arange(count + other) * min(count, other) // (count + other)
+        # Equal energies at random: one sample after the other, groups would be of one alone.
+        energy_p = np.concatenate([energy_n, energy_m])
+        order_p = np.lexsort([rng.random(count + other), energy_p])
+        groups = max(1, min(count, other) // _ALIKE)
+        group_p[order_p] = np.arange(count + other) * groups // (count + other)
     # Sorting random numbers within groups shuffles the group's members.
     at_p = np.argsort(group_p, kind="stable")
     shuffled = np.empty((replicas, count + other), bool)
@@ -86,6 +91,14 @@ def exchanges(
         from_p = np.lexsort([rng.random(count + other), group_p])
         shuffled[replica, at_p] = ours_p[from_p]
     return shuffled
+
+
+def enough_exchanges(exchanges: int, showers: int) -> int:
+    """More of them for fewer showers, of which distributions have longer tails; up to ten times.
+
+    `exchanges` are for 10 000 showers in all, and the time that they take is the same for fewer.
+    """
+    return int(np.clip(exchanges * 10_000 // showers, exchanges, 10 * exchanges))
 
 
 def jackknife_error(without_g: Float) -> float:

@@ -83,7 +83,9 @@ class Family:
     def p_value(self, name: str, value: float) -> float:
         """How likely any metric of the family is as far off, for a perfect generator."""
         square = float(_square(self.rulers[name].off(value)))
-        return float(stats.gumbel_r.sf(square, self.location, self.scale))
+        # Far below the location it is 1, and the exponential overflows.
+        above = max((square - self.location) / self.scale, -30.0)
+        return float(-np.expm1(-np.exp(-above)))
 
     def detectable(self, name: str, p_value: float) -> float:
         """The value at which `p_value` is reached: a smaller fault of this metric is not seen."""

@@ -30,6 +30,7 @@ def no_pictures(monkeypatch):
     """Drawing takes seconds and is for the tests of the report."""
     monkeypatch.setattr(report, "_embedded", lambda shown, folder: [(each, "") for each in shown])
     monkeypatch.setattr(Validation.model_fields["sample_showers"], "default", 0)
+    monkeypatch.setattr(Validation.model_fields["exchanges"], "default", 20)
     Validation.model_rebuild(force=True)
     yield
     monkeypatch.undo()
@@ -196,7 +197,7 @@ def fake_run(folder, factor, asked):
         identity="ecal25/step-1/abc",
         experiment=Experiment(
             data=data,
-            validation=Validation(seed=5, noise_replicas=10, bootstrap_replicas=2),
+            validation=Validation(seed=5, noise_replicas=10, exchanges=20, bootstrap_replicas=2),
         ),
         stream=stream,
         discriminate=discriminate,
@@ -315,7 +316,7 @@ def test_the_discriminator_is_asked_about_both_samples(run, monkeypatch):
     Validation.model_rebuild(force=True)
     trained = run.runs[str(run.folder)]
     trained.experiment = trained.experiment.model_copy(
-        update={"validation": Validation(noise_replicas=10, bootstrap_replicas=2)}
+        update={"validation": Validation(noise_replicas=10, exchanges=20, bootstrap_replicas=2)}
     )
     seen = {}
     monkeypatch.setattr(

@@ -14,7 +14,7 @@ def geometry():
 
 @pytest.fixture
 def settings():
-    return Validation(noise_replicas=10)
+    return Validation(noise_replicas=10, exchanges=20)
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ HISTORY = [
 @pytest.fixture(scope="session")
 def judgement(geant4, other_geant4):
     settings = Validation(
-        noise_replicas=10, bootstrap_replicas=3, exchanges=20, classifier_cells=50
+        noise_replicas=10, exchanges=20, bootstrap_replicas=3, classifier_cells=50
     )
     return judge(other_geant4, geant4, Geometry(), settings)
 

@@ -13,7 +13,7 @@ def test_the_auc_of_two_normal_distributions():
     """Phi(d / sqrt 2) for a shift d; a classifier that learns from some finds a little less."""
     found = classify(normal(0, 2000, 1.5, 1), normal(1, 2000, 0.0, 1), 5, 0)
     assert found.auc == pytest.approx(norm.cdf(1.5 / np.sqrt(2)), abs=0.015)
-    assert 0.003 < found.error < 0.008
+    assert 0.005 < found.error < 0.012
 
 
 def test_equal_distributions_cannot_be_told_apart():

@@ -129,6 +129,7 @@ def test_which_metric_sees_which_fault(fault, count, halves, geometry):
         energy_bins_gev=[(10, 100)],
         bootstrap_replicas=2,
         noise_replicas=10,
+        exchanges=20,
         classifier_cells=400,
     )
     distorted = FAULTS[fault](generated, np.random.default_rng(1))

@@ -16,7 +16,9 @@ def judgement():
         read_showers([path], threshold_gev=1e-6, limit=300)
         for path in (files.photons, files.heldout)
     )
-    settings = Validation(bootstrap_replicas=2, classifier_cells=300)
+    settings = Validation(
+        bootstrap_replicas=2, noise_replicas=10, exchanges=20, classifier_cells=300
+    )
     return judge(photons, electrons, Geometry(), settings, labels=("Photons", "Electrons"))
 
 

@@ -85,6 +85,7 @@ def test_geant4_against_geant4_gives_as_many_false_alarms_as_it_says(count, othe
         false_alarms=0.1,
         bootstrap_replicas=2,
         noise_replicas=10,
+        exchanges=20,
         energy_bins_gev=[(10, 100), (10, 55), (55, 100)],
         minimum_showers=5,
     )
