@@ -157,6 +157,7 @@ def _build(
             ranks,  # type: ignore[arg-type] # the step asks for no more
             experiment.run.seed,
             experiment.horovod,
+            xla=experiment.node.xla,
         )
     return strategy, step
 

@@ -7,29 +7,74 @@ from typing import Any
 
 import keras
 
+from gan3d.models.layers import Conv3D
 
-def forward_flops(model: keras.Model) -> int:
+
+def forward_flops(model: keras.Model, *, zeros: bool = True) -> int:
     """Floating-point operations of one forward pass for one shower.
 
     A multiply-add counts as two. Dense layers and convolutions are counted, and layers that say
-    themselves what they cost in an attribute `flops`; element-wise work is left out.
+    themselves what they cost in an attribute `flops`; element-wise work is left out. `zeros`:
+    whether products with the zeros around an image count, as in published figures.
     """
-    return sum(_layer_flops(layer) for layer in model.layers)
+    return sum(_layer_flops(layer, zeros) for layer in model.layers)
 
 
-def step_flops(generator: keras.Model, discriminator: keras.Model, generator_updates: int) -> int:
+def step_flops(
+    generator: keras.Model,
+    discriminator: keras.Model,
+    generator_updates: int,
+    *,
+    zeros: bool = True,
+) -> int:
     """Floating-point operations of one training step per shower.
 
     A generator pass, two discriminator updates, and the generator's updates through the
     discriminator. A backward pass costs two forward ones, one for the weights' gradients and one
-    for the inputs'; the discriminator's weights need none in a generator update.
+    for the inputs'; the discriminator's weights need none in a generator update. `zeros` as in
+    `forward_flops`.
     """
-    g, d = forward_flops(generator), forward_flops(discriminator)
+    g, d = (forward_flops(network, zeros=zeros) for network in (generator, discriminator))
     return g + 2 * 3 * d + generator_updates * (3 * g + 2 * d)
 
 
-def _layer_flops(layer: Any) -> int:
+def _layer_flops(layer: Any, zeros: bool) -> int:
+    if isinstance(layer, keras.layers.Conv3D) and not zeros:
+        axes = zip(
+            layer.input.shape[1:4],
+            layer.output.shape[1:4],
+            layer.kernel_size,
+            layer.strides,
+            _zeros_before(layer),
+            strict=True,
+        )
+        return 2 * int(prod(layer.kernel.shape[3:])) * prod(_products(*axis) for axis in axes)
     if isinstance(layer, (keras.layers.Dense, keras.layers.Conv3D)):
         # Every output is a sum over all but the last axis of the kernel.
         return 2 * int(prod(layer.kernel.shape[:-1])) * int(prod(layer.output.shape[1:]))
     return int(getattr(layer, "flops", 0))
+
+
+def _zeros_before(layer: Any) -> tuple[int, ...]:
+    """Zeros before the first cell along (x, y, layer)."""
+    if isinstance(layer, Conv3D):
+        return tuple(before for before, _ in layer.pads)
+    if layer.padding == "valid":
+        return (0, 0, 0)
+    axes = zip(
+        layer.input.shape[1:4],
+        layer.output.shape[1:4],
+        layer.kernel_size,
+        layer.strides,
+        strict=True,
+    )
+    return tuple(
+        max((out - 1) * stride + taps - cells, 0) // 2 for cells, out, taps, stride in axes
+    )
+
+
+def _products(cells: int, out: int, taps: int, stride: int, before: int) -> int:
+    """Pairs of an output and a tap that meet a cell, along one axis."""
+    return sum(
+        0 <= number * stride + tap - before < cells for number in range(out) for tap in range(taps)
+    )

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from gan3d.models.convolution import Pads, convolve, convolve_plainly, same_pads
+
 
 @keras.saving.register_keras_serializable(package="gan3d")
 class EcalSum(keras.layers.Layer):
@@ -50,3 +52,71 @@ class BatchNormalization(keras.layers.BatchNormalization):
         mean_of_all_c = self.mean_over_ranks(mean_c)
         shift_c = mean_c - mean_of_all_c
         return mean_of_all_c, self.mean_over_ranks(variance_c + ops.square(shift_c))
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class Conv3D(keras.layers.Conv3D):
+    """Keras's layer, which puts zeros around the images itself, and is faster on processors.
+
+    `zeros` are their numbers along (x, y, layer), on either side; with `same` there are others.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        *,
+        zeros: tuple[int, int, int] = (0, 0, 0),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(filters, kernel_size, **kwargs)
+        self.zeros = tuple(zeros)
+        self.plain = False
+        """Whether it is computed as Keras does, for runtimes that are no processor's TensorFlow."""
+
+    @property
+    def pads(self) -> Pads:
+        """Zeros before and after the images along (x, y, layer)."""
+        if self.padding == "same":
+            return same_pads(self.kernel_size)
+        x, y, z = ((count, count) for count in self.zeros)
+        return x, y, z
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """The convolution alone."""
+        return (convolve_plainly if self.plain else convolve)(inputs, kernel, self.pads)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """(B, x, y, layer, channels) -> (B, x', y', layer', filters)."""
+        sizes = (
+            None if cells is None else cells + sum(pads) - taps + 1
+            for cells, pads, taps in zip(input_shape[1:4], self.pads, self.kernel_size, strict=True)
+        )
+        return (input_shape[0], *sizes, self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the layer is made of."""
+        return {**super().get_config(), "zeros": self.zeros}
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class Dropout(keras.layers.Dropout):
+    """Keras's layer, the same numbers from fewer passes over the images.
+
+    A product with a mask takes the place of a choice between two tensors, forward and back.
+    """
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Set a share `rate` of the numbers to zero, and scale the others up for it."""
+        if not training or self.rate == 0:
+            return inputs
+        draws = keras.random.uniform(ops.shape(inputs), dtype="float32", seed=self.seed_generator)
+        kept = ops.cast(draws >= self.rate, inputs.dtype)
+        return inputs * (kept * (1.0 / (1.0 - self.rate)))
+
+
+def set_plain(network: keras.Model) -> None:
+    """Let `network` compute its convolutions as Keras does; before it is first called."""
+    for layer in network.layers:
+        if isinstance(layer, Conv3D):
+            layer.plain = True

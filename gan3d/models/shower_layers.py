@@ -15,6 +15,7 @@ from keras import ops
 
 from gan3d.models import shower_statistics as statistics
 from gan3d.models.shower_statistics import ShowerStatistics
+from gan3d.models.slicing import part
 
 TINY = 1e-12
 
@@ -388,7 +389,8 @@ class CorrelatedNoise(keras.layers.Layer):
         kernel = ops.convert_to_tensor(self.kernel)
         mixed = ops.conv(noise, kernel, padding="same")
         rich = ops.sigmoid(log_expected - self.log_energy)
-        scores = noise + rich * mixed[..., :1] + (1.0 - rich) * mixed[..., 1:]
+        of_rich, of_poor = ops.split(mixed, 2, axis=-1)
+        scores = noise + rich * of_rich + (1.0 - rich) * of_poor
         first, second = kernel[..., :1] + centre, kernel[..., 1:] + centre
         variance = (
             rich**2 * ops.sum(first**2)
@@ -554,7 +556,7 @@ class ShowerSummaries(StatisticsLayer):
 
     def summarise(self, images_bxyzc: Any) -> Any:
         """The summaries before standardisation, (B, S)."""
-        images = images_bxyzc[..., 0]
+        images = ops.squeeze(images_bxyzc, axis=-1)
         profiles = [ops.sum(images, axis=axes) for axes in ((2, 3), (1, 3), (1, 2))]
         total_b1 = ops.sum(profiles[2], axis=-1, keepdims=True) + TINY
         parts = [ops.log1p(profile / self.SCALE_GEV) for profile in profiles]
@@ -580,16 +582,14 @@ class ShowerSummaries(StatisticsLayer):
 
     def _neighbours(self, values_bxyz: Any) -> list[Any]:
         """Correlate cells with their neighbours: sums of products over the sum of squares."""
-        x, y, z = self.image_shape
         squares_b = ops.sum(ops.square(values_bxyz), axis=(1, 2, 3)) + TINY
-        return [
-            ops.sum(
-                values_bxyz[:, dx:, dy:, dz:] * values_bxyz[:, : x - dx, : y - dy, : z - dz],
-                axis=(1, 2, 3),
-            )[:, None]
-            / squares_b[:, None]
-            for dx, dy, dz in self.NEIGHBOURS
-        ]
+
+        def correlate(*shift: int) -> Any:
+            sizes = [cells - own for cells, own in zip(self.image_shape, shift, strict=True)]
+            products = part(values_bxyz, shift, sizes) * part(values_bxyz, (0, 0, 0), sizes)
+            return ops.sum(products, axis=(1, 2, 3))[:, None] / squares_b[:, None]
+
+        return [correlate(*shift) for shift in self.NEIGHBOURS]
 
     def call(self, inputs: Any) -> Any:
         """Summarise and standardise."""

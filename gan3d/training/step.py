@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from gan3d.config import Horovod, Training
 from gan3d.models import Architecture
-from gan3d.models.layers import BatchNormalization
+from gan3d.models.layers import BatchNormalization, set_plain
 from gan3d.training.losses import NAMES, discriminator_losses
 from gan3d.training.noise import NoiseStream
 from gan3d.training.optimizers import build_optimizer, scale_loss
@@ -55,11 +55,19 @@ class AdversarialStep:
         communicator: Communicator,
         seed: int,
         horovod: Horovod | None = None,
+        *,
+        xla: bool = False,
     ) -> None:
-        """Make the optimisers' slots and, where it is asked for, the average of the generator."""
+        """Make the optimisers' slots and, where it is asked for, the average of the generator.
+
+        `xla`: whether XLA compiles the passes through the networks.
+        """
         horovod = horovod or Horovod()
         self.generator = generator
         self.discriminator = discriminator
+        if xla or tf.config.list_logical_devices("GPU"):
+            for network in (generator, discriminator):
+                set_plain(network)
         self.generator_optimizer = build_optimizer(
             training.optimizer, generator.trainable_variables
         )
@@ -76,6 +84,7 @@ class AdversarialStep:
         self._latent_dim = architecture.latent_dim
         self._training = training
         self._passes = horovod.backward_passes_per_step
+        self._xla = xla
         low, high = training.incident_energy_gev or response.energy_range_gev
         self._energy_range = (low / response.energy_scale_gev, high / response.energy_scale_gev)
         self._response = response
@@ -295,6 +304,9 @@ class AdversarialStep:
                 loss = scale_loss(optimizer, losses["loss"])
             return tf.stack([losses[name] for name in NAMES]), tape.gradient(loss, inner)
 
+        if self._xla:
+            # Not the whole step: Horovod's exchanges, between the passes, are not XLA's.
+            backward = tf.function(backward, jit_compile=True, autograph=False)
         losses, gradients = self._accumulate(backward, inner, batch)
         riders = [] if riders is None else riders
         averaged, seconds = self._communicator.average(

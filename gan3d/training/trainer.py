@@ -181,6 +181,7 @@ class Trainer:
             self.communicator,
             experiment.run.seed,
             experiment.horovod,
+            xla=experiment.node.xla,
         )
 
     def load(self) -> None:

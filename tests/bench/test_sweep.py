@@ -382,7 +382,11 @@ def test_bad_calls_are_refused_before_anything_runs(tmp_path):
     for arguments, said in (
         (["--sweep", "-o", str(there)], "is there already"),
         (["--sweep", "--batch", "8,x"], "--batch 8,x: expected showers"),
-        ([], "--sweep tries"),
+        (["--sweep", "--arch", "ecal25"], "--arch is not for --sweep"),
+        (["--sweep", "--baseline"], "--baseline is not for --sweep"),
+        (["-o", str(tmp_path / "new.yaml")], "-o is for --sweep"),
+        (["--minutes", "3"], "--minutes is for --sweep"),
+        (["--batch", "8,16"], "--batch 8,16: several are for --sweep"),
     ):
         done = CliRunner().invoke(command, arguments)
         assert isinstance(done.exception, UsageError)

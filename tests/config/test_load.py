@@ -202,6 +202,8 @@ def test_impossible_combinations_point_at_a_key(write):
     assert complaint(path) == expected
     path = write("e.yaml", MINIMAL + "  split:\n    validation: 0\n")
     assert complaint(path).startswith("e.yaml:4: data.split.validation is 0 and there are no")
+    path = write("e.yaml", MINIMAL + "model: {synchronized_batch_norm: true}\nnode:\n  xla: true\n")
+    assert "node.xla and model.synchronized_batch_norm exclude each other" in complaint(path)
 
 
 def test_every_mistake_has_its_line(write):

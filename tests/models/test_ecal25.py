@@ -6,6 +6,8 @@ import pytest
 
 from gan3d.config import Model
 from gan3d.models import get_architecture
+from gan3d.models.arithmetic import forward_flops
+from gan3d.models.layers import Conv3D
 
 pytestmark = pytest.mark.tensorflow
 
@@ -64,20 +66,22 @@ def test_discriminator_outputs_probability_energy_and_ecal_sum(ecal25):
 def test_layers_follow_the_published_order(ecal25):
     _, generator, discriminator = ecal25
     convolutions = [
-        (layer.filters, layer.kernel_size, layer.padding)
+        (layer.filters, layer.kernel_size, layer.padding, layer.zeros)
         for layer in generator.layers
         if isinstance(layer, keras.layers.Conv3D)
     ]
     assert convolutions == [
-        (64, (6, 6, 8), "same"),
-        (6, (6, 5, 8), "valid"),
-        (6, (3, 3, 8), "valid"),
-        (1, (2, 2, 2), "valid"),
+        (64, (6, 6, 8), "same", (0, 0, 0)),
+        (6, (6, 5, 8), "valid", (2, 2, 0)),
+        (6, (3, 3, 8), "valid", (1, 0, 3)),
+        (1, (2, 2, 2), "valid", (0, 0, 0)),
     ]
     kinds = [type(layer).__name__ for layer in discriminator.layers]
     first = ["Conv3D", "LeakyReLU", "Dropout"]
-    block = ["ZeroPadding3D", "Conv3D", "LeakyReLU", "BatchNormalization", "Dropout"]
-    assert kinds[1:19] == first + 3 * block
+    block = ["Conv3D", "LeakyReLU", "BatchNormalization", "Dropout"]
+    assert kinds[1:16] == first + 3 * block
+    zeros = [layer.zeros for layer in discriminator.layers if isinstance(layer, Conv3D)]
+    assert zeros == [(2, 2, 2)] * 3 + [(1, 1, 1)]
 
 
 @pytest.mark.parametrize("name", ["ecal25", "ecal25-mkl16"])
@@ -132,3 +136,30 @@ def test_no_layer_carries_code(name):
         architecture.build_discriminator(Model()),
     ):
         assert "Lambda" not in {type(layer).__name__ for layer in network.layers}
+
+
+def test_arithmetic_is_that_of_all_products_or_of_those_without_zeros(ecal25):
+    _, generator, discriminator = ecal25
+    assert forward_flops(discriminator) == pytest.approx(1.57e9, rel=0.01)
+    for network in (generator, discriminator):
+        left = 0
+        for layer in network.layers:
+            if isinstance(layer, keras.layers.Dense):
+                left += 2 * np.prod(layer.kernel.shape)
+            if isinstance(layer, Conv3D):
+                # Of ones with a kernel of ones every output is its number of products.
+                ones = np.ones((1, *layer.input.shape[1:4], 1), np.float32)
+                padded = np.pad(ones, ((0, 0), *layer.pads, (0, 0)))
+                kernel = np.ones((*layer.kernel_size, 1, 1), np.float32)
+                products = keras.ops.sum(keras.ops.conv(padded, kernel, padding="valid"))
+                left += 2 * int(products) * np.prod(layer.kernel.shape[3:])
+        assert forward_flops(network, zeros=False) == left < forward_flops(network)
+
+
+def test_zeros_of_strided_convolutions_are_left_out_too():
+    inputs = keras.Input((7, 8, 5, 1))
+    layer = keras.layers.Conv3D(1, (3, 4, 5), strides=2, padding="same")
+    network = keras.Model(inputs, layer(inputs))
+    layer.kernel.assign(np.ones(layer.kernel.shape))
+    products = np.sum(network.predict_on_batch(np.ones((1, 7, 8, 5, 1), np.float32)))
+    assert forward_flops(network, zeros=False) == 2 * int(products)

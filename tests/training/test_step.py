@@ -4,8 +4,19 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 pytestmark = pytest.mark.tensorflow
+
+SIGNATURE = [
+    ((4, 4, 4, 3), tf.float32),
+    ((4, 1), tf.float32),
+    ((), tf.int64),
+    ((), tf.float32),
+    ((), tf.float32),
+    ((0,), tf.float32),
+]
+"""What the compiled step of the tiny networks takes."""
 
 
 def run(trainer, steps=1, rate=1e-3, decay=0.0):
@@ -119,3 +130,29 @@ def test_the_target_ecal_sum_is_the_fitted_response(make_trainer):
     np.testing.assert_allclose(
         trainer.step._mean_ecal(energy), trainer.response.ecal_gev(100 * energy), rtol=1e-5
     )
+
+
+def test_xla_computes_the_same(make_trainer):
+    """With the kinks away that turn rounding into steps (test_plain_step), and without dropout,
+    for which XLA draws other numbers."""
+    smooth = {
+        "model.leaky_slope": 1.0,
+        "model.dropout": 0.0,
+        "training.optimizer.epsilon": 1e-2,
+    }
+    plain, compiled = make_trainer(**smooth), make_trainer(**smooth, **{"node.xla": "true"})
+    for network in ("generator", "discriminator"):
+        getattr(compiled.step, network).set_weights(getattr(plain.step, network).get_weights())
+    losses = [run(trainer, steps=4) for trainer in (plain, compiled)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3, abs=1e-4)
+    for network in ("generator", "discriminator"):
+        ours, theirs = (values(getattr(each.step, network)) for each in (compiled, plain))
+        for mine, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-5)
+    operations = [
+        operation.node_def.attr["_XlaMustCompile"].b
+        for operation in compiled.step.function.get_concrete_function(
+            *(tf.TensorSpec(shape, dtype) for shape, dtype in SIGNATURE)
+        ).graph.get_operations()
+    ]
+    assert sum(operations) == 2 + compiled.experiment.training.generator_updates

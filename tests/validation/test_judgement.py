@@ -159,7 +159,7 @@ def test_a_verdict_goes_by_probability_and_then_by_tolerance(kind, found, said):
 
 def test_near_copies_of_reference_showers_are_too_alike(geant4, other_geant4, geometry):
     """A tenth of the showers are the reference's with every cell changed by a per cent."""
-    settings = Validation(noise_replicas=10, exchanges=20, bootstrap_replicas=2)
+    settings = Validation(noise_replicas=10, bootstrap_replicas=2)
     rng = np.random.default_rng(0)
     images = other_geant4.images_nxyz.copy()
     changed = geant4.images_nxyz[:30] * rng.normal(1.0, 0.01, geant4.images_nxyz[:30].shape)
@@ -173,7 +173,7 @@ def test_near_copies_of_reference_showers_are_too_alike(geant4, other_geant4, ge
 
 def test_a_memorised_sample_is_too_alike(geant4, geometry):
     """At the reference's own incident energies, where every shower has its twin."""
-    settings = Validation(noise_replicas=10, exchanges=20, bootstrap_replicas=2)
+    settings = Validation(noise_replicas=10, bootstrap_replicas=2)
     half = geant4.take(slice(200))
     noise = np.random.default_rng(0).normal(1.0, 0.02, half.images_nxyz.shape)
     memorised = Showers((half.images_nxyz * noise).astype(np.float32), half.energy_n)

@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from gan3d.config import Model
-from gan3d.models.layers import BatchNormalization, EcalSum
+from gan3d.models.layers import BatchNormalization, Conv3D, Dropout, EcalSum
 from gan3d.models.registry import Architecture
 
 LATENT_DIM = 200
@@ -29,12 +29,8 @@ def build_generator(
     convolutions; the defaults are the published ones.
     """
 
-    def conv(
-        x: Any, count: int, kernel: tuple[int, int, int], name: str, padding: str = "valid"
-    ) -> Any:
-        x = layers.Conv3D(
-            count, kernel, padding=padding, kernel_initializer="he_uniform", name=name
-        )(x)
+    def conv(x: Any, count: int, kernel: tuple[int, int, int], name: str, **zeros: Any) -> Any:
+        x = Conv3D(count, kernel, kernel_initializer="he_uniform", name=name, **zeros)(x)
         return layers.LeakyReLU(settings.leaky_slope, name=f"{name}_activation")(x)
 
     def norm(x: Any, name: str) -> Any:
@@ -47,13 +43,11 @@ def build_generator(
     x = layers.Reshape((7, 7, 8, seed_channels), name="seed_image")(x)
     x = norm(conv(x, filters[0], (6, 6, 8), "conv_1", padding="same"), "norm_1")
     x = layers.UpSampling3D((2, 2, 2), name="upsample_1")(x)
-    x = layers.ZeroPadding3D((2, 2, 0), name="pad_2")(x)
-    x = norm(conv(x, filters[1], (6, 5, 8), "conv_2"), "norm_2")
+    x = norm(conv(x, filters[1], (6, 5, 8), "conv_2", zeros=(2, 2, 0)), "norm_2")
     x = layers.UpSampling3D((2, 2, 3), name="upsample_2")(x)
-    x = layers.ZeroPadding3D((1, 0, 3), name="pad_3")(x)
-    x = conv(x, filters[2], (3, 3, 8), "conv_3")
+    x = conv(x, filters[2], (3, 3, 8), "conv_3", zeros=(1, 0, 3))
     # In float32 whatever the precision policy: 16 bits would round every cell by up to 0.4 %.
-    x = layers.Conv3D(
+    x = Conv3D(
         1,
         (2, 2, 2),
         use_bias=False,
@@ -74,18 +68,14 @@ def build_discriminator(
     """
     images_bxyzc = keras.Input((*IMAGE_SHAPE, 1), name="images")
     x = images_bxyzc
-    # Padding before each 5x5x5 kernel: `same` first, then zeros of width 2, 2 and 1.
-    for index, (count, pad) in enumerate(zip(filters, (None, 2, 2, 1), strict=True), start=1):
-        if pad is not None:
-            x = layers.ZeroPadding3D(pad, name=f"pad_{index}")(x)
-        x = layers.Conv3D(
-            count, 5, padding="same" if pad is None else "valid", name=f"conv_{index}"
-        )(x)
+    # Zeros of width 2, 2, 2 and 1 before each 5x5x5 kernel: all but the last keep the size.
+    for index, (count, zeros) in enumerate(zip(filters, (2, 2, 2, 1), strict=True), start=1):
+        x = Conv3D(count, 5, zeros=(zeros, zeros, zeros), name=f"conv_{index}")(x)
         x = layers.LeakyReLU(settings.leaky_slope, name=f"conv_{index}_activation")(x)
         if settings.batch_norm and index > 1:
             x = BatchNormalization(name=f"norm_{index}")(x)
         if settings.dropout > 0:
-            x = layers.Dropout(settings.dropout, name=f"dropout_{index}")(x)
+            x = Dropout(settings.dropout, name=f"dropout_{index}")(x)
     # In float32 whatever the precision policy, as the heads are; on processors TensorFlow has no
     # pooling in float16.
     x = layers.AveragePooling3D(2, dtype="float32", name="pool")(x)
