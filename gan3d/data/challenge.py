@@ -100,13 +100,13 @@ def _find_shape(path: Path, cells: h5py.Dataset, shape: Shape | None) -> Shape:
         known = ", ".join(f"{'×'.join(map(str, known))} = {n}" for n, known in SHAPES.items())
         raise DataError(
             f"{path}: 'showers' has {count} cells, which is no known grid ({known}): set "
-            "data.geometry.shape (or --shape) to its bins in (angle, radius, layer)"
+            "data.geometry.shape (gan3d data: --shape) to its bins in (angle, radius, layer)"
         )
     if math.prod(found) != count:
         product = "×".join(map(str, found))
         raise DataError(
             f"{path}: 'showers' has {count} cells, expected {product} = {math.prod(found)}: "
-            "data.geometry.shape (or --shape) must be its bins in (angle, radius, layer)"
+            "data.geometry.shape (gan3d data: --shape) must be its bins in (angle, radius, layer)"
         )
     return found
 

@@ -57,7 +57,7 @@ def open_shower_file(path: Path, *, shape: Shape | None = None, check: bool = Tr
         if shape is not None and file.image_shape != tuple(shape):
             raise DataError(
                 f"{path}: images have {_cells(file.image_shape)}, expected {_cells(shape)} "
-                "(data.geometry.shape or --shape)"
+                "(data.geometry.shape; gan3d data: --shape)"
             )
         if check:
             _ = file.energy_n
