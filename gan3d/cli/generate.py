@@ -126,6 +126,7 @@ def command(
     elif output.is_file():
         raise UsageError(f"{output}: is a file, but not named .h5 or .parquet")
     trained = _load(run, checkpoint)
+    _check_memory(trained, min(batch_size, count))
     energy_n = trained.draw_energies(count, energy, seed)
     with ProgressDisplay(make_console()) as display:
         low, high = trained.energy_range_gev
@@ -184,6 +185,24 @@ def _load(path: Path, checkpoint: Literal["last", "best"] | int) -> TrainedRun |
     if path.suffix != ".onnx":
         apply_node(Node())  # TensorFlow runs it
     return load_exported(path, threads=usable_cores().physical)
+
+
+def _check_memory(trained: TrainedRun | ExportedModel, batch_size: int) -> None:
+    """Raise UsageError where a batch cannot fit into the memory of this process."""
+    from gan3d.generation import TrainedRun
+    from gan3d.runtime import launched, memory_bytes
+
+    if not isinstance(trained, TrainedRun):
+        return  # what other runtimes take is not known
+    from gan3d.models.arithmetic import largest_layer_bytes
+
+    shower = largest_layer_bytes(trained.generator)
+    needed, available = batch_size * shower, memory_bytes() // launched().local_size
+    if needed > available:
+        raise UsageError(
+            f"--batch-size {batch_size}: one layer takes {needed / 2**30:.3g} GiB, there are "
+            f"{available / 2**30:.3g} GiB here: at most {available // shower} can fit"
+        )
 
 
 def write_generated(

@@ -1,4 +1,4 @@
-"""The arithmetic of a network, counted from the shapes of its layers."""
+"""The arithmetic and the memory of a network, counted from the shapes of its layers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import keras
 
 from gan3d.models.layers import Conv3D
+
+_FLOAT32 = 4  # bytes
 
 
 def forward_flops(model: keras.Model, *, zeros: bool = True) -> int:
@@ -36,6 +38,24 @@ def step_flops(
     """
     g, d = (forward_flops(network, zeros=zeros) for network in (generator, discriminator))
     return g + 2 * 3 * d + generator_updates * (3 * g + 2 * d)
+
+
+def activation_bytes(model: keras.Model) -> int:
+    """Bytes of all layers' outputs for one shower, in float32."""
+    return _FLOAT32 * sum(_size(layer.output) for layer in model.layers)
+
+
+def largest_layer_bytes(model: keras.Model) -> int:
+    """Bytes that one layer's inputs and outputs take for one shower, of the layer that takes most.
+
+    In float32. A forward pass alone needs no less at once.
+    """
+    return _FLOAT32 * max(_size(layer.input) + _size(layer.output) for layer in model.layers)
+
+
+def _size(tensors: Any) -> int:
+    each = tensors if isinstance(tensors, list | tuple) else [tensors]
+    return sum(int(prod(tensor.shape[1:])) for tensor in each)
 
 
 def _layer_flops(layer: Any, zeros: bool) -> int:

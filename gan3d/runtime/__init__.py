@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gan3d.runtime.cores import usable_cores
+from gan3d.runtime.cores import memory_bytes, usable_cores
 from gan3d.runtime.distributed import (
     RANK_ENDED,
     Communicator,
@@ -61,6 +61,7 @@ __all__ = [
     "is_elastic",
     "keep_on",
     "launched",
+    "memory_bytes",
     "noted_signals",
     "placed_cores",
     "plan",

@@ -9,10 +9,16 @@ from gan3d.errors import ConfigError
 from gan3d.training.response import Response
 
 if TYPE_CHECKING:
+    import keras
+
     from gan3d.models import Architecture
 
 # How far beyond the training showers' energies generated ones may go, as a share of the range.
 _ENERGY_MARGIN = 0.05
+
+# Of all layers' outputs, this share at least is kept for the gradients: some are computed in place,
+# or not needed again.
+_KEPT_SHARE = 0.5
 
 
 def check_grid(architecture: Architecture, data: Data) -> None:
@@ -36,4 +42,20 @@ def check_energies(training: Training, response: Response) -> None:
         raise ConfigError(
             f"training.incident_energy_gev: {asked[0]:g} to {asked[1]:g} GeV, but the training "
             f"showers, to which the response is fitted, have {low:.4g} to {high:.4g} GeV"
+        )
+
+
+def check_memory(
+    generator: keras.Model, discriminator: keras.Model, training: Training, available: int
+) -> None:
+    """Raise ConfigError where a batch cannot fit into the `available` bytes of a rank."""
+    from gan3d.models.arithmetic import activation_bytes
+
+    shower = _KEPT_SHARE * sum(map(activation_bytes, (generator, discriminator)))
+    needed, most = shower * training.batch_size, int(available / shower)
+    if needed > available:
+        raise ConfigError(
+            f"training.batch_size: {training.batch_size} showers take at least "
+            f"{needed / 2**30:.3g} GiB, a rank has {available / 2**30:.3g} GiB here: at most "
+            f"{most} can fit; more in a step with horovod.backward_passes_per_step"
         )

@@ -24,7 +24,7 @@ from gan3d.errors import DataError, Interrupted, Preempted, RunError, TrainingEr
 from gan3d.models import get_architecture
 from gan3d.models.sampling import sample_images
 from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, checkpoint_step, read_json
-from gan3d.runtime import Signals, ended_ranks_named, gather_text, share_text
+from gan3d.runtime import Signals, ended_ranks_named, gather_text, memory_bytes, share_text
 from gan3d.training.checkpoint import (
     Position,
     Snapshot,
@@ -34,7 +34,7 @@ from gan3d.training.checkpoint import (
     save_checkpoint,
     state_variables,
 )
-from gan3d.training.checks import check_energies, check_grid
+from gan3d.training.checks import check_energies, check_grid, check_memory
 from gan3d.training.images import mean_picture, single_pictures
 from gan3d.training.monitor import stop_reason
 from gan3d.training.records import (
@@ -162,6 +162,12 @@ class Trainer:
         check_energies(experiment.training, response)
         keras.utils.set_random_seed(experiment.run.seed)
         self.step = self._build_step()
+        check_memory(
+            self.step.generator,
+            self.step.discriminator,
+            experiment.training,
+            memory_bytes() // communicator.local_size,
+        )
         if architecture.adapt is not None and communicator.rank == 0:  # the others get its weights
             showers = loader.sample(experiment.data.statistics_showers)
             scaled_n1 = showers.energy_n[:, None] / np.float32(experiment.data.energy_scale_gev)
