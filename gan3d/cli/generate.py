@@ -25,7 +25,7 @@ Examples:
   gan3d generate runs/quickstart -n 10000 --energy 10:100 -o showers.h5
   gan3d generate runs/quickstart -n 500 --energy 50 --seed 7 -o 50GeV.h5
   gan3d generate generator.onnx -n 10000 --energy 10:100 -o showers.h5
-  horovodrun -np 4 gan3d generate RUN -n 1000000 --to parquet -o /scratch/showers
+  horovodrun -np 4 gan3d generate RUN -n 1000000 --to parquet -o showers
 """
 
 

@@ -122,7 +122,7 @@ def test_the_validation_of_a_run(validated):
     done, run = validated
     assert (run / "status.json").is_file()
     aucs = re.findall(r"Classifier told [\w -]+? +([\d.]+) ±", done.text)
-    assert len(aucs) == 2
+    assert len(aucs) == 3
     assert all(0.5 < float(auc) <= 1.0 for auc in aucs)  # after a hundred steps
     (sampling,) = done.numbers(r"Sampling fraction ECAL/Ep +([\d.]+) ±")
     assert sampling < 0.05
