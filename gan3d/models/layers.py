@@ -116,7 +116,7 @@ class Dropout(keras.layers.Dropout):
 
 
 def set_plain(network: keras.Model) -> None:
-    """Let `network` compute its convolutions as Keras does; before it is first called."""
+    """Let `network` compute its convolutions as Keras does, where it is traced from now on."""
     for layer in network.layers:
         if isinstance(layer, Conv3D):
             layer.plain = True

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,27 @@ def test_it_gives_the_runs_showers_in_batches_of_any_size(kind, run, export):
         assert_same(found, expected.images_nxyz)
     other = next(model.stream(expected.energy_n, seed=6))
     assert not np.allclose(other.images_nxyz, expected.images_nxyz)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_convolutions_are_exported_as_they_are_whatever_makes_them_fast(kind, run, export):
+    """One that is computed in pairs, with a gradient of its own, which TensorFlow Lite refuses."""
+    import keras
+
+    from gan3d.models.layers import Conv3D
+
+    layers, shape = keras.layers, run.generator.output_shape[1:4]
+    inputs = [keras.Input(each.shape[1:]) for each in run.generator.inputs]
+    x = layers.Dense(16 * int(np.prod(shape)))(layers.Concatenate()(inputs))
+    x = Conv3D(6, (3, 3, 5), padding="same")(layers.Reshape((*shape, 16))(x))
+    generator = keras.Model(inputs, layers.ReLU()(Conv3D(1, (3, 3, 3), padding="same")(x)))
+    convolved = replace(run, generator=generator)
+    expected = convolved.generate(9, seed=2)
+    assert np.count_nonzero(expected.images_nxyz) > 50
+    (found,) = export(convolved, kind).stream(expected.energy_n, seed=2)
+    np.testing.assert_allclose(
+        found.images_nxyz, expected.images_nxyz, atol=1e-5 * expected.images_nxyz.max()
+    )
 
 
 @pytest.mark.parametrize("kind", FORMATS)
