@@ -17,7 +17,7 @@ from gan3d.validation.bins import Bin, bins_of
 from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric, all_metrics
 from gan3d.validation.classifier import told_apart
 from gan3d.validation.measures import Float, cell_energy_edges
-from gan3d.validation.metrics import Scales, Values, compare, put_together, scales
+from gan3d.validation.metrics import Scales, Values, compare, filled, put_together, scales
 from gan3d.validation.observables import Observables, observe
 from gan3d.validation.resampling import (
     energy_distance,
@@ -360,15 +360,15 @@ def _from_values(
     tries = enough_exchanges(settings.exchanges, count + other)
     shuffled = exchanges(ours.energy_n, theirs.energy_n, tries, rng, matched=matched)
     shuffled_rp = shuffled.astype(np.float64)
-    values = compare(
-        together,
-        (
-            np.concatenate([weights[0], np.pad(drawn[0], ((0, 0), (0, other))), shuffled_rp]),
-            np.concatenate([weights[1], np.pad(drawn[1], ((0, 0), (count, 0))), 1.0 - shuffled_rp]),
-        ),
-        bins,
-        by_feature,
-    )
+    replicas = np.pad(drawn[0], ((0, 0), (0, other))), np.pad(drawn[1], ((0, 0), (count, 0)))
+    taken = [
+        weights,
+        filled(together, replicas, bins),
+        filled(together, (shuffled_rp, 1.0 - shuffled_rp), bins),
+    ]
+    one, two = (np.concatenate([pair[side] for pair in taken]) for side in (0, 1))
+    values = compare(together, (one, two), bins, by_feature)
+    first = 1 + len(taken[1][0])
     noise = _noise(theirs, count, rng, bins, by_feature, matched=matched)
     groups = []
     # Families of their own: the main metrics do not pay for the look at hundreds of others.
@@ -382,11 +382,11 @@ def _from_values(
             if name not in noise:
                 continue
             kind, value = catalogue[_without_bin(name)].kind, float(values_r[0])
-            exchanged_k = values_r[1 + settings.bootstrap_replicas :]
+            exchanged_k = values_r[first:]
             tested[name] = kind, value, exchanged_k
             found[name] = _Value(
                 value=value,
-                error=float(values_r[1 : 1 + settings.bootstrap_replicas].std(ddof=1)),
+                error=float(values_r[1:first].std(ddof=1)),
                 tested=value,
                 noise=float(noise[name].mean()),
                 spread=float(noise[name].std(ddof=1)),
@@ -418,7 +418,7 @@ def _noise(
 ) -> Values:
     """The metrics of samples of `count` and M showers drawn from the reference's M."""
     drawn = pairs(theirs.energy_n, count, theirs.settings.noise_replicas, rng, matched=matched)
-    return compare(theirs, drawn, bins, by_feature)
+    return compare(theirs, filled(theirs, drawn, bins), bins, by_feature)
 
 
 def _without_bin(name: str) -> str:

@@ -240,6 +240,19 @@ def put_together(generated: Observables, reference: Observables) -> tuple[Observ
     return together, (ours_1p, 1.0 - ours_1p)
 
 
+def filled(together: Observables, weights: Weights, bins: Sequence[Bin]) -> Weights:
+    """The weightings in which both samples have showers in each of the bins.
+
+    Of some four showers in a bin, the fewest that may be asked for, random weightings take none now
+    and then, and nothing can be said of it.
+    """
+    inside = [each.rows(together) for each in bins]
+    kept_r = np.all(
+        [each_rp[:, rows].sum(axis=1) > 0.0 for each_rp in weights for rows in inside], axis=0
+    )
+    return weights[0][kept_r], weights[1][kept_r]
+
+
 def compare(
     together: Observables, weights: Weights, bins: Sequence[Bin], by_feature: Scales
 ) -> Values:
@@ -248,7 +261,7 @@ def compare(
     Inclusive, and as `bin.NAME.METRIC` for each of the given bins, which must hold showers of both.
     Inclusive relative errors are the mean over the energy bins, all else is over all showers. A
     distance is missing where no shower of one of them has the feature; which they are says the
-    first weighting.
+    first weighting. NaN in weightings without showers of both in a bin, see `filled`.
     """
     found: Values = {}
     # One row per shower: sorting showers then moves rows, which is several times faster.

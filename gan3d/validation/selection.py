@@ -24,7 +24,7 @@ from gan3d.errors import DataError
 from gan3d.validation.bins import Bin, bins_of
 from gan3d.validation.catalogue import METRICS
 from gan3d.validation.measures import Float
-from gan3d.validation.metrics import Scales, compare, put_together, scales
+from gan3d.validation.metrics import Scales, compare, filled, put_together, scales
 from gan3d.validation.observables import Observables, observe
 from gan3d.validation.resampling import jackknife_error, pairs
 
@@ -245,7 +245,7 @@ def _noise(reference: Observables, showers: int, bins: list[Bin]) -> dict[str, f
     settings = reference.settings
     rng = np.random.default_rng(settings.seed)
     drawn = pairs(reference.energy_n, showers, settings.noise_replicas, rng, matched=True)
-    values = compare(reference, drawn, bins, _main(reference))
+    values = compare(reference, filled(reference, drawn, bins), bins, _main(reference))
     return {name: float(values[name].mean()) for name in METRICS}
 
 

@@ -1,13 +1,16 @@
 import json
 import os
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from gan3d.bench.false_alarms import two_samples
 from gan3d.bench.validation import Settings, measure_validation
 from gan3d.cli.bench.validation import command
 from gan3d.errors import DataError
 from gan3d.samples import sample_files
+from gan3d.validation.resampling import same_energies
 
 FILES = [str(sample_files().heldout)]
 
@@ -58,3 +61,26 @@ def test_pairs_of_one_monte_carlo_are_judged():
 def test_too_few_showers_for_two_samples_of_that_size():
     result = CliRunner().invoke(command, [*FILES, "--false-alarms", "1", "--showers", "400"])
     assert "700 showers are too few for samples of 400 and 400" in str(result.exception)
+
+
+def test_pairs_at_the_same_energies():
+    """Neighbours in energy go to different samples: none of them has more low energies."""
+    arguments = ["--false-alarms", "3", "--showers", "40", "--same-energies"]
+    figures = json.loads(CliRunner().invoke(command, [*FILES, *arguments]).stdout)
+    assert figures["same_energies"]
+    assert figures["showers"] == [40, 40]
+    drawn = []
+    rng = np.random.default_rng(3)
+    energy_n = rng.uniform(10.0, 100.0, 200)
+    for _ in range(3):
+        one, two = two_samples(energy_n, (40, 40), rng, same_energies=True)
+        assert len({*one, *two}) == 80
+        assert same_energies(energy_n[one], energy_n[two])
+        drawn.append(frozenset(one))
+    assert len(set(drawn)) == 3
+
+
+def test_same_energies_are_for_pairs():
+    result = CliRunner().invoke(command, [*FILES, "--same-energies"])
+    assert result.exit_code == 2
+    assert "--same-energies is for --false-alarms" in result.stderr

@@ -231,6 +231,31 @@ def test_other_particles_are_remarked(geant4, other_geant4, geometry, settings):
     assert remarks == ["Not of the same particles: Generated has PDG code 22, Geant4 11."]
 
 
+def test_bins_of_four_showers_have_numbers_all_the_same(geant4, other_geant4, geometry, settings):
+    """One of some fifty weightings has no shower of such a bin."""
+    small = settings.model_copy(
+        update={
+            "minimum_showers": 4,
+            "bootstrap_replicas": 200,
+            "energy_bins_gev": [(10, 100), (10, 20), (20, 55)],
+        }
+    )
+    ours, theirs = (
+        showers.take(
+            np.concatenate(
+                [
+                    np.flatnonzero(showers.energy_n < 20)[:4],
+                    np.flatnonzero(showers.energy_n > 20)[:40],
+                ]
+            )
+        )
+        for showers in (geant4, other_geant4)
+    )
+    metrics = judge(ours, theirs, geometry, small).metrics
+    assert metrics["bin.10-20GeV.sampling_fraction.rel_error"] >= 0.0
+    assert np.isfinite(list(metrics.values())).all()
+
+
 def test_the_same_judgement_twice(geant4, other_geant4, geometry, settings):
     once, again = (judge(other_geant4, geant4, geometry, settings).metrics for _ in range(2))
     assert once == again

@@ -31,6 +31,10 @@ Examples:
     "--false-alarms", "pairs", type=click.IntRange(min=1), metavar="PAIRS",
     help="Instead, judge so many random pairs of samples of FILES against each other.",
 )  # fmt: skip
+@click.option(
+    "--same-energies", is_flag=True,
+    help="With --false-alarms: pairs of neighbours in incident energy, one to each sample.",
+)  # fmt: skip
 def command(
     files: tuple[str, ...],
     reference: tuple[str, ...],
@@ -39,6 +43,7 @@ def command(
     whole: bool,
     all_cores: bool,
     pairs: int | None,
+    same_energies: bool,
 ) -> None:
     """Measure observables and metrics of FILES, without drawing, on one core.
 
@@ -55,9 +60,13 @@ def command(
         click.echo(line, err=True)
 
     sample = sample_files()
+    if same_energies and pairs is None:
+        raise click.UsageError("--same-energies is for --false-alarms")
     if pairs is not None:
         given = [*files] or [str(sample.heldout), str(sample.train)]
-        alarms = measure_false_alarms(given, (showers, showers), pairs, say, whole=whole)
+        alarms = measure_false_alarms(
+            given, (showers, showers), pairs, say, whole=whole, same_energies=same_energies
+        )
         click.echo(json.dumps(alarms, indent=2))
         return
     figures = measure_validation(
