@@ -4,11 +4,11 @@ import json
 import re
 import signal
 import subprocess
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from launchers import launch
 
 pytestmark = pytest.mark.distributed
 
@@ -134,9 +134,8 @@ def start_two_ranks(gan3d_program, tmp_path):
     jobs = []
 
     def start(config):
-        horovodrun = Path(gan3d_program).with_name("horovodrun")
         job = subprocess.Popen(
-            [horovodrun, "--gloo", "-np", "2", gan3d_program, "train", config, "--run", "run"],
+            [*launch(2), gan3d_program, "train", config, "--run", "run"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
