@@ -1,10 +1,18 @@
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from gan3d.config import Geometry, Validation
 from gan3d.data import Showers, read_showers
 from gan3d.samples import sample_files
 from gan3d.validation import judge, write_report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """For linear algebra: the threads of several test processes wait for each other by spinning."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture

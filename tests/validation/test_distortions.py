@@ -27,6 +27,17 @@ def with_copies(showers, rng):
     return Showers(showers.images_nxyz[rows], showers.energy_n[rows])
 
 
+def with_near_copies(showers, rng):
+    """With 0.1 % of noise on every cell: a generator hardly ever repeats all bits."""
+    copied = with_copies(showers, rng)
+    noise = rng.normal(1.0, 1e-3, copied.images_nxyz.shape).astype(np.float32)
+    return Showers(copied.images_nxyz * noise, copied.energy_n)
+
+
+def with_outliers(images, rng):
+    return images * np.where(np.arange(len(images)) % 50 == 0, 4 / 3, 1)[:, None, None, None]
+
+
 def noisy(images, rng):
     """Cells between 1 and 10 keV, below the hit threshold, in 0.2 % of the empty cells."""
     new = (images == 0) & (rng.random(images.shape) < 0.002)
@@ -41,6 +52,8 @@ FAULTS = {
         lambda images, rng: images * rng.gamma(1 / 0.3**2, 0.3**2, images.shape)
     ),
     "5 % of showers are copies": with_copies,
+    "5 % of showers are near copies": with_near_copies,
+    "2 % of showers have a third too much energy": of_images(with_outliers),
     "noise below the threshold": of_images(noisy),
 }
 
@@ -91,7 +104,9 @@ SEEN = {
         },
         {"hits_100kev.ks", "classifier.texture.auc"},
     ),
-    "5 % of showers are copies": ({"copies.within"}, set()),
+    "5 % of showers are copies": ({"copies.within", "near_copies.within"}, set()),
+    "5 % of showers are near copies": ({"near_copies.within"}, set()),
+    "2 % of showers have a third too much energy": ({"outliers"}, set()),
     "noise below the threshold": ({LOW, "cell_energy.chi2"}, {"classifier.texture.auc"}),
 }
 
@@ -106,6 +121,8 @@ UNSEEN = {
     },
     "cells smeared by 30 %": {"sampling_fraction.rel_error", "moments.rel_error", "copies.within"},
     "5 % of showers are copies": {"sampling_fraction.rel_error", "hits.separation", LOW},
+    "5 % of showers are near copies": {"sampling_fraction.rel_error", "copies.within", LOW},
+    "2 % of showers have a third too much energy": {"near_copies.within", "start.ks", LOW},
     "noise below the threshold": {"hits.separation", "total_energy.separation"},
 }
 

@@ -220,7 +220,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, judgement):
 def test_headline_names_what_differs(geant4, geometry, settings):
     same = judge(geant4, geant4, geometry, settings)
     # All of its showers are copies of the reference's.
-    assert "17 of 18 main metrics are within chance." in headline([same])
+    assert "18 of 19 main metrics are within chance." in headline([same])
     assert "Different: copies of reference showers. Distances of" in headline([same])
     scaled = Showers(geant4.images_nxyz * np.float32(1.2), geant4.energy_n)
     said = headline([judge(scaled, geant4, geometry, settings)])
