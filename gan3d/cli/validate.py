@@ -214,7 +214,7 @@ def _judge(
             showers = _read(source.patterns, setting)
         with naming({**own_facts, "Reference": named}):
             ours = summarise(showers, setting.geometry, setting.validation, label=source.label)
-            if run is not None and len(theirs.kept_rows_k):
+            if run is not None and len(theirs.kept_rows_k) and _can_judge(run, ours, theirs):
                 said, scores = discriminated(run, ours, theirs)
                 # Each discriminator knows its own generator only: a picture of one run's.
                 outputs = said if len(sources) == 1 else {}
@@ -468,6 +468,13 @@ def write_named(
         facts=facts,
         histories={label: read_history(run.path) for label, run in trained.items()},
         outputs=outputs,
+    )
+
+
+def _can_judge(run: TrainedRun, *samples: Sample) -> bool:
+    """Whether samples have the labels that the run's discriminator wants to see."""
+    return all(
+        label.column in sample.some(1).columns for sample in samples for label in run.judged_labels
     )
 
 

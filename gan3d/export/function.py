@@ -71,5 +71,5 @@ def _seen(value_n1: Any, label: Condition) -> Any:
         return (value_n1 - label.offset) / label.scale
     # A sum over the places, by operations that every runtime has.
     same_nv = tf.cast(tf.equal(value_n1, tf.constant([label.values], tf.int32)), tf.float32)
-    places_1v = tf.constant([range(len(label.values))], tf.float32)
+    places_1v = tf.constant([list(range(len(label.values)))], tf.float32)
     return tf.reduce_sum(same_nv * places_1v, axis=1, keepdims=True)

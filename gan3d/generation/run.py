@@ -70,6 +70,12 @@ class TrainedRun:
         return self.experiment.model.labels
 
     @property
+    def judged_labels(self) -> list[Condition]:
+        """Those of `labels` that the discriminator sees, too."""
+        seen = self.labels and architecture_of(self.experiment).discriminator_sees_labels
+        return self.labels if seen else []
+
+    @property
     def identity(self) -> str:
         """What generated a shower: architecture, checkpoint and the start of the digest."""
         name = self.experiment.model.architecture
@@ -141,8 +147,8 @@ class TrainedRun:
         images_nxyzc = np.power(showers.images_nxyz, np.float32(data.cell_power))[..., None]
         energy_n1 = (showers.energy_n / data.energy_scale_gev).astype(np.float32)[:, None]
         labels_nc = None
-        if self.labels and architecture.discriminator_sees_labels:
-            labels_nc = network_labels(showers.columns, self.labels)
+        if self.judged_labels:
+            labels_nc = network_labels(showers.columns, self.judged_labels)
         inputs = architecture.judged(images_nxyzc, energy_n1, labels_nc)
         outputs = discriminator.predict(inputs, batch_size=batch_size, verbose=0)
         return {

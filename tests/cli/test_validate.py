@@ -200,6 +200,7 @@ def fake_run(folder, factor, asked):
             validation=Validation(seed=5, noise_replicas=10, exchanges=20, bootstrap_replicas=2),
         ),
         labels=[],
+        judged_labels=[],
         stream=stream,
         discriminate=discriminate,
     )

@@ -63,7 +63,7 @@ def test_conditions_are_inputs_by_name_in_physical_units(labelled_run, kind, lat
         np.testing.assert_allclose(
             found.images_nxyz, expected, rtol=1e-5, atol=1e-6 * expected.max()
         )
-    (other,) = model.stream(energy_n, seed=3, columns=columns | {"pdg": pdg_n[::-1]})
+    (other,) = model.stream(energy_n, seed=3, columns=columns | {"pdg": 33 - pdg_n})
     (third,) = model.stream(energy_n, seed=3, columns=columns | {"theta": theta_n[::-1]})
     for different in (other, third):
         assert not np.allclose(different.images_nxyz, found.images_nxyz)

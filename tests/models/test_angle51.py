@@ -83,3 +83,14 @@ def test_fixed_angle_networks_take_the_energy_alone(name):
     experiment = Experiment(data=Data(files=["a.h5"]), model=model)
     with pytest.raises(ConfigError, match=rf"{name} takes energy alone, not \[energy, theta\]"):
         architecture_of(experiment)
+
+
+def test_another_grid_than_the_preset_is_refused():
+    from gan3d.training.checks import check_grid
+
+    data = Data(files=["a.h5"], geometry=Geometry(shape=(25, 25, 25)))
+    model = Model(architecture="angle51", conditions=["energy", "theta"])
+    with pytest.raises(
+        ConfigError, match=r"angle51 makes images of \(51, 51, 25\) cells, but .*25"
+    ):
+        check_grid(architecture_of(Experiment(data=data, model=model)), data)
