@@ -319,7 +319,8 @@ class AdversarialStep:
                 tape.watch(inner)
                 losses = judge(*part)
                 loss = scale_loss(optimizer, losses["loss"])
-            return tf.stack(list(losses.values())), tape.gradient(loss, inner)
+            gradients = [_dense(each) for each in tape.gradient(loss, inner)]
+            return tf.stack(list(losses.values())), gradients
 
         if self._xla:
             # Not the whole step: Horovod's exchanges, between the passes, are not XLA's.
@@ -350,7 +351,7 @@ class AdversarialStep:
             return (
                 number + 1,
                 losses + more,
-                [a + tf.convert_to_tensor(b) for a, b in zip(gradients, further, strict=True)],
+                [a + b for a, b in zip(gradients, further, strict=True)],
             )
 
         count = len(loss_names(self._architecture.outputs))
@@ -432,6 +433,11 @@ class _Names:
     def next(self, what: str) -> str:
         self._count += 1
         return f"gan3d.{what}.{self._count}"
+
+
+def _dense(gradient: Any) -> Any:
+    """A gradient as ranks can add it up: an embedding's comes as some rows with their places."""
+    return tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 def _megabytes(network: keras.Model) -> float:

@@ -109,7 +109,7 @@ def test_files_hold_them_and_are_known_by_them(run, tmp_path, layout):
     for name, values_n in columns.items():
         np.testing.assert_array_equal(showers.columns[name], values_n)
     options["columns"] = columns | {"theta": columns["theta"] + np.float32(1e-3)}
-    with pytest.raises(UsageError, match="showers_00000"):
+    with pytest.raises(UsageError, match=r"showers_00001.*holds other showers"):
         Dataset(run, energy_n, 0, tmp_path / "made", **options).missing(made.files)
 
 
