@@ -26,10 +26,13 @@ NEEDS_MPI = pytest.mark.skipif(mpi_lacks() is not None, reason=str(mpi_lacks()))
 LAUNCHERS = ["horovodrun", pytest.param("mpirun", marks=NEEDS_MPI)]
 
 
+HOROVODRUN = [sys.executable, str(Path(__file__).with_name("horovodrun.py"))]
+
+
 def launch(ranks: int, launcher: str = "horovodrun") -> list[str]:
     """What comes before a command that `ranks` processes of this machine shall run together."""
     if launcher == "horovodrun":
-        return [program("horovodrun"), "--gloo", "-np", str(ranks)]
+        return [*HOROVODRUN, "--gloo", "-np", str(ranks)]
     rooted = ["--allow-run-as-root"] if os.getuid() == 0 else []
     # More ranks than cores may be asked for, and there is no other network than this machine's.
     return [

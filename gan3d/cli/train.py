@@ -194,9 +194,11 @@ def _say_first(display: ProgressDisplay, session: Session, examine: Examine) -> 
 
 def _examiner(experiment: Experiment) -> Examine:
     """The comparison made after every epoch: validation's metrics."""
-    from gan3d.validation import compare_showers
 
     def examine(generated: Showers, reference: Showers) -> Mapping[str, float]:
+        # Only now: other ranks than the first never compare, and SciPy takes a second to import.
+        from gan3d.validation import compare_showers
+
         return compare_showers(
             generated, reference, experiment.data.model_geometry, experiment.validation
         )

@@ -44,6 +44,9 @@ _WORD_STYLE = {
     "too alike": "magenta",
 }
 
+_MARKS = {"agrees": "=", "unclear": "?", "close": "~", "differs": "!", "too alike": "&"}
+"""What the colours say, where there are none."""
+
 _CHALLENGE = (
     "Files of the Fast Calorimeter Challenge have cells in angle, radius and layer. They are taken "
     "as if these were x, y and depth: energies, layers, hits and classifiers are what they say; "
@@ -211,8 +214,9 @@ def _judge(
             showers = generate_like(run, theirs.observables, noted, setting.validation)
         else:
             own_facts = {"Generated": _names(expand_patterns(source.patterns))}
-            showers = _read(source.patterns, setting)
         with naming({**own_facts, "Reference": named}):
+            if run is None:
+                showers = _read(source.patterns, setting)
             ours = summarise(showers, setting.geometry, setting.validation, label=source.label)
             if run is not None and len(theirs.kept_rows_k) and _can_judge(run, ours, theirs):
                 said, scores = discriminated(run, ours, theirs)
@@ -543,15 +547,16 @@ def _show_several(judgements: Sequence[Judgement], console: Console) -> None:
             continue
         kind = first.metric.kind
         values = [
-            f"[{_WORD_STYLE[verdicts[name].word]}]{show(kind, verdicts[name].value)}[/]"
+            f"[{_WORD_STYLE[word]}]{show(kind, verdicts[name].value)} {_MARKS[word]}[/]"
             for verdicts in by_name
+            for word in (verdicts[name].word,)
         ]
         noise = median(verdicts[name].estimate.noise for verdicts in by_name)
         table.add_row(name, *values, show(kind, noise))
     table.caption = (
         "perfect: what a perfect generator has on average in samples of these sizes (the median of "
-        "those of the samples). Green agrees "
-        "with it, grey is unclear, yellow close, red differs, magenta is too alike."
+        "those of the samples). Green, =: agrees with it; grey, ?: unclear; yellow, ~: close; "
+        "red, !: differs; magenta, &: too alike."
     )
     console.print(table)
     for each in judgements:

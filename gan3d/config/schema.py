@@ -651,8 +651,11 @@ class Validation(Section):
     tolerances: Tolerances = Tolerances()
     """Beyond chance, a metric is "close" up to these values, and "differs" above."""
     unclear_beyond: PositiveFloat = 3.0
-    """Within chance, a metric "agrees" where a fault of so many tolerances would have been seen,
-    and is "unclear" otherwise: more showers are needed to say."""
+    """Within chance, a metric "agrees" where a fault of so many tolerances would have been seen and
+    its value is within one, and is "unclear" otherwise: more showers are needed to say."""
+    unclear_below: Fraction = 0.001
+    """Within chance, a metric is "unclear", too, where a perfect generator would have this one as
+    far off less often than this: of a thousand metrics about one is."""
     error_groups: Annotated[int, Field(ge=2)] = 20
     """`gan3d validate RUN --select`: groups of showers that are left out in turn for the standard
     error of a metric (jackknife). 20 give the error to about a sixth of itself."""

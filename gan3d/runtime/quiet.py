@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,16 @@ _NOISE_OF_CONVERSION = [
 ]
 
 
+# Keras imports these, where they are installed, for wrappers and pictures that nobody here uses: a
+# third of the time that TensorFlow takes to start, and a thousand files, on every rank.
+_NEEDLESS = ("IPython", "matplotlib", "sklearn")
+
+
 def import_tensorflow() -> Any:
     """Import TensorFlow and find its devices, which is where it is loud.
+
+    To Keras, scikit-learn and Matplotlib are not installed where they have not been imported before
+    (keras.wrappers then refuses); to others they are.
 
     Raises:
         ImportError: TensorFlow is not there or does not load.
@@ -50,7 +58,7 @@ def import_tensorflow() -> Any:
     patterns = list(_NOISE)
     if not has_gpu():
         patterns += _NOISE_WITHOUT_GPU
-    with _without_lines(re.compile(b"|".join(patterns))):
+    with _without_lines(re.compile(b"|".join(patterns))), _without_modules(_NEEDLESS):
         import tensorflow as tf
 
         tf.config.list_physical_devices()
@@ -89,6 +97,19 @@ def quietly() -> Iterator[None]:
 def has_gpu() -> bool:
     """Whether the kernel shows an NVIDIA GPU."""
     return Path("/proc/driver/nvidia/version").exists() or any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+@contextmanager
+def _without_modules(names: Sequence[str]) -> Iterator[None]:
+    """Let imports of `names` fail, as where they are not installed, unless they are loaded."""
+    hidden = [name for name in names if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @contextmanager

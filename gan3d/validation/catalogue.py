@@ -43,6 +43,7 @@ SHARE = Kind("share of showers", "share", best=None, worse=-1)
 DENSITY = Kind("density", "density", best=None, worse=0)
 NEIGHBOUR = Kind("share of showers", "share", best=None, worse=0, alike=1)
 COPIES = Kind("share of showers", percent=True)
+OUTLIERS = Kind("share of showers", percent=True)
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,9 @@ WHOLE_METRICS: Mapping[str, Metric] = {
     "closest.other": Metric("Nearest neighbours, of the closest tenth", NEIGHBOUR),
     "copies.within": Metric("Copies among the showers", COPIES),
     "copies.of_reference": Metric("Copies of reference showers", COPIES),
+    "near_copies.within": Metric("Near copies among the showers", COPIES),
+    "near_copies.of_reference": Metric("Near copies of reference showers", COPIES),
+    "outliers": Metric("Showers beyond all of the reference", OUTLIERS),
 }
 """Of whole showers, over all energies."""
 

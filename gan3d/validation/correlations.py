@@ -15,16 +15,19 @@ def correlation_matrices(values_nk: Float, weights_rn: Float) -> Float:
     """
     # Around the mean, so that the differences below keep their digits.
     values_nk = values_nk - values_nk.mean(axis=0)
-    matrices = []
-    for weight_n in weights_rn:
-        weight_n = weight_n / weight_n.sum()
-        mean_k = weight_n @ values_nk
-        covariance_kk = (values_nk * weight_n[:, None]).T @ values_nk - np.outer(mean_k, mean_k)
-        variance_k = np.diag(covariance_kk)
-        # What is left of rounding is no spread.
-        spread_k = np.sqrt(np.where(variance_k > 1e-12 * mean_k**2, variance_k, np.nan))
-        matrices.append(covariance_kk / np.outer(spread_k, spread_k))
-    return np.stack(matrices)
+    quantities = values_nk.shape[1]
+    weights_rn = weights_rn / weights_rn.sum(axis=1, keepdims=True)
+    mean_rk = weights_rn @ values_nk
+    covariance_rkk = np.empty((len(weights_rn), quantities, quantities))
+    for k in range(quantities):  # all weightings at once, one row of the matrices after the other
+        row_rl = weights_rn @ (values_nk[:, k:] * values_nk[:, k : k + 1])
+        row_rl -= mean_rk[:, k:] * mean_rk[:, k : k + 1]
+        covariance_rkk[:, k, k:] = covariance_rkk[:, k:, k] = row_rl
+    variance_rk = np.diagonal(covariance_rkk, axis1=1, axis2=2)
+    # What is left of rounding is no spread.
+    spread_rk = np.sqrt(np.where(variance_rk > 1e-12 * mean_rk**2, variance_rk, np.nan))
+    found: Float = covariance_rkk / (spread_rk[:, :, None] * spread_rk[:, None, :])
+    return found
 
 
 def correlation_difference(ours_rkk: Float, theirs_rkk: Float) -> Float:

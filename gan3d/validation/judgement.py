@@ -17,14 +17,14 @@ from gan3d.validation.bins import Bin, bins_of
 from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric, all_metrics
 from gan3d.validation.classifier import told_apart
 from gan3d.validation.measures import Float, cell_energy_edges
-from gan3d.validation.metrics import Scales, Values, compare, filled, put_together, scales
+from gan3d.validation.metrics import Scales, compare, filled, put_together, scales
 from gan3d.validation.observables import Observables, observe
+from gan3d.validation.outliers import Outliers, outliers
 from gan3d.validation.resampling import (
-    energy_distance,
     enough_exchanges,
     exchanges,
     pairs,
-    same_energies,
+    spread_alike,
     with_bootstrap,
 )
 from gan3d.validation.resolution import (
@@ -34,7 +34,7 @@ from gan3d.validation.resolution import (
     resolution_curve,
 )
 from gan3d.validation.sample import Sample, summarise
-from gan3d.validation.significance import Family, at_least_one, each_of
+from gan3d.validation.significance import SMALLEST_P, Family, at_least_one, each_of
 from gan3d.validation.whole import FEWEST_SHOWERS, WholeComparison, WholeShowers, copies
 
 _THRESHOLD_SHARE = 0.01
@@ -53,12 +53,14 @@ class Estimate:
     error: float
     """Standard error: of the bootstrap, or as the metric's own documentation says."""
     noise: float
-    """What a perfect generator has on average in samples of these sizes: of pairs of samples drawn
-    from the reference, or, for metrics of whole showers, of showers exchanged between the two."""
+    """What a perfect generator has on average in samples of these sizes: of pairs of samples that
+    are both drawn from the reference."""
     spread: float
     """Standard deviation of that."""
     p: float
     """How likely a perfect generator would have any metric of the report as far off."""
+    alone: float
+    """How likely it would have this one as far off."""
     detectable: float
     """The value from which on it would have been told from a perfect generator's."""
     per_shower: float
@@ -79,9 +81,9 @@ class Verdict:
     estimate: Estimate
     """The numbers."""
     word: Word
-    """`agrees` with what a perfect generator has; `unclear`: it does, but so would one with
-    a fault that matters; `close`: beyond chance, but small; `differs`; `too alike`: nearer to the
-    reference than independent showers are."""
+    """`agrees` with what a perfect generator has; `unclear`: within chance among so many metrics,
+    but a fault that matters would be, too, or it is unlikely on its own; `close`: beyond chance,
+    but small; `differs`; `too alike`: nearer to the reference than independent showers are."""
 
     @property
     def title(self) -> str:
@@ -113,10 +115,11 @@ class Judgement:
     """The result of `judge`: everything that a report shows."""
 
     metrics: dict[str, float]
-    """Flat, dotted name -> number. Beside each NAME `error.NAME`, `noise.NAME`, `spread.NAME` and
-    `p.NAME` (see `Estimate`), `p` of all of them, the numbers of showers, and for `generated` and
-    `reference` the terms of the energy resolution, `resolution.stochastic` (sqrt(GeV)),
-    `resolution.constant` and their `_error`s, where there are energies enough for a fit."""
+    """Flat, dotted name -> number. Beside each NAME `error.NAME`, `noise.NAME`, `spread.NAME`,
+    `p.NAME` and `alone.NAME` (see `Estimate`), `p` of all of them, the numbers of showers, and for
+    `generated` and `reference` the terms of the energy resolution, `resolution.stochastic`
+    (sqrt(GeV)), `resolution.constant` and their `_error`s, where there are energies enough for a
+    fit."""
     verdicts: list[Verdict]
     """One for each of `METRICS`, and of `WHOLE_METRICS` where there are enough showers."""
     feature_verdicts: list[Verdict]
@@ -171,7 +174,7 @@ def judge(
     and `spread.NAME` are mean and standard deviation of what a perfect generator has, in samples of
     these sizes. `p.NAME` is how likely it would have any metric of the report as far off
     (`gan3d.validation.significance`), from `settings.exchanges` exchanges of showers between the
-    samples. Where both hold the same incident energies, only neighbours in energy are exchanged.
+    samples, among neighbours in incident energy.
 
     Args:
         generated: images_nxyz (N, x, y, layer) in GeV and energy_n (N,) in GeV.
@@ -223,7 +226,8 @@ def judge(
     for each in bins:
         if each not in of_all:
             groups += _of_whole(showers.compare(each), f"bin.{each.name}.", catalogue)
-    estimates = _estimates([group for group in groups if group.found], settings)
+    groups = [group for group in groups if group.found]
+    estimates = _estimates(groups, settings)
     estimates |= {
         f"bin.{each.name}.{name}": estimates[name]
         for each in of_all
@@ -231,10 +235,24 @@ def judge(
         if name in estimates
     }
     per_shower = 1.0 / len(ours) + 1.0 / len(theirs)
-    for name, (share, error) in copies(ours, theirs).items():
+    for name, (share, error) in {**copies(ours, theirs), **showers.near_copies()}.items():
         # No two showers of a Monte Carlo are the same in all cells.
         p = 0.0 if share else 1.0
-        estimates[name] = Estimate(share, error, 0.0, 0.0, p, 0.0, per_shower, (0.0, 0.0))
+        estimates[name] = Estimate(share, error, 0.0, 0.0, p, p, 0.0, per_shower, (0.0, 0.0))
+    beyond_all = outliers(ours, theirs, by_feature)
+    error = math.sqrt(beyond_all.share * (1.0 - beyond_all.share) / len(ours))
+    estimates["outliers"] = Estimate(
+        beyond_all.share,
+        error,
+        0.0,
+        0.0,
+        at_least_one(beyond_all.p, len(groups) + 1),
+        beyond_all.p,
+        0.0,
+        per_shower,
+        (0.0, 0.0),
+    )
+    remarks += _outlier_remarks(beyond_all, estimates["outliers"], ours, theirs)
     remarks += _copy_remarks(estimates, ours, theirs)
 
     def verdicts_of(prefix: str) -> list[Verdict]:
@@ -335,7 +353,12 @@ class _Normal:
     def p_value(self, name: str, value: float) -> float:
         """How likely any of them is as far from 0.5, either way."""
         one = float(2.0 * stats.norm.sf(abs(value - 0.5) / self.spreads[name]))
-        return at_least_one(one, len(self.spreads))
+        return max(at_least_one(one, len(self.spreads)), SMALLEST_P)
+
+    def alone(self, name: str, value: float) -> float:
+        """How likely this one is as far from 0.5, either way."""
+        one = float(2.0 * stats.norm.sf(abs(value - 0.5) / self.spreads[name]))
+        return max(one, SMALLEST_P)
 
     def detectable(self, name: str, p_value: float) -> float:
         """The area above 0.5 at which `p_value` is reached."""
@@ -356,9 +379,8 @@ def _from_values(
     count, other = len(ours), len(theirs)
     together, weights = put_together(ours, theirs)
     drawn = [with_bootstrap(size, settings.bootstrap_replicas, rng)[1:] for size in (count, other)]
-    matched = same_energies(ours.energy_n, theirs.energy_n)
     tries = enough_exchanges(settings.exchanges, count + other)
-    shuffled = exchanges(ours.energy_n, theirs.energy_n, tries, rng, matched=matched)
+    shuffled = exchanges(ours.energy_n, theirs.energy_n, tries, rng)
     shuffled_rp = shuffled.astype(np.float64)
     replicas = np.pad(drawn[0], ((0, 0), (0, other))), np.pad(drawn[1], ((0, 0), (count, 0)))
     taken = [
@@ -369,7 +391,8 @@ def _from_values(
     one, two = (np.concatenate([pair[side] for pair in taken]) for side in (0, 1))
     values = compare(together, (one, two), bins, by_feature)
     first = 1 + len(taken[1][0])
-    noise = _noise(theirs, count, rng, bins, by_feature, matched=matched)
+    likely = pairs(ours.energy_n, theirs.energy_n, settings.noise_replicas, rng)
+    noise = compare(theirs, filled(theirs, likely, bins), bins, by_feature)
     groups = []
     # Families of their own: the main metrics do not pay for the look at hundreds of others.
     families: dict[str, dict[str, Float]] = {"main": {}, "features": {}, "bins": {}}
@@ -407,20 +430,6 @@ def _from_values(
     return groups
 
 
-def _noise(
-    theirs: Observables,
-    count: int,
-    rng: np.random.Generator,
-    bins: Sequence[Bin],
-    by_feature: Scales,
-    *,
-    matched: bool,
-) -> Values:
-    """The metrics of samples of `count` and M showers drawn from the reference's M."""
-    drawn = pairs(theirs.energy_n, count, theirs.settings.noise_replicas, rng, matched=matched)
-    return compare(theirs, filled(theirs, drawn, bins), bins, by_feature)
-
-
 def _without_bin(name: str) -> str:
     return name.split(".", 2)[2] if name.startswith("bin.") else name
 
@@ -434,7 +443,7 @@ def _of_whole(whole: WholeComparison, prefix: str, catalogue: Mapping[str, Metri
                 each.value,
                 each.error,
                 each.value if each.tested is None else each.tested,
-                *_mean_and_spread(each.exchanged_k),
+                *each.perfect,
                 _mean_and_spread(each.exchanged_k),
             )
             for name, each in whole.metrics.items()
@@ -468,15 +477,20 @@ def _mean_and_spread(values_k: Float) -> tuple[float, float]:
 
 
 def _estimates(groups: Sequence[_Group], settings: Validation) -> dict[str, Estimate]:
-    """All metrics with their probabilities, in which all groups' tries are reckoned with."""
-    limit = each_of(settings.false_alarms, len(groups))
+    """All metrics with their probabilities, in which all groups' tries are reckoned with.
+
+    And one more, that of outliers.
+    """
+    tries = len(groups) + 1
+    limit = each_of(settings.false_alarms, tries)
     return {
         name: Estimate(
             each.value,
             each.error,
             each.noise,
             each.spread,
-            at_least_one(group.tests.p_value(name, each.tested), len(groups)),
+            at_least_one(group.tests.p_value(name, each.tested), tries),
+            group.tests.alone(name, each.tested),
             group.tests.detectable(name, limit),
             group.per_shower[name],
             each.exchanged,
@@ -507,8 +521,10 @@ def word(kind: Kind, estimate: Estimate, settings: Validation) -> Word:
     if estimate.p > settings.false_alarms:
         blind = tolerance is not None and (
             fault(estimate.detectable) > settings.unclear_beyond * tolerance
+            or fault(estimate.value) > tolerance
         )
-        return "unclear" if blind else "agrees"
+        unlikely = estimate.alone < settings.unclear_below
+        return "unclear" if blind or unlikely else "agrees"
     if kind.alike * (estimate.value - estimate.noise) > 0.0:
         return "too alike"
     return "close" if tolerance is not None and fault(estimate.value) <= tolerance else "differs"
@@ -530,7 +546,7 @@ def _resolutions(generated: Observables, reference: Observables) -> dict[str, fl
 
 def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
     flat = {name: estimate.value for name, estimate in estimates.items()}
-    for part in ("error", "noise", "spread", "p"):
+    for part in ("error", "noise", "spread", "p", "alone"):
         flat |= {f"{part}.{name}": getattr(each, part) for name, each in estimates.items()}
     return flat
 
@@ -583,10 +599,13 @@ def _usable_bins(generated: Observables, reference: Observables) -> tuple[list[B
                 f"{theirs} reference showers, at least {minimum} of each are needed."
             )
     if not any(each.quantity == "energy" for each in usable):
+        ranges = " and ".join(
+            f"{each.energy_n.min():g} to {each.energy_n.max():g}" for each in (generated, reference)
+        )
         raise DataError(
             f"no energy bin holds {minimum} showers of both {generated.label} and "
-            f"{reference.label} ({', '.join(counts)}): generate other incident energies or set "
-            "validation.energy_bins_gev (all energies in GeV)"
+            f"{reference.label} ({', '.join(counts)}), whose incident energies are {ranges}, taken "
+            "for GeV: generate others, set validation.energy_bins_gev, or convert from MeV"
         )
     return usable, remarks
 
@@ -624,22 +643,12 @@ def _sample_remarks(generated: Observables, reference: Observables) -> Iterator[
             f"{reference.label} {codes[1]}."
         )
     yield from _threshold_remarks(generated, reference)
-    low, high = (float(each(reference.sampling_fraction_n)) for each in (np.min, np.max))
-    ours_n, width = generated.sampling_fraction_n, high - low
-    wild = int(((ours_n > high + width) | (ours_n < low - width)).sum())
-    if wild:
+    if not spread_alike(generated.energy_n, reference.energy_n):
         yield (
-            f"{generated.label}: {wild} of {len(generated)} showers have a response ECAL/Ep far "
-            f"beyond any of {reference.label} ({low:.3g} to {high:.3g})."
-        )
-    count, other = len(generated), len(reference)
-    distance = energy_distance(generated.energy_n, reference.energy_n)
-    # Above for 1 in 1000 pairs of samples of one distribution (Kolmogorov).
-    if distance * math.sqrt(count * other / (count + other)) > 1.95:
-        yield (
-            "Generated and reference showers are spread differently over incident energy. The "
-            "metrics are per unit of incident energy, but what depends on it more subtly (depth, "
-            "resolution) differs for that reason too: prefer the energy bins."
+            "Generated and reference showers are spread differently over incident energy. "
+            "Probabilities and what a perfect generator has are for these energies; values are of "
+            "all showers, so prefer those in narrow energy bins. Metrics of whole showers look at "
+            "as many of both at each energy."
         )
 
 
@@ -660,6 +669,17 @@ def _threshold_remarks(generated: Observables, reference: Observables) -> Iterat
             )
 
 
+def _outlier_remarks(
+    found: Outliers, estimate: Estimate, generated: Observables, reference: Observables
+) -> Iterator[str]:
+    if estimate.p <= reference.settings.false_alarms:
+        yield (
+            f"{generated.label}: {found.count} of {len(generated)} showers are beyond all of "
+            f'{reference.label} in "{found.title}" at given Ep: up to {abs(found.farthest):.2g} '
+            f"mean deviations away, {reference.label}'s up to {abs(found.limit):.2g}."
+        )
+
+
 def _copy_remarks(
     estimates: Mapping[str, Estimate], generated: Observables, reference: Observables
 ) -> Iterator[str]:
@@ -669,6 +689,15 @@ def _copy_remarks(
             f"{generated.label}: {within} of {len(generated)} showers are copies of others, so "
             "there are fewer independent ones than the uncertainties take them for."
         )
+    for name, other in (("within", "others"), ("of_reference", reference.label)):
+        nearly = estimates.get(f"near_copies.{name}")
+        exact = estimates[f"copies.{name}"]
+        if nearly is not None and nearly.value > exact.value:
+            yield (
+                f"{generated.label}: {100 * nearly.value:.2g} % of the showers are nearly the same "
+                f"as {'others' if name == 'within' else f'showers of {other}'}, nearer than "
+                "independent ones ever are."
+            )
     shared = round(estimates["copies.of_reference"].value * len(generated))
     if shared:
         yield (

@@ -14,6 +14,7 @@ nearest neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,6 +27,9 @@ from gan3d.validation.resampling import jackknife_error
 
 Estimate = tuple[float, float]
 """Value and standard error."""
+
+Rows = NDArray[np.bool_]
+"""Who is kept, of a sample."""
 
 NEIGHBOURHOODS = ("precision", "recall", "density", "coverage")
 """What `neighbourhoods` gives."""
@@ -42,6 +46,8 @@ _FRECHET_BATCHES = 20
 _FRECHET_GROUPS = 20
 _KERNEL_GROUPS = 20
 _KERNEL_DEGREE = 4
+_HALVES = 40
+_SPARE = 12
 _ROWS_AT_ONCE = 500
 
 
@@ -140,30 +146,54 @@ def kernel_physics_distance(ours_nd: Float, theirs_md: Float, rng: np.random.Gen
     return float(value_r[0]), jackknife_error(value_r[1:])
 
 
-def neighbourhoods(ours_nd: Float, theirs_md: Float, neighbours: int) -> dict[str, Estimate]:
+def neighbourhoods(
+    ours_nd: Float, theirs_md: Float, neighbours: int, rng: np.random.Generator
+) -> dict[str, Estimate]:
     """`precision`, `recall`, `density` and `coverage`, from balls to the k-th nearest neighbour.
 
     Precision: share of our showers inside of a ball around one of theirs. Recall: share of theirs
     inside of a ball around one of ours. Density: in how many balls around theirs one of ours lies,
     over k; above 1 where ours crowd where theirs are dense. Coverage: share of their balls with one
-    of ours in it. Errors are those of a share, or of a mean, over showers.
+    of ours in it. Errors by `_with_errors`: showers share balls, so they do not count as
+    independent.
     """
-    our_radii = _radii(ours_nd, neighbours)
-    their_radii = _radii(theirs_md, neighbours)
-    in_theirs_n, nearest_m = np.zeros(len(ours_nd)), np.full(len(theirs_md), np.inf)
-    in_ours_m = np.zeros(len(theirs_md), bool)
-    for first in range(0, len(ours_nd), _ROWS_AT_ONCE):
-        rows = slice(first, first + _ROWS_AT_ONCE)
-        distance = cdist(ours_nd[rows], theirs_md)
-        in_theirs_n[rows] = (distance < their_radii).sum(axis=1)
-        in_ours_m |= (distance < our_radii[rows, None]).any(axis=0)
-        nearest_m = np.minimum(nearest_m, distance.min(axis=0))
-    return {
-        "precision": _mean(in_theirs_n > 0),
-        "recall": _mean(in_ours_m),
-        "density": _mean(in_theirs_n / neighbours),
-        "coverage": _mean(nearest_m < their_radii),
-    }
+    ours, theirs = (_Nearest.of(x, neighbours) for x in (ours_nd, theirs_md))
+    cross_nm = cdist(ours_nd, theirs_md)
+
+    def among(kept_n: Rows, kept_m: Rows) -> dict[str, float]:
+        kept_nm = cross_nm[np.ix_(kept_n, kept_m)]
+        inside_nm = kept_nm < theirs.radius(kept_m)
+        around_nm = kept_nm < ours.radius(kept_n)[:, None]
+        return {
+            "precision": float(inside_nm.any(axis=1).mean()),
+            "recall": float(around_nm.any(axis=0).mean()),
+            "density": float(inside_nm.sum(axis=1).mean() / neighbours),
+            "coverage": float(inside_nm.any(axis=0).mean()),
+        }
+
+    return _with_errors(among, len(ours_nd), len(theirs_md), rng)
+
+
+@dataclass(frozen=True)
+class _Nearest:
+    """The nearest others of each shower within its own sample, nearest first."""
+
+    neighbours: int
+    number_nl: Integer
+    distance_nl: Float
+
+    @classmethod
+    def of(cls, values_nd: Float, neighbours: int) -> Self:
+        # More than k: half of them are left out at random.
+        near = Neighbours.of(values_nd, 4 * neighbours + _SPARE)
+        return cls(neighbours, near.number_pl, near.distance_pl)
+
+    def radius(self, kept_n: Rows) -> Float:
+        """Distance of each that is kept to its k-th nearest neighbour among the others kept."""
+        rank_nl = np.cumsum(kept_n[self.number_nl[kept_n]], axis=1)
+        at_n = np.minimum((rank_nl < self.neighbours).sum(axis=1), self.number_nl.shape[1] - 1)
+        distance_n: Float = self.distance_nl[kept_n][np.arange(len(at_n)), at_n]
+        return distance_n
 
 
 @dataclass(frozen=True)
@@ -174,9 +204,9 @@ class Neighbours:
     distance_pl: Float
 
     @classmethod
-    def of(cls, values_pd: Float) -> Self:
-        """Of showers with these features."""
-        listed = min(_LISTED, len(values_pd) - 1)
+    def of(cls, values_pd: Float, listed: int = _LISTED) -> Self:
+        """Of showers with these features, the nearest `listed` of each."""
+        listed = min(listed, len(values_pd) - 1)
         numbers, distances = [], []
         for first in range(0, len(values_pd), _ROWS_AT_ONCE):
             distance = cdist(values_pd[first : first + _ROWS_AT_ONCE], values_pd)
@@ -215,32 +245,77 @@ class Neighbours:
             "coverage": float(covered_p[~ours_p].mean()),
         }
 
-    def from_other(self, ours_p: NDArray[np.bool_]) -> dict[str, float]:
+    def from_other(
+        self, ours_p: NDArray[np.bool_], kept_p: NDArray[np.bool_] | None = None
+    ) -> dict[str, float]:
         """Share of showers whose nearest neighbour is of the other sample.
 
         `nearest.other`: of all; a half for equal samples of one size, less where they differ, more
         where the ones are near copies of the others. `closest.other`: of that tenth
         (at least ten) whose neighbours are closest, which a few near copies suffice for.
+        `kept_p`: as if there were only these.
         """
-        other_p = ours_p[self.number_pl[:, 0]] != ours_p
-        count = min(len(ours_p), max(_FEWEST_CLOSEST, round(_CLOSEST * len(ours_p))))
-        closest = np.argsort(self.distance_pl[:, 0], kind="stable")[:count]
+        kept_p = np.ones(len(ours_p), bool) if kept_p is None else kept_p
+        rows = np.flatnonzero(kept_p)
+        first = np.argmax(kept_p[self.number_pl[rows]], axis=1)
+        other_p = ours_p[self.number_pl[rows, first]] != ours_p[rows]
+        count = min(len(rows), max(_FEWEST_CLOSEST, round(_CLOSEST * len(rows))))
+        closest = np.argsort(self.distance_pl[rows, first], kind="stable")[:count]
         return {
             "nearest.other": float(other_p.mean()),
             "closest.other": float(other_p[closest].mean()),
         }
 
+    def from_other_with_errors(
+        self, ours_p: NDArray[np.bool_], rng: np.random.Generator
+    ) -> dict[str, Estimate]:
+        """`from_other`, with standard errors by `_with_errors`."""
+        ours, theirs = np.flatnonzero(ours_p), np.flatnonzero(~ours_p)
 
-def _radii(values_nd: Float, neighbours: int) -> Float:
-    """Distance of each shower to its k-th nearest neighbour, itself not counted."""
-    found = [
-        np.partition(cdist(values_nd[first : first + _ROWS_AT_ONCE], values_nd), neighbours)[
-            :, neighbours
-        ]
-        for first in range(0, len(values_nd), _ROWS_AT_ONCE)
+        def among(kept_n: Rows, kept_m: Rows) -> dict[str, float]:
+            kept_p = np.zeros(len(ours_p), bool)
+            kept_p[ours[kept_n]] = kept_p[theirs[kept_m]] = True
+            return self.from_other(ours_p, kept_p)
+
+        return _with_errors(among, len(ours), len(theirs), rng)
+
+
+def _with_errors(
+    among: Callable[[Rows, Rows], dict[str, float]],
+    count: int,
+    other: int,
+    rng: np.random.Generator,
+) -> dict[str, Estimate]:
+    """What comes of two samples, with standard errors from halves of both.
+
+    The jackknife that leaves out half, at random: the spread over halves is the standard error of
+    the whole, also for what is no smooth function of the showers, of which one that leaves out few
+    says too much (Shao and Wu, Annals of Statistics 17 (1989) 1176).
+    """
+    halves = [
+        among(*(rng.permutation(size) < (size + 1) // 2 for size in (count, other)))
+        for _ in range(_HALVES)
     ]
-    return np.concatenate(found)
+    return {
+        name: (value, float(np.std([each[name] for each in halves], ddof=1)))
+        for name, value in among(np.ones(count, bool), np.ones(other, bool)).items()
+    }
 
 
-def _mean(values_n: Float | NDArray[np.bool_]) -> Estimate:
-    return float(values_n.mean()), float(values_n.std(ddof=1) / np.sqrt(len(values_n)))
+def nearest_distances(ours_nd: Float, theirs_md: Float | None = None) -> Float:
+    """How far each of ours is from the nearest of theirs, over its own length: (N,).
+
+    None: from the nearest other of ours. Infinite for a shower of length 0.
+    """
+    others = ours_nd if theirs_md is None else theirs_md
+    length_n = np.linalg.norm(ours_nd, axis=1)
+    nearest = []
+    for first in range(0, len(ours_nd), _ROWS_AT_ONCE):
+        distance = cdist(ours_nd[first : first + _ROWS_AT_ONCE], others)
+        if theirs_md is None:
+            rows = np.arange(len(distance))
+            distance[rows, first + rows] = np.inf  # itself
+        nearest.append(distance.min(axis=1))
+    return np.divide(
+        np.concatenate(nearest), length_n, out=np.full(len(length_n), np.inf), where=length_n > 0.0
+    )

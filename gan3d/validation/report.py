@@ -183,7 +183,13 @@ def headline(judgements: Sequence[Judgement]) -> str:
     (judgement,) = judgements
     reference, settings = judgement.reference.label, judgement.settings
     verdicts = judgement.verdicts
-    if judgement.p > settings.false_alarms:
+    unclear = sum(verdict.word == "unclear" for verdict in verdicts)
+    if judgement.p > settings.false_alarms and 2 * unclear >= len(verdicts):
+        sentences = [
+            f"Too few showers to say: nothing tells them from {reference} beyond chance, but most "
+            "faults that matter would not be seen."
+        ]
+    elif judgement.p > settings.false_alarms:
         sentences = [
             f"Nothing tells the showers from {reference} beyond chance: a perfect generator would "
             f"look as bad in {show_share(judgement.p)} of such reports."
@@ -207,7 +213,6 @@ def headline(judgements: Sequence[Judgement]) -> str:
         (judgement.bin_verdicts, "Metrics in bins"),
     ):
         sentences.append(f"{what}: {agreement(of)}.")
-    unclear = sum(verdict.word == "unclear" for verdict in verdicts)
     if unclear:
         sentences.append(
             f"{unclear} main metric{' is' if unclear == 1 else 's are'} unclear: more showers "
@@ -302,8 +307,13 @@ def show_share(p: float) -> str:
 
 
 def show_p(verdict: Verdict) -> str:
-    """How likely a perfect generator would have any metric of the report as far off, as text."""
-    return f"p {_show_p(verdict.estimate.p)}"
+    """How likely a perfect generator would have any metric of the report as far off, as text.
+
+    And how likely this one, where that is noticeable on its own.
+    """
+    estimate = verdict.estimate
+    alone = f", alone {estimate.alone:.1g}" if estimate.alone < 0.01 < estimate.p else ""
+    return f"p {_show_p(estimate.p)}{alone}"
 
 
 def _show_p(p: float) -> str:

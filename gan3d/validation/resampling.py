@@ -7,8 +7,11 @@ from numpy.typing import NDArray
 
 from gan3d.validation.measures import Float
 
-_ALIKE = 25
-"""Neighbours in energy that are taken for each other where samples have the same energies."""
+_NEAR = 25
+"""Neighbours in energy that the showers of a perfect generator are drawn from, and that are taken
+for each other where samples have the same energies."""
+_NEARER = 10
+"""The same where they have not: within a group both must be spread alike over energy."""
 
 
 def as_it_is(count: int) -> Float:
@@ -26,50 +29,42 @@ def with_bootstrap(count: int, replicas: int, rng: np.random.Generator) -> Float
 
 
 def pairs(
-    energy_m: Float, count: int, replicas: int, rng: np.random.Generator, *, matched: bool
+    energy_n: Float, energy_m: Float, replicas: int, rng: np.random.Generator
 ) -> tuple[Float, Float]:
-    """Weights of two samples of `count` and of M showers, drawn from M, in `replicas` replicas.
+    """Weights of two samples of N and M showers, drawn from the M, in `replicas` replicas.
 
-    What two independent samples of these sizes are like, if the M are what showers are like. Drawn
-    with replacement: (replicas, M) each.
-
-    `matched`: both get the incident energies of the M (those of `count` spread evenly over them),
-    nearly: every shower is drawn among a few neighbours in energy.
+    What two independent samples with these incident energies are like, if the M are what showers
+    are like: for each energy one of the showers nearest to it in energy is drawn: (replicas, M)
+    each.
     """
     most = len(energy_m)
-    if not matched:
-        one, other = (_drawn(most, size, replicas, rng) for size in (count, most))
-        return one, other
     order_m = np.argsort(energy_m, kind="stable")
+    near = min(_NEAR, most)
 
-    def drawn(size: int) -> Float:
-        at_k = (np.arange(size) * most) // size
-        offset_rk = rng.integers(0, _ALIKE, (replicas, size)) - _ALIKE // 2
-        rank_rk = np.clip(at_k + offset_rk, 0, most - 1)
-        row_rk = np.repeat(np.arange(replicas), size).reshape(replicas, size)
+    def drawn(energy_k: Float) -> Float:
+        rank_k = np.searchsorted(energy_m[order_m], energy_k)
+        lowest_k = np.clip(rank_k - near // 2, 0, most - near)
+        rank_rk = lowest_k + rng.integers(0, near, (replicas, len(energy_k)))
+        row_rk = np.repeat(np.arange(replicas), len(energy_k)).reshape(replicas, -1)
         flat = np.bincount((row_rk * most + order_m[rank_rk]).ravel(), minlength=replicas * most)
         return flat.reshape(replicas, most).astype(np.float64)
 
-    return drawn(count), drawn(most)
+    return drawn(energy_n), drawn(energy_m)
 
 
 def exchanges(
-    energy_n: Float,
-    energy_m: Float,
-    replicas: int,
-    rng: np.random.Generator,
-    *,
-    matched: bool,
+    energy_n: Float, energy_m: Float, replicas: int, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Who plays the N, of N and M showers put together, in `replicas` exchanges at random.
 
-    If both samples come from one distribution, their showers may be exchanged, and a metric of the
-    exchanged samples is as likely as that of the samples themselves: the permutation test (Lehmann
-    and Romano, Testing Statistical Hypotheses, 3rd ed., 15.2). Exact at any sizes.
+    If showers of one incident energy come from one distribution in both samples, they may be
+    exchanged, and a metric of the exchanged samples is as likely as that of the samples themselves:
+    the permutation test (Lehmann and Romano, Testing Statistical Hypotheses, 3rd ed., 15.2), within
+    strata of energy. Exact at any sizes where both are spread alike over energy; where they are
+    not, groups of neighbours are narrow, and both keep their shares of each.
 
-    `matched`: only among neighbours in incident energy, so that both keep their energies, nearly:
-    each time in groups of some dozens. With few in a group, a shower and a near copy of it would
-    only ever be exchanged for each other.
+    With the same energies in both, groups are wider: with few in a group, a shower and a near copy
+    of it would only ever be exchanged for each other.
 
     Returns:
         (replicas, N + M), True for N of them.
@@ -77,13 +72,13 @@ def exchanges(
     """
     count, other = len(energy_n), len(energy_m)
     ours_p = np.repeat([True, False], [count, other])
-    group_p = np.zeros(count + other, np.int64)
-    if matched:
-        # Equal energies at random: one sample after the other, groups would be of one alone.
-        energy_p = np.concatenate([energy_n, energy_m])
-        order_p = np.lexsort([rng.random(count + other), energy_p])
-        groups = max(1, min(count, other) // _ALIKE)
-        group_p[order_p] = np.arange(count + other) * groups // (count + other)
+    # Equal energies at random: one sample after the other, groups would be of one alone.
+    energy_p = np.concatenate([energy_n, energy_m])
+    order_p = np.lexsort([rng.random(count + other), energy_p])
+    near = _NEAR if same_energies(energy_n, energy_m) else _NEARER
+    groups = max(1, min(count, other) // near)
+    group_p = np.empty(count + other, np.int64)
+    group_p[order_p] = np.arange(count + other) * groups // (count + other)
     # Sorting random numbers within groups shuffles the group's members.
     at_p = np.argsort(group_p, kind="stable")
     shuffled = np.empty((replicas, count + other), bool)
@@ -117,6 +112,37 @@ def energy_distance(energy_n: Float, energy_m: Float) -> float:
     below_n = np.searchsorted(np.sort(energy_n), at, side="right") / len(energy_n)
     below_m = np.searchsorted(np.sort(energy_m), at, side="right") / len(energy_m)
     return float(np.abs(below_n - below_m).max())
+
+
+def spread_alike(energy_n: Float, energy_m: Float) -> bool:
+    """Whether two samples may have one distribution of incident energies.
+
+    They are said not to for 1 in 1000 pairs that have (Kolmogorov's distribution).
+    """
+    count, other = len(energy_n), len(energy_m)
+    distance = energy_distance(energy_n, energy_m)
+    return distance * float(np.sqrt(count * other / (count + other))) <= 1.95
+
+
+def at_common_energies(
+    energy_n: Float, energy_m: Float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows, at random, of two samples that are spread alike over energy, and equally many of both.
+
+    Of groups of neighbours in energy, as many of each sample as there are of the rarer one.
+    """
+    count, other = len(energy_n), len(energy_m)
+    ours_p = np.repeat([True, False], [count, other])
+    order_p = np.argsort(np.concatenate([energy_n, energy_m]), kind="stable")
+    groups = max(1, (count + other) // (2 * _NEARER))
+    chosen: list[list[NDArray[np.int64]]] = [[], []]
+    for group in np.array_split(order_p, groups):
+        sides = [rng.permutation(group[ours_p[group] == mine]) for mine in (True, False)]
+        most = min(map(len, sides))
+        for rows, side in zip(chosen, sides, strict=True):
+            rows.append(side[:most])
+    ours, theirs = (rng.permutation(np.concatenate(rows)) for rows in chosen)
+    return ours, theirs - count
 
 
 def same_energies(energy_n: Float, energy_m: Float) -> bool:

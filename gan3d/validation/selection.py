@@ -244,7 +244,9 @@ def _main(together: Observables) -> Scales:
 def _noise(reference: Observables, showers: int, bins: list[Bin]) -> dict[str, float]:
     settings = reference.settings
     rng = np.random.default_rng(settings.seed)
-    drawn = pairs(reference.energy_n, showers, settings.noise_replicas, rng, matched=True)
+    drawn = pairs(
+        np.resize(reference.energy_n, showers), reference.energy_n, settings.noise_replicas, rng
+    )
     values = compare(reference, filled(reference, drawn, bins), bins, _main(reference))
     return {name: float(values[name].mean()) for name in METRICS}
 

@@ -21,7 +21,10 @@ from gan3d.validation.catalogue import Kind
 from gan3d.validation.measures import Float
 
 _TAIL = 0.1
-"""Share of the exchanges that a metric's unit is the mean of."""
+"""Share of the exchanges that a metric's unit is the mean of, and that its tail is taken from."""
+
+SMALLEST_P = 1e-6
+"""Probabilities are not told below this: it is far beyond what hundreds of exchanges can say."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Ruler:
     unit: float
     """Mean of the largest tenth of the distances to it, in the worse direction: it knows about a
     long tail."""
+    off_k: Float
+    """How far off each exchange is, and the samples as they are, in units, ascending."""
 
     @classmethod
     def of(cls, kind: Kind, value: float, exchanged_k: Float) -> Self:
@@ -45,9 +50,23 @@ class Ruler:
         values_k = np.append(exchanged_k, value)
         centre = float(values_k.mean())
         off_k = np.sort(_worse(kind, values_k - centre))
-        unit = float(off_k[-max(1, round(_TAIL * len(off_k))) :].mean())
-        # What is left of rounding is no spread.
-        return cls(kind, centre, unit if unit > 1e-12 * abs(centre) else 0.0)
+        unit = float(off_k[-_tail(off_k) :].mean())
+        if unit <= 1e-12 * abs(centre):  # what is left of rounding is no spread
+            return cls(kind, centre, 0.0, np.zeros_like(off_k))
+        return cls(kind, centre, unit, off_k / unit)
+
+    def alone(self, value: float) -> float:
+        """How likely this metric is as far off, for a perfect generator, were it the only one.
+
+        Counted where a tenth or more of the exchanges are, by an exponential tail beyond.
+        """
+        off, count = float(self.off(value)), len(self.off_k)
+        tail = _tail(self.off_k)
+        from_here = float(self.off_k[-tail - 1]) if tail < count else float(self.off_k[0])
+        if off <= from_here:
+            return float((self.off_k >= off).mean())
+        mean_excess = float(self.off_k[-tail:].mean()) - from_here
+        return max(tail / count * float(np.exp(-(off - from_here) / mean_excess)), SMALLEST_P)
 
     def off(self, values_k: Float | float) -> Float:
         """How far off values are, in units; negative where they are better."""
@@ -85,7 +104,11 @@ class Family:
         square = float(_square(self.rulers[name].off(value)))
         # Far below the location it is 1, and the exponential overflows.
         above = max((square - self.location) / self.scale, -30.0)
-        return float(-np.expm1(-np.exp(-above)))
+        return max(float(-np.expm1(-np.exp(-above))), SMALLEST_P)
+
+    def alone(self, name: str, value: float) -> float:
+        """How likely this metric is as far off, were it the only one."""
+        return self.rulers[name].alone(value)
 
     def detectable(self, name: str, p_value: float) -> float:
         """The value at which `p_value` is reached: a smaller fault of this metric is not seen."""
@@ -101,6 +124,10 @@ def at_least_one(p_value: float, tries: int) -> float:
 def each_of(p_value: float, tries: int) -> float:
     """What must be as unlikely in each of several tries, so that one of them is `p_value`."""
     return float(-np.expm1(np.log1p(-p_value) / tries))
+
+
+def _tail(off_k: Float) -> int:
+    return max(1, round(_TAIL * len(off_k)))
 
 
 def _square(off_k: Float) -> Float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +26,22 @@ from gan3d.validation.correlations import (
 from gan3d.validation.measures import Float, Integer
 from gan3d.validation.metrics import Scales
 from gan3d.validation.observables import Observables
-from gan3d.validation.resampling import exchanges, same_energies, with_bootstrap
+from gan3d.validation.resampling import (
+    at_common_energies,
+    exchanges,
+    pairs,
+    same_energies,
+    spread_alike,
+    with_bootstrap,
+)
 from gan3d.validation.sample import Sample
 from gan3d.validation.texture import textures
 
 FEWEST_SHOWERS = 100
 """With fewer showers of both, correlations, neighbours and classifiers say nothing."""
+
+_NEARLY = 0.5
+"""Share of the distance to a nearest shower below which two are nearly the same."""
 
 _FARTHEST = 5.0
 """Distances in all features take no feature for farther than this many standard deviations from
@@ -46,6 +57,8 @@ class Found:
     """Its standard error."""
     exchanged_k: Float
     """What is tested, after exchanges of showers between the samples."""
+    perfect: tuple[float, float]
+    """Mean and standard deviation of pairs of samples that are both of the reference's showers."""
     tested: float | None = None
     """What is tested, before; None: the value."""
 
@@ -149,10 +162,46 @@ class WholeShowers:
             count, metrics, correlations, _classified(ours, theirs, self._settings)
         )
 
+    def near_copies(self) -> dict[str, tuple[float, float]]:
+        """Shares of generated showers that are nearly the same as another one, with errors.
+
+        `near_copies.within`: as another generated one; `near_copies.of_reference`: as one of the
+        reference. Nearly the same is what is nearer, in its brightest cells over Ep, than half of
+        what one in twenty of the reference's showers is from its nearest: no two independent
+        showers are.
+        """
+        if self._sides is None:
+            return {}
+        few = slice(self._settings.pairwise_showers)
+        count = min(len(side) for side in self._sides)
+        if count < FEWEST_SHOWERS:
+            return {}
+        ours, theirs = (side.rows(slice(count)).rows(few).cells_nc for side in self._sides)
+        limit = _NEARLY * float(np.quantile(multivariate.nearest_distances(theirs), 0.05))
+        shares = {
+            "near_copies.within": (multivariate.nearest_distances(ours) < limit).mean(),
+            "near_copies.of_reference": (
+                multivariate.nearest_distances(ours, theirs) < limit
+            ).mean(),
+        }
+        return {
+            name: (float(share), float(np.sqrt(share * (1.0 - share) / len(ours))))
+            for name, share in shares.items()
+        }
+
 
 def _sides(generated: Sample, reference: Sample, by_feature: Scales) -> tuple[_Side, _Side]:
     settings = reference.observables.settings
     samples = generated, reference
+    energies = [each.observables.energy_n[each.kept_rows_k] for each in samples]
+    if spread_alike(*energies):
+        chosen = [
+            np.random.default_rng([settings.seed, 2, number]).permutation(len(energy_k))
+            for number, energy_k in enumerate(energies)
+        ]
+    else:
+        rng = np.random.default_rng([settings.seed, 2])
+        chosen = list(at_common_energies(energies[0], energies[1], rng))
     cells_c = np.union1d(*(brightest_cells(s.kept_kc, settings.classifier_cells) for s in samples))
     correlated_c = brightest_cells(reference.kept_kc, settings.correlation_cells)
     scale = {
@@ -162,9 +211,7 @@ def _sides(generated: Sample, reference: Sample, by_feature: Scales) -> tuple[_S
         )
     }
 
-    def side(sample: Sample, number: int) -> _Side:
-        rng = np.random.default_rng([settings.seed, 2, number])
-        chosen_k = rng.permutation(len(sample.kept_rows_k))
+    def side(sample: Sample, chosen_k: Integer) -> _Side:
         seen = sample.observables.select(sample.kept_rows_k[chosen_k])
         cells_kc, energy_n1 = sample.kept_kc[chosen_k], seen.energy_n[:, None]
         features = [
@@ -185,7 +232,7 @@ def _sides(generated: Sample, reference: Sample, by_feature: Scales) -> tuple[_S
             np.concatenate([texture_nt, missing]),
         )
 
-    return side(generated, 0), side(reference, 1)
+    return side(generated, chosen[0]), side(reference, chosen[1])
 
 
 def _inside(side: _Side, each: Bin | None) -> _Side:
@@ -195,10 +242,14 @@ def _inside(side: _Side, each: Bin | None) -> _Side:
 
 
 def _exchanges(ours: _Side, theirs: _Side, settings: Validation, rng: np.random.Generator) -> Float:
-    matched = same_energies(ours.energy_n, theirs.energy_n)
-    return exchanges(
-        ours.energy_n, theirs.energy_n, settings.exchanges, rng, matched=matched
-    ).astype(np.float64)
+    shuffled = exchanges(ours.energy_n, theirs.energy_n, settings.exchanges, rng)
+    return shuffled.astype(np.float64)
+
+
+def _halves(count: int, settings: Validation, rng: np.random.Generator) -> Float:
+    """Who is in the one half of a sample, at random, `settings.noise_replicas` times: (R, M)."""
+    first_m = np.arange(count) < count // 2
+    return np.stack([1.0 * rng.permutation(first_m) for _ in range(settings.noise_replicas)])
 
 
 def _correlations(
@@ -227,8 +278,15 @@ def _correlations(
         exchanged_k = correlation_difference(
             correlation_matrices(together, exchanged), correlation_matrices(together, 1 - exchanged)
         )
+        drawn = pairs(left.energy_n, right.energy_n, settings.noise_replicas, rng)
+        noise_k = correlation_difference(
+            *(correlation_matrices(values(right), weights) for weights in drawn)
+        )
         metrics[f"correlation.{name}"] = Found(
-            float(value_r[0]), float(value_r[1:].std(ddof=1)), exchanged_k
+            float(value_r[0]),
+            float(value_r[1:].std(ddof=1)),
+            exchanged_k,
+            (float(noise_k.mean()), float(noise_k.std(ddof=1))),
         )
         matrices[name] = Matrices(labels, one[0], other[0])
     return metrics, matrices
@@ -249,21 +307,36 @@ def _distances(
     exchanged = _exchanges(ours, theirs, settings, rng)
     # Between -1 and 1 for the kernel, as in JetNet: its fourth power sees outliers alone else.
     value, error = multivariate.kernel_physics_distance(one / _FARTHEST, other / _FARTHEST, rng)
+    halves = _halves(len(other), settings, rng)
     found["kernel_physics_distance"] = Found(
-        value, error, multivariate.kernel_distances(together / _FARTHEST, exchanged, 1 - exchanged)
+        value,
+        error,
+        multivariate.kernel_distances(together / _FARTHEST, exchanged, 1 - exchanged),
+        _of_halves(multivariate.kernel_distances(other / _FARTHEST, halves, 1 - halves), 0.5),
     )
-    near = multivariate.Neighbours.of(together)
-    shuffled = [
-        near.neighbourhoods(ours_p, settings.neighbours) | near.from_other(ours_p)
-        for ours_p in exchanged > 0
-    ]
-    values = multivariate.neighbourhoods(one, other, settings.neighbours)
-    from_other = near.from_other(np.arange(len(together)) < len(one))
-    for name, share in from_other.items():
-        values[name] = share, float(np.sqrt(share * (1.0 - share) / len(together)))
+    near, theirs_near = (multivariate.Neighbours.of(each) for each in (together, other))
+
+    def around(neighbours: multivariate.Neighbours, ours_p: Any) -> dict[str, float]:
+        balls = neighbours.neighbourhoods(ours_p, settings.neighbours)
+        return balls | neighbours.from_other(ours_p)
+
+    shuffled = [around(near, ours_p) for ours_p in exchanged > 0]
+    split = [around(theirs_near, half_m) for half_m in halves > 0]
+    values = multivariate.neighbourhoods(one, other, settings.neighbours, rng)
+    values |= near.from_other_with_errors(np.arange(len(together)) < len(one), rng)
     for name, (value, error) in values.items():
-        found[name] = Found(value, error, np.array([each[name] for each in shuffled]))
+        found[name] = Found(
+            value,
+            error,
+            np.array([each[name] for each in shuffled]),
+            _of_halves(np.array([each[name] for each in split]), np.sqrt(0.5)),
+        )
     return found
+
+
+def _of_halves(values_r: Float, spread: float) -> tuple[float, float]:
+    """Mean and standard deviation of what is told of halves, the latter as it is of wholes."""
+    return float(values_r.mean()), spread * float(values_r.std(ddof=1))
 
 
 def _frechet(ours: _Side, theirs: _Side, settings: Validation, rng: np.random.Generator) -> Found:
@@ -279,7 +352,15 @@ def _frechet(ours: _Side, theirs: _Side, settings: Validation, rng: np.random.Ge
     )
     chance = exchanged_k.mean()
     tested = multivariate.frechet_distance(one, other) - chance
-    return Found(value, error, exchanged_k - chance, float(tested))
+    of_halves = np.array(
+        [
+            multivariate.frechet_distance(other[half_m], other[~half_m])
+            for half_m in _halves(len(other), settings, rng) > 0
+        ]
+    )
+    # Extrapolated to endless samples it is 0; that of finite ones goes with 1/N.
+    _, spread = _of_halves(of_halves, 0.5)
+    return Found(value, error, exchanged_k - chance, (0.0, spread), float(tested))
 
 
 def _classified(ours: _Side, theirs: _Side, settings: Validation) -> dict[str, Classified]:

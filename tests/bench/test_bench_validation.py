@@ -65,22 +65,29 @@ def test_too_few_showers_for_two_samples_of_that_size():
 
 def test_pairs_at_the_same_energies():
     """Neighbours in energy go to different samples: none of them has more low energies."""
-    arguments = ["--false-alarms", "3", "--showers", "40", "--same-energies"]
+    arguments = ["--false-alarms", "3", "--showers", "40", "--energies", "same"]
     figures = json.loads(CliRunner().invoke(command, [*FILES, *arguments]).stdout)
-    assert figures["same_energies"]
+    assert figures["energies"] == "same"
     assert figures["showers"] == [40, 40]
     drawn = []
     rng = np.random.default_rng(3)
     energy_n = rng.uniform(10.0, 100.0, 200)
     for _ in range(3):
-        one, two = two_samples(energy_n, (40, 40), rng, same_energies=True)
+        one, two = two_samples(energy_n, (40, 40), rng, "same")
         assert len({*one, *two}) == 80
         assert same_energies(energy_n[one], energy_n[two])
         drawn.append(frozenset(one))
     assert len(set(drawn)) == 3
 
 
-def test_same_energies_are_for_pairs():
-    result = CliRunner().invoke(command, [*FILES, "--same-energies"])
+def test_pairs_of_which_one_is_spread_otherwise_over_energy():
+    energy_n = np.random.default_rng(3).uniform(10.0, 100.0, 1000)
+    one, two = two_samples(energy_n, (100, 300), np.random.default_rng(4), "steep")
+    assert (len({*one, *two}), len(one)) == (400, 100)
+    assert np.median(energy_n[one]) < 30 < 45 < np.median(energy_n[two])
+
+
+def test_kinds_of_energies_are_for_pairs():
+    result = CliRunner().invoke(command, [*FILES, "--energies", "steep"])
     assert result.exit_code == 2
-    assert "--same-energies is for --false-alarms" in result.stderr
+    assert "--energies is for --false-alarms" in result.stderr

@@ -19,6 +19,14 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 DATA, VALIDATION, COMPARING, SCALING = NOTEBOOKS
 MOST_BYTES = 1_500_000
 
+# Replicas and showers that the numbers of the small run come from.
+FEWER = (
+    "validation.bootstrap_replicas=5",
+    "validation.noise_replicas=10",
+    "validation.exchanges=20",
+    "validation.sample_showers=200",
+)
+
 # One process runs all that train, one after the other: the later ones take the run of the second.
 runs_in_turn = pytest.mark.xdist_group("notebooks")
 
@@ -84,7 +92,7 @@ def execute(path, folder, **variables):
 def validated(tmp_path_factory):
     """The second notebook, executed, and the run that it has trained."""
     folder = tmp_path_factory.mktemp("notebooks")
-    done = execute(VALIDATION, folder)
+    done = execute(VALIDATION, folder, CHANGES=str(FEWER))
     (run,) = folder.glob("gan3d-*/run")
     return done, run
 
@@ -92,7 +100,7 @@ def validated(tmp_path_factory):
 @pytest.mark.slow
 @runs_in_turn
 def test_the_data_and_its_physics(tmp_path):
-    settings = "Validation(bootstrap_replicas=10, noise_replicas=20)"
+    settings = "Validation(bootstrap_replicas=5, noise_replicas=20, sample_showers=400)"
     done = execute(DATA, tmp_path, SETTINGS=settings)
     (fraction, _) = done.numbers(r"sampling fraction +([\d.]+) %, spread ([\d.]+) %")
     assert 2.0 < fraction < 2.15

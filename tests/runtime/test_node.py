@@ -14,7 +14,7 @@ from gan3d.config.threads import Cores, choose_threads
 from gan3d.errors import NodeError
 from gan3d.runtime.launch import Launch
 from gan3d.runtime.node import check_workers, choose_precision, plan, rank_words
-from gan3d.runtime.quiet import _without_lines
+from gan3d.runtime.quiet import _without_lines, _without_modules
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,28 @@ def test_what_is_written_before_a_crash_comes_out():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode < 0
     assert done.stderr == "the reason\n"
+
+
+def test_tensorflow_brings_nothing_along_that_ranks_do_not_need():
+    code = """
+import sys
+from gan3d.runtime.quiet import import_tensorflow
+import_tensorflow()
+assert "keras" in sys.modules
+print(*({"IPython", "matplotlib", "sklearn"} & set(sys.modules)))
+import IPython, matplotlib.pyplot, sklearn.base
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
+
+
+def test_what_is_loaded_is_kept_from_nobody():
+    with _without_modules(["json", "this"]):
+        import json  # noqa: F401 - loaded before
+
+        with pytest.raises(ImportError):
+            import this  # noqa: F401
+    assert "this" not in sys.modules
 
 
 @pytest.mark.tensorflow

@@ -70,6 +70,7 @@ for case in range(int(sys.argv[3])):
     said = f"case {case}: batch {batch_size} x {passes}, batch norm {batch_norm}, {compression}"
     horovod = Horovod(backward_passes_per_step=passes, compression=compression)
     ours = make_step(model, batch_size, horovod, connect(horovod))
+    # All build it: Horovod's names of gradients have those of layers in them, which are counted.
     alone = make_step(model, batch_size * passes * size, Horovod(), SingleProcess())
     before = weights(alone)
     shares = [batches(r, batch_size * passes, case) for r in range(size)]
@@ -85,20 +86,25 @@ for case in range(int(sys.argv[3])):
             flags=(rank == 0, rank == size - 1, False),
         )
         assert ours.flagged == [True, True, False]
+        mean = communicator.sum(np.array(list(losses.values()))) / size
+        if rank > 0:
+            continue  # the first compares; the others have the same bits as it has, see below
         images_nxyz = np.concatenate([showers.images_nxyz for showers in together])
         energy_n = np.concatenate([showers.energy_n for showers in together])
         expected = alone(images_nxyz, energy_n[:, None] / np.float32(100), **settings)
-        mean = communicator.sum(np.array(list(losses.values()))) / size
         # GPU-free float32 sums in another order; half precision has three digits.
         tolerance = 3e-3 if compression == "fp16" else 1e-5
         np.testing.assert_allclose(mean, list(expected.values()), rtol=tolerance, err_msg=said)
     assert len(seen) == len(set(seen)), f"{said}: a shower came twice"
     assert len(seen) == 48 - 48 % (batch_size * passes * size), said
-    for found, wanted, start in zip(weights(ours), weights(alone), before, strict=True):
-        moved = np.abs(wanted - start).max()
-        allowed = (2e-2 if compression == "fp16" else 1e-4) * moved + 1e-7
-        assert np.abs(found - wanted).max() <= allowed, f"{said}: {np.abs(found - wanted).max()}"
-    assert sum(np.abs(w - s).max() > 1e-6 for w, s in zip(weights(alone), before, strict=True)) > 4
+    if rank == 0:
+        for found, wanted, start in zip(weights(ours), weights(alone), before, strict=True):
+            moved = np.abs(wanted - start).max()
+            allowed = (2e-2 if compression == "fp16" else 1e-4) * moved + 1e-7
+            off = np.abs(found - wanted).max()
+            assert off <= allowed, f"{said}: {off}"
+        pairs = zip(weights(alone), before, strict=True)
+        assert sum(np.abs(wanted - start).max() > 1e-6 for wanted, start in pairs) > 4
     # Ranks stay identical to the last bit.
     flat = np.concatenate([values.ravel() for values in weights(ours)])
     everyone = communicator.gather(flat[None])

@@ -1,11 +1,13 @@
 """Run by every rank under horovodrun: `gan3d` with a fault in one rank's step.
 
-failing_rank.py FAULT RANK STEP train ...; slow: in every step; very slow: after STEP.
+failing_rank.py FAULT RANK STEP train ...; slow: in every step; very slow: after STEP, and a file
+`asleep` says so.
 """
 
 import os
 import sys
 import time
+from pathlib import Path
 
 from gan3d.cli import main
 
@@ -22,8 +24,11 @@ if int(os.environ.get("HOROVOD_RANK", "0")) == rank:
         call = type(step).__call__
 
         def faulty(self, *batch, **settings):
-            if fault in ("slow", "very slow"):
-                time.sleep(0.2 if fault == "slow" else 6.0 * (settings["step"] > at_step))
+            if fault == "slow":
+                time.sleep(0.2)
+            if fault == "very slow" and settings["step"] > at_step:
+                Path("asleep").touch()
+                time.sleep(6.0)
             if settings["step"] == at_step:
                 if fault == "memory":
                     raise MemoryError("no memory for this batch")

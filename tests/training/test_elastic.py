@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from launchers import HOROVODRUN
 from processes import find_rank
 
 pytestmark = pytest.mark.distributed("waiting")
@@ -29,7 +30,7 @@ run: {{commit_steps: {COMMIT}, watchdog_seconds: 240}}
 
 
 @pytest.fixture
-def elastic_job(tmp_path, write_lcd, gan3d_program):
+def elastic_job(tmp_path, write_lcd):
     """Two ranks on two "hosts" that are both this machine; ends with the test."""
     write_lcd("train.h5", range(SHOWERS))
     write_lcd("heldout.h5", range(96, 100))
@@ -39,7 +40,7 @@ def elastic_job(tmp_path, write_lcd, gan3d_program):
     hosts.chmod(0o755)
     job = subprocess.Popen(
         [
-            Path(gan3d_program).with_name("horovodrun"), "--gloo", "--network-interface", "lo",
+            *HOROVODRUN, "--gloo", "--network-interface", "lo",
             "-np", "2", "--min-np", "1", "--max-np", "2", "--host-discovery-script", hosts,
             # A host that lost a worker is let in again after so many seconds.
             "--blacklist-cooldown-range", "2", "4",

@@ -11,6 +11,8 @@ from conftest import read_arrays
 from launchers import LAUNCHERS, launch
 from tiny import write_tiny
 
+import gan3d
+
 pytestmark = pytest.mark.distributed
 
 
@@ -19,11 +21,12 @@ pytestmark = pytest.mark.distributed
 def test_ranks_train_on_the_global_batch_as_one_process_does(tmp_path, ranks, launcher):
     write_tiny(tmp_path / "train.h5", 48, seed=1)
     script = Path(__file__).with_name("equivalence_ranks.py")
+    paths = script.parents[1], Path(gan3d.__file__).parents[1]
     done = subprocess.run(
         [
             *launch(ranks, launcher), sys.executable, script, tmp_path, str(ranks), "5",
         ],
-        env={**os.environ, "PYTHONPATH": str(script.parents[1])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
         capture_output=True, text=True, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

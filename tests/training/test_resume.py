@@ -55,11 +55,29 @@ def experiment(tmp_path, write_lcd):
 def test_resuming_after_an_epoch_and_after_ctrl_c_gives_the_same_bits(
     gan3d, gan3d_program, experiment, tmp_path, checkpoint_arrays
 ):
+    def status():
+        return json.loads((tmp_path / "parts" / "status.json").read_text())["status"]
+
     whole = gan3d("train", experiment, "--run", "whole")
     assert whole.returncode == 0, whole.stderr
 
-    first = gan3d("train", experiment, "--run", "parts", "--set", "training.epochs=1")
-    assert first.returncode == 0, first.stderr
+    # A run that is out of time asks to be started again.
+    first = gan3d("train", experiment, "--run", "parts", "--set", "run.max_minutes=1e-9")
+    assert first.returncode == 75, first.stderr
+    assert "go on with --resume" in first.stdout
+    assert status() == "requeue"
+
+    # Another experiment is refused, and the keys are named.
+    again = gan3d("train", experiment, "--run", "parts")
+    assert again.returncode == 1
+    assert "holds a run already (config.yaml)" in again.stderr
+    other = gan3d(
+        "train", experiment, "--run", "parts", "--resume",
+        "--set", "training.batch_size=2", "--set", "training.epochs=4",
+    )  # fmt: skip
+    assert other.returncode == 2
+    assert "training.batch_size" in other.stderr
+    assert "training.epochs" not in other.stderr
 
     # Ctrl-C while the second epoch is under way: the checkpoint lies between two steps.
     interrupted = subprocess.Popen(
@@ -79,12 +97,12 @@ def test_resuming_after_an_epoch_and_after_ctrl_c_gives_the_same_bits(
     newest = max((tmp_path / "parts" / "checkpoints").glob("step-*"))
     state = json.loads((newest / "state.json").read_text())
     assert interrupted.returncode == 130
-    status = json.loads((tmp_path / "parts" / "status.json").read_text())["status"]
-    assert status == "interrupted"
+    assert status() == "interrupted"
     assert 6 <= state["global_step"] < 18
 
-    last = gan3d("train", experiment, "--run", "parts", "--resume")
+    last = gan3d("train", experiment, "--run", "parts", "--auto-resume")
     assert last.returncode == 0, last.stderr
+    assert status() == "finished"
 
     expected = checkpoint_arrays(tmp_path / "whole")
     found = checkpoint_arrays(tmp_path / "parts")
@@ -98,30 +116,6 @@ def test_resuming_after_an_epoch_and_after_ctrl_c_gives_the_same_bits(
         return [{k: v for k, v in json.loads(line).items() if k not in MEASURED} for line in lines]
 
     assert history("parts") == history("whole")
-
-
-def test_resume_refuses_another_experiment_and_names_the_keys(gan3d, experiment):
-    assert gan3d("train", experiment, "--set", "training.epochs=1").returncode == 0
-    again = gan3d("train", experiment)
-    assert again.returncode == 1
-    assert "holds a run already (config.yaml)" in again.stderr
-    other = gan3d("train", experiment, "--resume", "--set", "training.batch_size=2")
-    assert other.returncode == 2
-    assert "training.batch_size" in other.stderr
-    assert "training.epochs" not in other.stderr
-
-
-def test_a_run_that_is_out_of_time_asks_to_be_started_again(gan3d, experiment, tmp_path):
-    def status():
-        return json.loads((tmp_path / "run" / "status.json").read_text())["status"]
-
-    limited = gan3d("train", experiment, "--run", "run", "--set", "run.max_minutes=1e-9")
-    assert limited.returncode == 75, limited.stderr
-    assert "go on with --resume" in limited.stdout
-    assert status() == "requeue"
-    rest = gan3d("train", experiment, "--run", "run", "--auto-resume")
-    assert rest.returncode == 0, rest.stderr
-    assert status() == "finished"
 
 
 def test_a_rank_goes_on_with_no_run_in_which_another_has_failed(tmp_path):

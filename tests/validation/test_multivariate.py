@@ -84,7 +84,7 @@ def test_the_kernel_distance_of_equal_distributions_is_0_within_its_error(rng):
 
 
 def test_far_apart_nothing_is_precise_and_nothing_covered(rng):
-    found = m.neighbourhoods(rng.normal(size=(100, 3)) + 100, rng.normal(size=(100, 3)), 5)
+    found = m.neighbourhoods(rng.normal(size=(100, 3)) + 100, rng.normal(size=(100, 3)), 5, rng)
     assert {name: value for name, (value, _) in found.items()} == dict.fromkeys(
         m.NEIGHBOURHOODS, 0.0
     )
@@ -93,14 +93,37 @@ def test_far_apart_nothing_is_precise_and_nothing_covered(rng):
 def test_equal_distributions_have_the_coverage_of_the_paper(rng):
     """Naeem et al., equation 11: 1 - (M-1)...(M-k) / ((N+M-1)...(N+M-k)), about 1 - 1/2^k; the
     expected density is 1."""
-    found = m.neighbourhoods(rng.normal(size=(1500, 4)), rng.normal(size=(1500, 4)), 5)
+    found = m.neighbourhoods(rng.normal(size=(1500, 4)), rng.normal(size=(1500, 4)), 5, rng)
     assert found["coverage"][0] == pytest.approx(1 - 0.5**5, abs=4 * found["coverage"][1])
-    assert found["density"][0] == pytest.approx(1.0, abs=5 * found["density"][1])
+    assert found["density"][0] == pytest.approx(1.0, abs=4 * found["density"][1])
+
+
+def test_errors_of_neighbourhoods_are_the_spread_over_samples(rng):
+    values, errors = [], []
+    for _ in range(60):
+        ours, theirs = rng.normal(size=(2, 250, 5))
+        near = m.Neighbours.of(np.concatenate([ours, theirs]))
+        found = m.neighbourhoods(ours, theirs, 5, rng)
+        found |= near.from_other_with_errors(np.arange(500) < 250, rng)
+        values.append([value for value, _ in found.values()])
+        errors.append([error for _, error in found.values()])
+    for name, spread, error in zip(
+        found, np.std(values, axis=0, ddof=1), np.mean(errors, axis=0), strict=True
+    ):
+        assert 0.7 < error / spread < 1.7, name
+
+
+def test_the_nearest_by_hand():
+    values = np.array([[3.0, 4.0], [3.0, 4.5], [0.0, 10.0], [0.0, 0.0]])
+    found = m.nearest_distances(values)
+    assert found[:3] == pytest.approx([0.1, 0.5 / np.hypot(3, 4.5), np.hypot(3, 5.5) / 10])
+    assert found[3] == np.inf
+    assert m.nearest_distances(values[:1], values[1:]) == pytest.approx([0.1])
 
 
 def test_a_lost_mode_costs_recall_and_coverage_and_not_precision(rng):
     theirs = rng.normal(size=(400, 3)) + np.repeat([[0.0], [50.0]], 200, axis=0)
-    found = m.neighbourhoods(rng.normal(size=(400, 3)), theirs, 5)
+    found = m.neighbourhoods(rng.normal(size=(400, 3)), theirs, 5, rng)
     assert found["precision"][0] > 0.9
     assert found["recall"][0] < 0.55
     assert found["coverage"][0] < 0.55
@@ -108,15 +131,15 @@ def test_a_lost_mode_costs_recall_and_coverage_and_not_precision(rng):
 
 def test_an_invented_mode_costs_precision_and_not_recall(rng):
     ours = rng.normal(size=(400, 3)) + np.repeat([[0.0], [50.0]], 200, axis=0)
-    found = m.neighbourhoods(ours, rng.normal(size=(400, 3)), 5)
+    found = m.neighbourhoods(ours, rng.normal(size=(400, 3)), 5, rng)
     assert found["precision"][0] < 0.55
     assert found["recall"][0] > 0.85
 
 
-def test_neighbours_by_hand():
+def test_neighbours_by_hand(rng):
     """On a line, k = 1. Balls of theirs: 0 and 1 reach to 1, 5 reaches to 4."""
     theirs, ours = np.array([[0.0], [1.0], [5.0]]), np.array([[0.5], [8.0], [30.0]])
-    found = m.neighbourhoods(ours, theirs, 1)
+    found = m.neighbourhoods(ours, theirs, 1, rng)
     # 0.5 lies in the balls of 0, 1 and not in that of 5 (4.5 away, reach 4); 8 in that of 5.
     assert found["precision"][0] == pytest.approx(2 / 3)
     assert found["density"][0] == pytest.approx(3 / 3)
@@ -132,7 +155,7 @@ def test_shuffled_neighbourhoods_are_those_of_all_distances(rng):
     for _ in range(3):
         ours_p = rng.permutation(np.repeat([True, False], 120))
         listed = near.neighbourhoods(ours_p, 5)
-        for name, (value, _) in m.neighbourhoods(values[ours_p], values[~ours_p], 5).items():
+        for name, (value, _) in m.neighbourhoods(values[ours_p], values[~ours_p], 5, rng).items():
             assert listed[name] == pytest.approx(value), name
 
 

@@ -3,29 +3,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan3d.validation.resampling import exchanges, pairs, same_energies, with_bootstrap
+from gan3d.validation.resampling import (
+    at_common_energies,
+    exchanges,
+    pairs,
+    same_energies,
+    spread_alike,
+    with_bootstrap,
+)
 
 
-@given(st.integers(4, 30), st.integers(4, 30), st.integers(0, 100), st.booleans())
-def test_an_exchange_keeps_the_sizes(count, other, seed, matched):
+@given(st.integers(4, 30), st.integers(4, 30), st.integers(0, 100))
+def test_an_exchange_keeps_the_sizes(count, other, seed):
     rng = np.random.default_rng(seed)
     energy_n, energy_m = rng.uniform(10, 100, count), rng.uniform(10, 100, other)
-    ours_rp = exchanges(energy_n, energy_m, 20, rng, matched=matched)
+    ours_rp = exchanges(energy_n, energy_m, 20, rng)
     assert ours_rp.shape == (20, count + other)
     assert (ours_rp.sum(axis=1) == count).all()
 
 
 def test_every_shower_plays_either_part():
     rng = np.random.default_rng(0)
-    ours_rp = exchanges(np.ones(30), np.ones(60), 3000, rng, matched=False)
+    ours_rp = exchanges(np.ones(30), np.ones(60), 3000, rng)
     assert ours_rp.mean(axis=0) == pytest.approx(np.full(90, 1 / 3), abs=0.04)
 
 
-def test_matched_showers_are_exchanged_with_neighbours_in_energy_alone():
+def test_showers_are_exchanged_with_neighbours_in_energy_alone():
     """Of 200 and 200 with the same energies, in 8 groups of 50: both keep theirs within a group."""
     energy_n = np.random.default_rng(0).permutation(200).astype(float)
     energy_m = np.arange(200.0)
-    ours_rp = exchanges(energy_n, energy_m, 200, np.random.default_rng(1), matched=True)
+    ours_rp = exchanges(energy_n, energy_m, 200, np.random.default_rng(1))
     energy_p = np.concatenate([energy_n, energy_m])
     for ours_p in ours_rp:
         assert np.abs(np.sort(energy_p[ours_p]) - energy_m).max() < 26
@@ -37,24 +44,45 @@ def test_showers_of_equal_energies_are_exchanged_as_well(energies):
     """Not one sample after the other, which would leave everybody where they are."""
     rng = np.random.default_rng(0)
     energy_n, energy_m = rng.choice(energies, (2, 300))
-    ours_rp = exchanges(energy_n, energy_m, 50, rng, matched=True)
+    ours_rp = exchanges(energy_n, energy_m, 50, rng)
     assert ours_rp[:, :300].mean() == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize("matched", [True, False])
-def test_pairs_are_samples_of_these_sizes(matched):
-    energy_m = np.random.default_rng(0).uniform(10, 100, 200)
-    one, other = pairs(energy_m, 50, 300, np.random.default_rng(1), matched=matched)
-    assert one.shape == other.shape == (300, 200)
+def test_both_keep_their_spectra_where_these_are_unlike():
+    """Flat against one that falls: exchanged showers have the incident energies of before."""
+    rng = np.random.default_rng(0)
+    energy_n, energy_m = 10 * 10 ** rng.uniform(0, 1, 300), rng.uniform(10, 100, 600)
+    energy_p = np.concatenate([energy_n, energy_m])
+    for ours_p in exchanges(energy_n, energy_m, 20, rng):
+        assert energy_p[ours_p].mean() == pytest.approx(energy_n.mean(), rel=0.02)
+        assert energy_p[~ours_p].mean() == pytest.approx(energy_m.mean(), rel=0.02)
+
+
+@pytest.mark.parametrize("low", [10.0, 55.0])
+def test_pairs_are_samples_of_these_sizes_and_energies(low):
+    rng = np.random.default_rng(0)
+    energy_n, energy_m = rng.uniform(low, 100, 50), rng.uniform(10, 100, 400)
+    one, other = pairs(energy_n, energy_m, 300, np.random.default_rng(1))
+    assert one.shape == other.shape == (300, 400)
     assert (one.sum(axis=1) == 50).all()
-    assert (other.sum(axis=1) == 200).all()
-    # As independent as two samples: means differ by the spread times sqrt(1/50 + 1/200).
-    values = np.random.default_rng(2).normal(size=200)
-    difference = one @ values / 50 - other @ values / 200
-    assert difference.std() == pytest.approx(np.sqrt(1 / 50 + 1 / 200) * values.std(), rel=0.15)
-    if matched:
-        means = (one @ energy_m / 50).std()
-        assert means < 0.25 * energy_m.std() / np.sqrt(50)
+    assert (other.sum(axis=1) == 400).all()
+    assert one @ energy_m / 50 == pytest.approx(np.full(300, energy_n.mean()), rel=0.03)
+    assert other @ energy_m / 400 == pytest.approx(np.full(300, energy_m.mean()), rel=0.01)
+    # As independent as two samples: means differ by the spread times sqrt(1/50 + 1/400).
+    values = np.random.default_rng(2).normal(size=400)
+    difference = one @ values / 50 - other @ values / 400
+    assert difference.std() == pytest.approx(np.sqrt(1 / 50 + 1 / 400) * values.std(), rel=0.2)
+
+
+def test_rows_at_common_energies_are_spread_alike():
+    rng = np.random.default_rng(0)
+    energy_n, energy_m = 10 * 10 ** rng.uniform(0, 1, 500), rng.uniform(10, 100, 900)
+    assert not spread_alike(energy_n, energy_m)
+    rows_n, rows_m = at_common_energies(energy_n, energy_m, rng)
+    assert len(rows_n) == len(rows_m) > 250
+    assert len(set(rows_n)) == len(set(rows_m)) == len(rows_n)
+    assert np.sort(energy_n[rows_n]) == pytest.approx(np.sort(energy_m[rows_m]), rel=0.1)
+    assert spread_alike(rng.uniform(10, 100, 500), energy_m)
 
 
 def test_a_replica_draws_as_many_as_there_are():

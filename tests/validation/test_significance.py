@@ -10,7 +10,7 @@ from gan3d.data import read_showers
 from gan3d.samples import sample_files
 from gan3d.validation import judge, summarise
 from gan3d.validation.catalogue import AUC, RELATIVE_ERROR, SHARE
-from gan3d.validation.significance import Family, Ruler, at_least_one, each_of
+from gan3d.validation.significance import SMALLEST_P, Family, Ruler, at_least_one, each_of
 
 KINDS = {"relative": RELATIVE_ERROR, "share": SHARE, "area": AUC}
 
@@ -44,9 +44,19 @@ def test_among_many_metrics_the_smallest_probability_is_as_likely_as_it_says():
 def test_a_fault_far_beyond_all_exchanges_is_all_but_impossible():
     found = family(np.random.default_rng(1), off=30.0)
     tests = Family.of(found)
-    assert tests.p_value("0", found["0"][1]) < 1e-6
+    assert tests.p_value("0", found["0"][1]) == SMALLEST_P
     others = [tests.p_value(name, value) for name, (_, value, _) in found.items() if name != "0"]
     assert min(others) > 0.01
+
+
+def test_alone_a_metric_is_as_unlikely_as_its_tail_says():
+    """Of an exponential distribution, counted and beyond what can be counted."""
+    drawn = np.random.default_rng(3).exponential(size=2000)
+    ruler = Ruler.of(RELATIVE_ERROR, 0.7, drawn)
+    for value in (1.0, 2.0, 4.0, 7.0, 10.0):
+        assert ruler.alone(value) == pytest.approx(np.exp(-value), rel=0.6)
+    assert ruler.alone(0.0) == 1.0
+    assert ruler.alone(1e3) == SMALLEST_P
 
 
 @given(st.floats(1e-6, 0.3), st.integers(1, 200))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -32,8 +33,8 @@ Examples:
     help="Instead, judge so many random pairs of samples of FILES against each other.",
 )  # fmt: skip
 @click.option(
-    "--same-energies", is_flag=True,
-    help="With --false-alarms: pairs of neighbours in incident energy, one to each sample.",
+    "--energies", type=click.Choice(["alike", "same", "steep"]), default="alike", show_default=True,
+    help="With --false-alarms: how the two samples of a pair are spread over incident energy.",
 )  # fmt: skip
 def command(
     files: tuple[str, ...],
@@ -43,7 +44,7 @@ def command(
     whole: bool,
     all_cores: bool,
     pairs: int | None,
-    same_energies: bool,
+    energies: Any,
 ) -> None:
     """Measure observables and metrics of FILES, without drawing, on one core.
 
@@ -60,12 +61,12 @@ def command(
         click.echo(line, err=True)
 
     sample = sample_files()
-    if same_energies and pairs is None:
-        raise click.UsageError("--same-energies is for --false-alarms")
+    if energies != "alike" and pairs is None:
+        raise click.UsageError("--energies is for --false-alarms")
     if pairs is not None:
         given = [*files] or [str(sample.heldout), str(sample.train)]
         alarms = measure_false_alarms(
-            given, (showers, showers), pairs, say, whole=whole, same_energies=same_energies
+            given, (showers, showers), pairs, say, whole=whole, energies=energies
         )
         click.echo(json.dumps(alarms, indent=2))
         return
