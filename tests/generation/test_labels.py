@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from labelled import CONFIG
@@ -121,3 +122,23 @@ def test_draws_are_within_what_is_asked_for(n, seed, low, width):
     assert set(columns["pdg"]) <= {11, 22}
     again = draw_labels(n, [THETA, PARTICLE], RANGES, {"angle": (low, low + width)}, seed)
     np.testing.assert_array_equal(columns["theta"], again["theta"])
+
+
+def test_a_run_of_before_there_were_conditions_generates_the_same(trained_folder):
+    expected = gan3d.load_run(trained_folder).generate(5, seed=1)
+    config, data = trained_folder / "config.yaml", trained_folder / "data.json"
+    tree, files = yaml.safe_load(config.read_text()), json.loads(data.read_text())
+    assert tree["model"].pop("conditions") == ["energy"]
+    del tree["data"]["particles"]
+    for name in ("angle", "bins"):
+        del tree["training"]["loss_weights"][name]
+    for entry in files["files"]:
+        assert entry.pop("labels") == []
+    config.write_text(yaml.safe_dump(tree))
+    data.write_text(json.dumps(files))
+    run = gan3d.load_run(trained_folder)
+    found = run.generate(5, seed=1)
+    np.testing.assert_array_equal(found.images_nxyz, expected.images_nxyz)
+    np.testing.assert_array_equal(found.energy_n, expected.energy_n)
+    assert found.columns == {}
+    assert [each.name for each in run.generator.inputs] == ["latent", "energy"]
