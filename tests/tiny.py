@@ -87,8 +87,8 @@ def make_trainer(
     from gan3d.training.response import measure_response
     from gan3d.training.trainer import Trainer
 
-    monkeypatch.setattr("gan3d.training.trainer.get_architecture", lambda _: tiny_architecture)
-    monkeypatch.setattr("gan3d.generation.run.get_architecture", lambda _: tiny_architecture)
+    monkeypatch.setattr("gan3d.training.trainer.architecture_of", lambda _: tiny_architecture)
+    monkeypatch.setattr("gan3d.generation.run.architecture_of", lambda _: tiny_architecture)
     tiny_files()
     path = tmp_path / "experiment.yaml"
     path.write_text(

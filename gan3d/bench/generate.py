@@ -11,7 +11,7 @@ import hashlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gan3d.bench.scaling import describe_machine
-from gan3d.config import Data, Experiment, Model
+from gan3d.config import Data, Experiment, Geometry, Model
 from gan3d.data import Showers
 from gan3d.data.planned import SUFFIXES
 from gan3d.generation import write_while_generating
@@ -40,6 +40,9 @@ PUBLISHED_CORE_MS = 392.0
 _LEAST_SECONDS = 0.5
 """A measurement goes on until this long has passed."""
 _ENERGY_GEV = (10.0, 100.0)
+# What networks that take more conditions are told; any will do to take time.
+_CONDITIONS: Mapping[str, Any] = {"number": "theta", "categories": "particle"}
+_RANGES = {"theta": (1.05, 2.09)}  # 60 to 120 degrees
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,11 @@ def untrained(architecture: str) -> TrainedRun:
     from gan3d.models import get_architecture
 
     keras.utils.set_random_seed(0)
-    model = Model(architecture=architecture)
     found = get_architecture(architecture)
-    experiment = Experiment(data=Data(files=["none"]), model=model)
+    conditions = [_CONDITIONS[kind] for kind in found.labels or ()]
+    model = Model(architecture=architecture, conditions=["energy", *conditions])
+    geometry = Geometry(shape=found.image_shape)
+    experiment = Experiment(data=Data(files=["none"], geometry=geometry), model=model)
     return TrainedRun(
         path=Path(architecture),
         experiment=experiment,
@@ -72,6 +77,7 @@ def untrained(architecture: str) -> TrainedRun:
         generator=found.build_generator(model),
         weights_sha256=hashlib.sha256(b"").hexdigest(),
         energy_range_gev=_ENERGY_GEV,
+        label_ranges=_RANGES,
     )
 
 
@@ -149,15 +155,17 @@ def _measure(model: TrainedRun | ExportedModel, batch: int) -> tuple[float, floa
 
 def _generate(model: TrainedRun | ExportedModel, count: int, batch: int) -> list[Showers]:
     energy_n = np.random.default_rng(0).uniform(*_ENERGY_GEV, count)
-    return list(model.stream(energy_n, batch_size=batch))
+    columns = model.draw_labels(count, {}, 0)
+    return list(model.stream(energy_n, batch_size=batch, columns=columns))
 
 
 def _write(model: TrainedRun | ExportedModel, settings: Settings) -> None:
     energy_n = np.random.default_rng(0).uniform(*_ENERGY_GEV, settings.written)
+    columns = model.draw_labels(settings.written, {}, 0)
     with tempfile.TemporaryDirectory() as folder:
         write_while_generating(
             Path(folder) / f"showers{SUFFIXES[settings.layout]}",
-            model.stream(energy_n, batch_size=128),
+            model.stream(energy_n, batch_size=128, columns=columns),
             lambda count: None,
             layout=settings.layout,
             attributes={},

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from gan3d.config import Training
 from gan3d.models import Architecture
-from gan3d.training.losses import OUTPUTS
 from gan3d.training.optimizers import build_optimizer
 from gan3d.training.response import Response
 
@@ -41,12 +40,8 @@ class KerasLoop:
         self._sees_energy = architecture.discriminator_sees_energy
         self._training, self._response = training, response
         self._rng = np.random.default_rng(seed)
-        losses = {
-            "generation": "binary_crossentropy",
-            "auxiliary": "mean_absolute_percentage_error",
-            "ecal": "mean_absolute_percentage_error",
-        }
-        weights = {name: getattr(training.loss_weights, name) for name in OUTPUTS}
+        losses = {output.name: output.loss for output in architecture.outputs}
+        weights = {name: getattr(training.loss_weights, name) for name in losses}
         self._generator, self._discriminator = generator, discriminator
 
         latent_bz = keras.Input((architecture.latent_dim,))

@@ -98,7 +98,8 @@ def train_worker(config: Path, folder: Path, overrides: Sequence[str]) -> None:
 
     experiment = load_experiment(config, overrides)
     apply_node(experiment.node)
-    train = divide(survey_files(experiment.data), experiment.data.split).train
+    files = survey_files(experiment.data, experiment.model.labels)
+    train = divide(files, experiment.data.split).train
     response = measure_response(train, experiment)
     assert response is not None  # None only where files may be skipped
     showers = read_part(train, experiment.data)
@@ -130,7 +131,7 @@ def _build(
     import keras
     import tensorflow as tf
 
-    from gan3d.models import get_architecture
+    from gan3d.models import architecture_of
     from gan3d.training.step import AdversarialStep
 
     communication = tf.distribute.experimental
@@ -140,14 +141,15 @@ def _build(
             implementation=communication.CommunicationImplementation.RING
         )
     )
-    architecture = get_architecture(experiment.model.architecture)
+    architecture = architecture_of(experiment)
     with strategy.scope():
         keras.utils.set_random_seed(experiment.run.seed)
         generator = architecture.build_generator(experiment.model)
         discriminator = architecture.build_discriminator(experiment.model)
         if architecture.adapt is not None:
             scaled_n1 = _scaled(experiment, showers)
-            architecture.adapt(generator, discriminator, showers.images_nxyz, scaled_n1)
+            images_nxyz, labels = showers.images_nxyz, _labels(experiment, showers)
+            architecture.adapt(generator, discriminator, images_nxyz, scaled_n1, *labels)
         step = AdversarialStep(
             architecture,
             generator,
@@ -179,7 +181,8 @@ def _train(
     steps = len(showers) // (rows * size)
     if steps == 0:
         raise DataError(f"{len(showers)} showers are no batch of {rows} for each of {size} workers")
-    scaled_n1, history = _scaled(experiment, showers), []
+    scaled_n1, labels = _scaled(experiment, showers), _labels(experiment, showers)
+    history = []
     rate = tf.constant(experiment.training.optimizer.learning_rate, tf.float32)
     with without_remapper():
         for epoch in range(experiment.training.epochs):
@@ -197,6 +200,7 @@ def _train(
                         rate,
                         tf.constant(0.0),
                         tf.zeros(0),
+                        *(tf.constant(each[first : first + rows]) for each in labels),
                     ),
                 )
                 losses.numpy()  # as in training, the next step begins when this one is done
@@ -215,6 +219,14 @@ def _train(
 
 def _scaled(experiment: Experiment, showers: Showers) -> Any:
     return showers.energy_n[:, None] / np.float32(experiment.data.energy_scale_gev)
+
+
+def _labels(experiment: Experiment, showers: Showers) -> list[Any]:
+    """What networks see of the conditions beside the energy, one array (N, C), if there are any."""
+    from gan3d.data import network_labels
+
+    labels = experiment.model.labels
+    return [network_labels(showers.columns, labels)] if labels else []
 
 
 if __name__ == "__main__":

@@ -87,7 +87,8 @@ def measure_step(
     from gan3d.runtime import apply_node
 
     say("reading showers")
-    train = divide(survey_files(experiment.data), experiment.data.split).train
+    files = survey_files(experiment.data, experiment.model.labels)
+    train = divide(files, experiment.data.split).train
     batch = experiment.training.batch_size
     showers = read_part(train, experiment.data, limit=experiment.data.statistics_showers)
     if len(showers) < batch:
@@ -144,18 +145,22 @@ def _build_step(
     """A call that does a step, and the arithmetic of it per shower: all, and without zeros."""
     import keras
 
-    from gan3d.models import get_architecture
+    from gan3d.data import network_labels
+    from gan3d.models import architecture_of
     from gan3d.models.arithmetic import step_flops
     from gan3d.runtime import SingleProcess
+    from gan3d.training.checks import check_grid
     from gan3d.training.step import AdversarialStep
 
-    architecture = get_architecture(experiment.model.architecture)
+    architecture = architecture_of(experiment)
+    check_grid(architecture, experiment.data)
     keras.utils.set_random_seed(experiment.run.seed)
     generator = architecture.build_generator(experiment.model)
     discriminator = architecture.build_discriminator(experiment.model)
-    scaled_n1 = _scaled(experiment, showers)
+    scaled_n1, labels = _scaled(experiment, showers), experiment.model.labels
+    further = [network_labels(showers.columns, labels)] if labels else []
     if architecture.adapt is not None:
-        architecture.adapt(generator, discriminator, showers.images_nxyz, scaled_n1)
+        architecture.adapt(generator, discriminator, showers.images_nxyz, scaled_n1, *further)
     training = experiment.training
     step = AdversarialStep(
         architecture,
@@ -174,6 +179,7 @@ def _build_step(
         step(
             showers.images_nxyz[:batch],
             scaled_n1[:batch],
+            *(each[:batch] for each in further),
             step=done,
             learning_rate=rate,
             average_decay=0.0,

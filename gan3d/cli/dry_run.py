@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gan3d.cli.console import make_console
 from gan3d.cli.train import check_judged
-from gan3d.config import Experiment, Horovod
+from gan3d.config import Experiment, Horovod, Model
 
 if TYPE_CHECKING:
     from gan3d.runtime import Launch
@@ -30,7 +30,7 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     its first step.
     """
     from gan3d.data import count_steps, divide
-    from gan3d.models import check_architecture, get_architecture
+    from gan3d.models import architecture_of, check_architecture
     from gan3d.runtime import launched
     from gan3d.runtime.quiet import import_tensorflow
     from gan3d.training.checks import check_energies, check_grid
@@ -44,7 +44,7 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     horovod = _horovod(experiment.horovod, ranks)
     check_energies(experiment.training, found.response)
     import_tensorflow()
-    check_grid(get_architecture(experiment.model.architecture), experiment.data)
+    check_grid(architecture_of(experiment), experiment.data)
 
     division = divide(found.files, experiment.data.split)
     batch = rank_batch(experiment)
@@ -54,6 +54,7 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     rows = {
         "run": f"{folder}, {_resumed(folder) if resume else 'new'}",
         "architecture": experiment.model.architecture,
+        **_conditions(experiment.model),
         "files": _files(found),
         "showers": f"{len(division.train)} for training, {len(division.validation)} held out",
         "ranks": f"{ranks}, each with {_batches(experiment)}: {ranks * batch} showers a step",
@@ -97,6 +98,19 @@ def _resumed(folder: Path) -> str:
     if not checkpoints:
         return "begun anew, as it has no checkpoint"
     return f"resumed after step {checkpoint_step(checkpoints[-1])}"
+
+
+def _conditions(model: Model) -> dict[str, str]:
+    """A line of what the networks are told beside the energy, if there is something."""
+    if not model.labels:
+        return {}
+    said = ["energy"]
+    for label in model.labels:
+        what = label.unit or "a number"
+        if label.kind == "categories":
+            what = f"one of {', '.join(map(str, label.values))}"
+        said.append(f"{label.name} (column {label.column}: {what})")
+    return {"conditions": "; ".join(said)}
 
 
 def _files(found: Found) -> str:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gan3d.cli.console import make_console
-from gan3d.cli.validate import naming, reference_blocks
+from gan3d.cli.validate import NotedLabels, naming, reference_blocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,14 +36,20 @@ class _Timed:
     seconds: list[float] = field(default_factory=list)
     """Per shower, of each batch."""
 
-    def generate(self, energy_n: NDArray[np.float32], seed: int, first: int) -> Showers:
+    def generate(
+        self,
+        energy_n: NDArray[np.float32],
+        columns: dict[str, NDArray[Any]],
+        seed: int,
+        first: int,
+    ) -> Showers:
         from gan3d.data import Showers
 
         noise = self.model.draw_noise(seed, first, len(energy_n))
         began = time.perf_counter()
-        images_nxyz = self.model.run(noise, energy_n)
+        images_nxyz = self.model.run(noise, energy_n, columns)
         self.seconds.append((time.perf_counter() - began) / len(energy_n))
-        return Showers(images_nxyz=images_nxyz, energy_n=energy_n)
+        return Showers(images_nxyz, energy_n, columns)
 
 
 def export_int8(
@@ -71,10 +77,11 @@ def export_int8(
     from gan3d.validation import judge, summarise
 
     own = load_experiment(folder / "config.yaml")
-    blocks, source = reference_blocks(own.data, reference)
+    noted = NotedLabels(own.model.labels)
+    blocks, source = reference_blocks(own.data, reference, own.model.labels)
     geometry, settings = own.data.model_geometry, own.validation
     with naming({"Reference": source}):
-        theirs = summarise(blocks, geometry, settings)
+        theirs = summarise(noted.passing(blocks), geometry, settings)
     energies = theirs.observables.energy_n.astype(np.float32)
     apply_node(Node())
     from gan3d.export.quantisation import quantise, write_quantised
@@ -87,9 +94,14 @@ def export_int8(
         threads = usable_cores().physical
         single = load_exported(plain, threads=threads)
         # Another seed than the comparison's: what it is judged by, it is not calibrated with.
-        chosen = np.random.default_rng(settings.seed).choice(energies, calibration)
+        rows = np.arange(len(energies))
+        chosen = np.random.default_rng(settings.seed).choice(rows, calibration)
         batches = (
-            single.inputs(single.draw_noise(settings.seed + 1, first, len(part)), part)
+            single.inputs(
+                single.draw_noise(settings.seed + 1, first, len(part)),
+                energies[part],
+                noted.columns(part),
+            )
             for first, part in _parts(chosen, 8)
         )
         layers = quantise(plain, rounded, batches, float_layers)
@@ -98,9 +110,10 @@ def export_int8(
         click.echo(f"generating {count} showers with each", err=True)
         showers: list[list[Showers]] = [[], []]
         # Batches in turn, so that what else the machine does slows both.
-        for first, part in _parts(np.resize(energies, count), BATCH):
+        for first, part in _parts(np.resize(rows, count), BATCH):
+            columns = noted.columns(part)
             for timed, made in zip(models, showers, strict=True):
-                made.append(timed.generate(part, settings.seed, first))
+                made.append(timed.generate(energies[part], columns, settings.seed, first))
         with naming({"Generated": str(path), "Reference": source}):
             judgements = [judge(made, theirs, geometry, settings) for made in showers]
         metadata = single.metadata.model_copy(
@@ -127,9 +140,9 @@ def export_int8(
     )
 
 
-def _parts(values_n: NDArray[np.float32], size: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    for first in range(0, len(values_n), size):
-        yield first, values_n[first : first + size]
+def _parts(rows_n: NDArray[np.int64], size: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    for first in range(0, len(rows_n), size):
+        yield first, rows_n[first : first + size]
 
 
 def _loss(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,8 @@ EXAMPLE = """\b
 Examples:
   gan3d generate runs/quickstart -n 10000 --energy 10:100 -o showers.h5
   gan3d generate runs/quickstart -n 500 --energy 50 --seed 7 -o 50GeV.h5
+  gan3d generate runs/angle -n 500 --condition theta=1.2:1.9 -o tilted.h5
+  gan3d generate runs/angle -n 1000 --like 'data/*.h5' -o same.h5
   gan3d generate generator.onnx -n 10000 --energy 10:100 -o showers.h5
   horovodrun -np 4 gan3d generate RUN -n 1000000 --to parquet -o showers
 """
@@ -43,6 +46,25 @@ class EnergyRange(click.ParamType[Any]):
             return float(low), float(high if colon else low)
         except ValueError:
             self.fail(f"'{value}' is no energy or LOW:HIGH in GeV, such as 10:100", param, ctx)
+
+
+class ConditionValue(click.ParamType[Any]):
+    """`NAME=VALUE` or `NAME=LOW:HIGH`."""
+
+    name = "name=value"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[float, float]]:
+        """Turn the text into (name, (low, high)); equal bounds are one value."""
+        name, equals, text = str(value).partition("=")
+        low, colon, high = text.partition(":")
+        try:
+            if not name or not equals:
+                raise ValueError
+            return name, (float(low), float(high if colon else low))
+        except ValueError:
+            self.fail(f"'{value}' is no NAME=VALUE or NAME=LOW:HIGH, such as theta=1.2", param, ctx)
 
 
 class CheckpointChoice(click.ParamType[Any]):
@@ -67,6 +89,20 @@ class CheckpointChoice(click.ParamType[Any]):
 @click.option("-n", "count", type=click.IntRange(min=1), required=True, help="Number of showers.")
 @click.option("--energy", type=EnergyRange(), help="GeV; default: the range trained on.")
 @click.option(
+    "--condition",
+    "conditions",
+    type=ConditionValue(),
+    multiple=True,
+    help="What else the network is told, in the files' units (theta in rad, particle as PDG code): "
+    "a value, or LOW:HIGH. Default: the range trained on.",
+)
+@click.option(
+    "--like",
+    metavar="GLOB",
+    multiple=True,
+    help="Shower files that energies and conditions are taken from, in their order.",
+)
+@click.option(
     "-o",
     "output",
     type=click.Path(path_type=Path),
@@ -88,6 +124,8 @@ def command(
     run: Path,
     count: int,
     energy: tuple[float, float] | None,
+    conditions: tuple[tuple[str, tuple[float, float]], ...],
+    like: tuple[str, ...],
     output: Path,
     layout: str | None,
     showers_per_file: int | None,
@@ -102,8 +140,9 @@ def command(
     where they are its input, it gives the same showers as the run.
 
     Writes the LCD schema (ECAL and target, GeV) or Parquet shards, with the seed and the model's
-    identity as attributes. A shower depends on the seed and its number alone, to float rounding:
-    not on the batch size, the files, or the number of ranks.
+    identity as attributes, and what the network was told of each shower as columns. A shower
+    depends on the seed and its number alone, to float rounding: not on the batch size, the files,
+    or the number of ranks.
 
     With a folder, showers come in numbered files. Files that are already there are skipped when a
     call is repeated, so no call needs to be finished in one go; the ranks of a launcher
@@ -125,24 +164,90 @@ def command(
             raise UsageError(f"{output}: its folder does not exist; make it first")
     elif output.is_file():
         raise UsageError(f"{output}: is a file, but not named .h5 or .parquet")
+    if like and (energy or conditions):
+        raise UsageError("--like gives energies and conditions; leave --energy and --condition out")
+    if any(name == "energy" for name, _ in conditions):
+        raise UsageError("--condition energy: has an option of its own, --energy")
     trained = _load(run, checkpoint)
     _check_memory(trained, min(batch_size, count))
-    energy_n = trained.draw_energies(count, energy, seed)
+    if like:
+        energy_n, columns = _taken_from(like, trained, count)
+    else:
+        energy_n = trained.draw_energies(count, energy, seed)
+        columns = trained.draw_labels(count, dict(conditions), seed)
     with ProgressDisplay(make_console()) as display:
-        low, high = trained.energy_range_gev
-        if energy_n.min() < low or energy_n.max() > high:
-            display.say(f"note: the network was trained with {low:.4g} to {high:.4g} GeV only")
+        for note in _beyond(trained, energy_n, columns):
+            display.say(note)
         if single is not None:
             write_generated(
-                trained, energy_n, output, display, seed=seed, batch_size=batch_size, layout=single
+                trained,
+                energy_n,
+                output,
+                display,
+                seed=seed,
+                batch_size=batch_size,
+                layout=single,
+                columns=columns,
             )
             return
         from gan3d.generation import Dataset
 
         dataset = Dataset(
-            trained, energy_n, seed, output, layout or "lcd", showers_per_file or 10_000
+            trained,
+            energy_n,
+            seed,
+            output,
+            layout or "lcd",
+            showers_per_file or 10_000,
+            columns=columns,
         )
         _write_share(dataset, launch, display, batch_size=batch_size, replace=force)
+
+
+def _taken_from(
+    patterns: tuple[str, ...], trained: TrainedRun | ExportedModel, count: int
+) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
+    """Energies (GeV) and labels of the first `count` showers of files; over again if fewer."""
+    import numpy as np
+
+    from gan3d.data import check_labels, expand_patterns, open_shower_file, pick_columns
+
+    labels = trained.labels
+    energies, parts, read = [], [], 0
+    for path in expand_patterns(patterns):
+        if read >= count:
+            break
+        with open_shower_file(path) as file:
+            columns = file.read_columns(0, file.count)
+            check_labels(columns, labels, path)
+            energies.append(file.energy_n)
+            parts.append(pick_columns(columns, labels))
+            read += file.count
+    energy_n = np.resize(np.concatenate(energies), count)
+    names = [label.column for label in labels]
+    return energy_n, {
+        name: np.resize(np.concatenate([part[name] for part in parts]), count) for name in names
+    }
+
+
+def _beyond(
+    trained: TrainedRun | ExportedModel,
+    energy_n: NDArray[np.float32],
+    columns: dict[str, NDArray[Any]],
+) -> Iterator[str]:
+    """Notes of conditions outside of what the network was trained with."""
+    low, high = trained.energy_range_gev
+    if energy_n.min() < low or energy_n.max() > high:
+        yield f"note: the network was trained with {low:.4g} to {high:.4g} GeV only"
+    for label in trained.labels:
+        low, high = trained.label_ranges.get(label.column, (-float("inf"), float("inf")))
+        values_n = columns[label.column]
+        if label.kind == "number" and (values_n.min() < low or values_n.max() > high):
+            unit = f" {label.unit}" if label.unit else ""
+            yield (
+                f"note: the network was trained with {label.name} of {low:.4g} to "
+                f"{high:.4g}{unit} only"
+            )
 
 
 def _write_share(
@@ -214,15 +319,19 @@ def write_generated(
     seed: int,
     batch_size: int = 128,
     layout: str = "lcd",
+    columns: dict[str, NDArray[Any]] | None = None,
 ) -> None:
-    """Write a shower for each incident energy (GeV) to `output`, and say how long it took."""
+    """Write a shower for each incident energy (GeV) to `output`, and say how long it took.
+
+    `columns` are the labels that the network is conditioned on, too.
+    """
     from gan3d.generation import write_while_generating
 
     display.begin("generating", len(energy_n), "showers")
     began = time.monotonic()
     write_while_generating(
         output,
-        trained.stream(energy_n, seed=seed, batch_size=batch_size),
+        trained.stream(energy_n, seed=seed, batch_size=batch_size, columns=columns),
         display.advance,
         layout=layout,
         attributes=trained.attributes(seed),

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gan3d.cli.console import make_console
-from gan3d.cli.validate import naming, reference_blocks
+from gan3d.cli.validate import NotedLabels, naming, reference_blocks
 from gan3d.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,23 +73,25 @@ def select(
             err=True,
         )
     geometry = (experiment or own).data.model_geometry
-    blocks, source = reference_blocks(own.data, reference)
+    noted = NotedLabels(own.model.labels)
+    blocks, source = reference_blocks(own.data, reference, own.model.labels)
     with naming({"Reference": source}):
-        theirs = observe(blocks, geometry, settings, label="reference showers")
+        theirs = observe(noted.passing(blocks), geometry, settings, label="reference showers")
     count = showers or settings.showers or len(theirs)
     usable_bins(theirs.energy_n, count, settings)
     apply_node(Node())
-    energy_n = np.resize(theirs.energy_n, count)
-    streams = _announced(
-        stream_checkpoints(path, energy_n, seed=settings.seed), len(checkpoints), count
+    rows = np.resize(np.arange(len(theirs)), count)
+    made = stream_checkpoints(
+        path, theirs.energy_n[rows], seed=settings.seed, columns=noted.columns(rows)
     )
+    streams = _announced(made, len(checkpoints), count)
     selection = select_checkpoint(streams, theirs, geometry, settings)
     facts = {"run": str(path), "architecture": own.model.architecture, "reference": source}
     written = write_selection(selection, path / FOLDER, facts=facts, history=history)
     best = selection.best
     # The keys that training writes; whole epochs, as in the history.
-    noted = {"epoch": int(best.epoch), "step": best.step, f"validation.{METRIC}": best.metric}
-    write_json(path / BEST, noted)
+    best_noted = {"epoch": int(best.epoch), "step": best.step, f"validation.{METRIC}": best.metric}
+    write_json(path / BEST, best_noted)
     if as_json:
         click.echo(json.dumps(selection.as_dict(), indent=1))
     else:

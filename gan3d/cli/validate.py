@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,10 @@ from gan3d.cli.sources import REFERENCE, Source, parse_sources, split_label
 from gan3d.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from gan3d.config import Data, Experiment, Geometry, Validation
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gan3d.config import Condition, Data, Experiment, Geometry, Validation
     from gan3d.data import Shape, Showers
     from gan3d.generation import TrainedRun
     from gan3d.validation import Judgement, Observables, Sample
@@ -189,14 +192,16 @@ def _judge(
         _check_alike(trained, reference)
     first = next(iter(trained.values()), None)
     own = experiment or (first.experiment if first else None)
-    setting, blocks, named = _open_reference(reference, own, first)
+    labels = _labels_of(trained)
+    setting, blocks, named = _open_reference(reference, own, first, labels)
+    noted = NotedLabels(labels)
     read = [(reference, setting.file_shape)] if reference else []
     read += [(each.patterns, setting.geometry.shape) for each in sources if each.patterns]
     for patterns, shape in read:
         _check_cell_size(patterns, setting, shape)
     remarks = [_CHALLENGE] if any(holds_challenge(p, shape=shape) for p, shape in read) else []
     with naming({"Reference": named}):
-        theirs = summarise(blocks, setting.geometry, setting.validation, label=label)
+        theirs = summarise(noted.passing(blocks), setting.geometry, setting.validation, label=label)
     facts: dict[str, str] = {}
     judgements = []
     outputs: dict[str, dict[str, Any]] = {}
@@ -206,14 +211,14 @@ def _judge(
             own_facts = run_facts(run, setting.validation)
             count = setting.validation.showers or len(theirs.observables)
             click.echo(f"generating {count} showers with {run.path}", err=True)
-            showers = generate_like(run, theirs.observables, setting.validation)
+            showers = generate_like(run, theirs.observables, noted, setting.validation)
         else:
             own_facts = {"Generated": _names(expand_patterns(source.patterns))}
         with naming({**own_facts, "Reference": named}):
             if run is None:
                 showers = _read(source.patterns, setting)
             ours = summarise(showers, setting.geometry, setting.validation, label=source.label)
-            if run is not None and len(theirs.kept_rows_k):
+            if run is not None and len(theirs.kept_rows_k) and _can_judge(run, ours, theirs):
                 said, scores = discriminated(run, ours, theirs)
                 # Each discriminator knows its own generator only: a picture of one run's.
                 outputs = said if len(sources) == 1 else {}
@@ -273,8 +278,42 @@ def _check_alike(trained: Mapping[str, TrainedRun], reference: Sequence[str]) ->
             )
 
 
+def _labels_of(trained: Mapping[str, TrainedRun]) -> list[Condition]:
+    """All that any of the runs is conditioned on beside the energy, each column once."""
+    return list({label.column: label for run in trained.values() for label in run.labels}.values())
+
+
+class NotedLabels:
+    """Labels of showers that pass by, for networks that are to get the same."""
+
+    def __init__(self, labels: Sequence[Condition]) -> None:
+        """Note the columns of `labels`."""
+        self._labels = labels
+        self._parts: list[dict[str, NDArray[Any]]] = []
+
+    def passing(self, blocks: Iterable[Showers]) -> Iterator[Showers]:
+        """The same blocks."""
+        from gan3d.data import pick_columns
+
+        for block in blocks:
+            self._parts.append(pick_columns(block.columns, self._labels))
+            yield block
+
+    def columns(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The columns of the showers with these numbers."""
+        import numpy as np
+
+        return {
+            label.column: np.concatenate([part[label.column] for part in self._parts])[rows]
+            for label in self._labels
+        }
+
+
 def _open_reference(
-    patterns: Sequence[str], experiment: Experiment | None, run: TrainedRun | None
+    patterns: Sequence[str],
+    experiment: Experiment | None,
+    run: TrainedRun | None,
+    labels: Sequence[Condition],
 ) -> tuple[Setting, Iterator[Showers], str]:
     """How to judge, the reference's showers block by block, and their files in words.
 
@@ -294,15 +333,23 @@ def _open_reference(
         return setting, blocks, _names(expand_patterns(patterns))
     data = holder.data
     setting = Setting(data.model_geometry, settings, data.threshold_gev, data.geometry.shape)
-    return setting, *reference_blocks(data, patterns)
+    return setting, *reference_blocks(data, patterns, labels)
 
 
-def reference_blocks(data: Data, patterns: Sequence[str]) -> tuple[Iterator[Showers], str]:
-    """What a run of `data` is judged against, and where it is from: files, or its held-out ones."""
-    from gan3d.data import expand_patterns, stream_showers
+def reference_blocks(
+    data: Data, patterns: Sequence[str], labels: Sequence[Condition] = ()
+) -> tuple[Iterator[Showers], str]:
+    """What a run of `data` is judged against, and where it is from: files, or its held-out ones.
+
+    Raises DataError, naming the file, where one lacks one of `labels`.
+    """
+    from gan3d.data import check_labels, expand_patterns, open_shower_file, stream_showers
 
     if not patterns:
-        return heldout_blocks(data)
+        return heldout_blocks(data, labels)
+    for path in expand_patterns(patterns) if labels else []:
+        with open_shower_file(path, shape=data.geometry.shape) as file:
+            check_labels(file.read_columns(0, file.count), labels, path)
     _, blocks = stream_showers(
         patterns,
         shape=data.geometry.shape,
@@ -351,20 +398,22 @@ def naming(facts: Mapping[str, str]) -> Iterator[None]:
 
 
 def generate_like(
-    trained: TrainedRun, reference: Observables, settings: Validation
+    trained: TrainedRun, reference: Observables, noted: NotedLabels, settings: Validation
 ) -> Iterator[Showers]:
     """Showers of a run with the reference's incident energies, from the first on and over again.
 
-    Where the reference's angles are known, each shower bears that of its incident particle.
+    What the run is conditioned on beside the energy are the reference's `noted` labels. Where the
+    reference's angles are known, each shower bears that of its incident particle.
     """
     import numpy as np
 
-    count = settings.showers or len(reference)
-    energy_n = np.resize(reference.energy_n, count).astype(np.float32)
-    theta_n, first = np.resize(reference.theta_n, count), 0
-    for block in trained.stream(energy_n, seed=settings.seed):
+    rows = np.resize(np.arange(len(reference)), settings.showers or len(reference))
+    energy_n = reference.energy_n[rows].astype(np.float32)
+    theta_n, first = reference.theta_n[rows], 0
+    columns = noted.columns(rows) if trained.labels else {}
+    for block in trained.stream(energy_n, seed=settings.seed, columns=columns):
         last = first + len(block)
-        yield replace(block, columns={"theta": theta_n[first:last]})
+        yield replace(block, columns={"theta": theta_n[first:last], **block.columns})
         first = last
 
 
@@ -374,17 +423,18 @@ def run_facts(trained: TrainedRun, settings: Validation) -> dict[str, str]:
         "Run": str(trained.path),
         "Model": trained.identity,
         "Incident energies": "those of the reference",
+        **{f"Condition {label.name}": "that of the reference" for label in trained.labels},
         "Seed of the generated showers": str(settings.seed),
     }
 
 
-def heldout_blocks(data: Data) -> tuple[Iterator[Showers], str]:
+def heldout_blocks(data: Data, labels: Sequence[Condition] = ()) -> tuple[Iterator[Showers], str]:
     """The showers that training does not see, and where they come from, in words."""
     import numpy as np
 
     from gan3d.data import divide, stream_part, survey_files
 
-    part = divide(survey_files(data), data.split).validation
+    part = divide(survey_files(data, labels or None), data.split).validation
     names = _names([part.files[number].path for number in np.unique(part.file_b)])
     return stream_part(part, data), f"held-out showers of {names}"
 
@@ -422,6 +472,13 @@ def write_named(
         facts=facts,
         histories={label: read_history(run.path) for label, run in trained.items()},
         outputs=outputs,
+    )
+
+
+def _can_judge(run: TrainedRun, *samples: Sample) -> bool:
+    """Whether samples have the labels that the run's discriminator wants to see."""
+    return all(
+        label.column in sample.some(1).columns for sample in samples for label in run.judged_labels
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gan3d.config.load import dump_experiment, load_experiment
 from gan3d.config.schema import (
+    Condition,
     Data,
     Decay,
     EarlyStopping,
@@ -26,6 +27,7 @@ from gan3d.config.simulation import Beam, Calorimeter, Simulation, load_simulati
 __all__ = [
     "Beam",
     "Calorimeter",
+    "Condition",
     "Data",
     "Decay",
     "EarlyStopping",

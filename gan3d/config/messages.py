@@ -111,17 +111,18 @@ def known_keys(section: type[Section], prefix: str = "") -> Iterator[str]:
 
 
 def _section_in(annotation: object) -> type[Section] | None:
-    """The section that a field of this type holds, also as `Section | None`."""
-    for part in (annotation, *typing.get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, Section):
-            return part
-    return None
+    """The section that a field of this type holds, also as `Section | None` or in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    found = (_section_in(part) for part in typing.get_args(annotation))
+    return next((section for section in found if section is not None), None)
 
 
 def _nearest_key(location: Sequence[str | int], schema: type[Section]) -> str:
     """Siblings first; then the same name in another section; else all siblings."""
     wanted = str(location[-1])
-    prefix = "".join(f"{step}." for step in location[:-1])
+    # Of sections in a list, all have the same keys.
+    prefix = "".join(f"{step}." for step in location[:-1] if not isinstance(step, int))
     keys = list(known_keys(schema))
     siblings = [k for k in keys if k.startswith(prefix) and "." not in k[len(prefix) :]]
     beside = {key[len(prefix) :]: key for key in siblings}

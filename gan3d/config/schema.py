@@ -8,9 +8,18 @@ Stampede2 recipe of CERN openlab, SURFsara and Intel.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -102,6 +111,9 @@ class Data(Section):
     on_bad_file: Literal["error", "skip"] = "error"
     """A file that cannot be read or holds impossible values ends the run, or is left out, counted
     and reported after every epoch."""
+    particles: list[int] | None = None
+    """PDG codes of the incident particles that files may hold; null: those that `model.conditions`
+    declares, or else one, whichever it is. Files that do not say what they hold are taken."""
     statistics_showers: PositiveInt = 2000
     """Training showers, from all over the files, that the response and the statistics built into
     networks are measured on before training: 2000 give the mean response to 0.1 %."""
@@ -112,11 +124,111 @@ class Data(Section):
         return self.geometry.model_copy(update={"shape": self.grid or self.geometry.shape})
 
 
+# Other inputs of networks and of exported models.
+_TAKEN_NAMES = ("latent", "seed", "images", "labels", "cells")
+
+
+class Condition(Section):
+    """A number or a category of each shower that the networks are told.
+
+    In YAML a known name (`energy`, `theta`, `particle`) stands for all that is known of it; given
+    as a section it is the start, and other keys win: `{name: particle, values: [11, 22]}`.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """What it is called: in `gan3d generate --condition NAME=VALUE`, and as an input of exported
+    models."""
+    column: Annotated[str, Field(min_length=1)]
+    """Column of the shower files (`gan3d data info`); by default it has the condition's name."""
+    kind: Literal["number", "categories"] = "number"
+    """number: the networks see (value - offset) / scale. categories: one of `values`, which
+    networks look up in a table (an embedding)."""
+    unit: str = ""
+    """number: its unit in the files; `rad` is checked not to be degrees. Nothing is converted."""
+    offset: float = 0.0
+    """number: what is subtracted, in its unit. 0: 3DGAN sees the angle as it is."""
+    scale: PositiveFloat = 1.0
+    """number: what it is then divided by, in its unit; networks learn best from numbers of the
+    order of 1. 1: 3DGAN sees the angle in rad."""
+    values: list[int] = []
+    """categories: all that may occur, such as PDG codes. The order is that of the embedding, so a
+    run keeps it."""
+    embedding: PositiveInt = 4
+    """categories: numbers that stand for a category in the networks. A handful of particles differ
+    in few ways; more than there are categories adds nothing."""
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        if self.kind == "categories":
+            if len(self.values) < 2:
+                raise ValueError(
+                    f"values: {self.name} needs at least 2 categories, such as the PDG codes "
+                    f"[11, 22], not {self.values}"
+                )
+            if len(set(self.values)) < len(self.values):
+                raise ValueError(f"values: {self.name} has a category twice: {self.values}")
+            for key in ("unit", "offset", "scale"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key}: is for numbers, {self.name} has categories")
+        elif self.values:
+            raise ValueError(f"values: {self.name} is a number; categories need kind: categories")
+        return self
+
+
+ENERGY = Condition(name="energy", column="energy", unit="GeV")
+"""The incident energy, the first condition of all networks; `data.energy_scale_gev` scales it."""
+
+KNOWN_CONDITIONS = MappingProxyType(
+    {
+        "energy": ENERGY,
+        # Polar angle; pi/2 is perpendicular to the layers. In rad as it is: 3DGAN.
+        "theta": Condition(name="theta", column="theta", unit="rad"),
+        # Electrons, photons and neutral pions: the particles of the LCD samples that shower
+        # electromagnetically.
+        "particle": Condition(
+            name="particle", column="pdg", kind="categories", values=[11, 22, 111]
+        ),
+    }
+)
+"""What a bare name in `model.conditions` stands for."""
+
+
+def _expand(value: Any, handler: ValidatorFunctionWrapHandler) -> Condition:
+    """Make a condition of a known name, or of a section that begins with one."""
+    if isinstance(value, str):
+        if value not in KNOWN_CONDITIONS:
+            raise ValueError(
+                f"'{value}' is no known condition ({', '.join(KNOWN_CONDITIONS)}); give one of "
+                f"your own as {{name: {value}, column: ..., kind: number}}"
+            )
+        return KNOWN_CONDITIONS[value]
+    if isinstance(value, dict) and isinstance(name := value.get("name"), str):
+        known = KNOWN_CONDITIONS.get(name)
+        start = known.model_dump(exclude_defaults=True) if known else {"column": name}
+        value = {**start, **value}
+    condition: Condition = handler(value)
+    return condition
+
+
+def _shorten(condition: Condition) -> str | dict[str, Any]:
+    """Write a known condition as its name."""
+    if condition == KNOWN_CONDITIONS.get(condition.name):
+        return condition.name
+    return condition.model_dump(exclude_defaults=True)
+
+
 class Model(Section):
     """Which networks are built."""
 
     architecture: str = "ecal25"
     """A name in the registry of `gan3d.models`."""
+    conditions: Annotated[
+        list[Annotated[Condition, WrapValidator(_expand), PlainSerializer(_shorten)]],
+        Field(min_length=1),
+    ] = [ENERGY]
+    """What the networks are told of a shower: `energy`, first and always, then labels that the
+    files have: known names or sections (`Condition`). 3DGAN: energy; for variable angles energy and
+    theta."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """Dropout rate of the discriminator. 3DGAN: 0.2."""
     batch_norm: bool = True
@@ -127,6 +239,31 @@ class Model(Section):
     and pass. 3DGAN: off, each rank normalises with its own batch."""
     leaky_slope: NonNegativeFloat = 0.3
     """Slope of LeakyReLU below 0. 0.3 is the Keras default, which 3DGAN used."""
+
+    @property
+    def labels(self) -> list[Condition]:
+        """The conditions beside the incident energy."""
+        return self.conditions[1:]
+
+    @model_validator(mode="after")
+    def _conditions_differ(self) -> Self:
+        if self.conditions[0] != ENERGY:
+            raise ValueError(
+                "conditions: the first must be energy, by its name alone; data.energy_scale_gev "
+                "scales it"
+            )
+        for key in ("name", "column"):
+            given = [getattr(each, key) for each in self.conditions]
+            twice = sorted({each for each in given if given.count(each) > 1})
+            if twice:
+                raise ValueError(f"conditions: two have the {key} {twice[0]}")
+        for each in self.labels:
+            if each.name in _TAKEN_NAMES:
+                raise ValueError(
+                    f"conditions: {each.name} is the name of another input; name it otherwise "
+                    f"and give its column"
+                )
+        return self
 
 
 class Optimizer(Section):
@@ -156,7 +293,11 @@ class Optimizer(Section):
 
 
 class LossWeights(Section):
-    """Weights of the three discriminator outputs. Other published sets: 6/0.2/0.1, 3/0.1/25."""
+    """Weights of the discriminator's outputs, of those that an architecture has.
+
+    The defaults are 3DGAN's for the fixed angle. Other published sets: 6 / 0.2 / 0.1, and for
+    variable angles 3 / 0.1 / 0.1 with 25 for the angle and 0.1 for the bins.
+    """
 
     generation: NonNegativeFloat = 8.0
     """Binary cross-entropy of real against generated."""
@@ -164,6 +305,10 @@ class LossWeights(Section):
     """Mean absolute percentage error of the estimated incident energy."""
     ecal: NonNegativeFloat = 0.1
     """Mean absolute percentage error of the ECAL sum."""
+    angle: NonNegativeFloat = 25.0
+    """Mean absolute error (rad) of the angle that the image shows. 3DGAN: 25."""
+    bins: NonNegativeFloat = 0.1
+    """Mean absolute percentage error of the numbers of cells in bins of energy. 3DGAN: 0.1."""
 
 
 class WeightAverage(Section):
@@ -243,7 +388,7 @@ class Training(Section):
     """Ends training when a number in the history has stopped falling; `{}` takes all defaults;
     null: all `epochs` are trained (3DGAN)."""
     loss_weights: LossWeights = LossWeights()
-    """Weights of the three losses."""
+    """Weights of the losses."""
     label_flip: Fraction = 0.05
     """Fraction of the discriminator's real/fake labels that are flipped at random. 3DGAN: 0.05."""
     generator_updates: PositiveInt = 2

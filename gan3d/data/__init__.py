@@ -19,6 +19,7 @@ from gan3d.data.formats import (
     stated_cell_size,
     stream_showers,
 )
+from gan3d.data.labels import check_labels, find_fault, network_labels, pick_columns
 from gan3d.data.loader import ShowerLoader, read_part, sample_sums, stream_part
 from gan3d.data.order import count_steps, order_epoch, shuffle_quality
 from gan3d.data.preprocessing import regrid
@@ -43,16 +44,20 @@ __all__ = [
     "Survey",
     "apply_threshold",
     "check_folder",
+    "check_labels",
     "check_unchanged",
     "combine",
     "count_steps",
     "divide",
     "expand_patterns",
+    "find_fault",
     "holds_challenge",
     "leave_out",
     "make_folder",
+    "network_labels",
     "open_shower_file",
     "order_epoch",
+    "pick_columns",
     "read_part",
     "read_showers",
     "regrid",

@@ -56,7 +56,7 @@ class ChallengeFile(Hdf5File):
         return self._read_single(self._energy, first, stop)[:, 0]
 
     def read_columns(self, first: int, stop: int) -> dict[str, NDArray[Any]]:
-        """See `Hdf5File`."""
+        """See `ShowerFile`."""
         return self._read_further(first, stop)
 
 

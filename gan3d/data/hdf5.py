@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -92,10 +91,6 @@ class Hdf5File(ShowerFile):
         self.image_shape = image_shape
         self.chunk_rows = cells.chunk_rows
         self.storage = cells.storage
-
-    @abstractmethod
-    def read_columns(self, first: int, stop: int) -> dict[str, NDArray[Any]]:
-        """Return all columns of showers `first` to `stop`. Raises DataError where damaged."""
 
     def read_cells(self, first: int, stop: int) -> SparseShowers:
         """See `ShowerFile`."""

@@ -65,7 +65,7 @@ class LcdFile(Hdf5File):
         return self._read_single(self._energy, first, stop)[:, 0]
 
     def read_columns(self, first: int, stop: int) -> dict[str, NDArray[Any]]:
-        """See `Hdf5File`. Raises DataError for a PDG code that is not a whole number, too."""
+        """See `ShowerFile`. Raises DataError for a PDG code that is not a whole number, too."""
         further = self._read_further(first, stop)
         if self._target is None:
             return further
@@ -101,6 +101,9 @@ _PARTICLES = {
     -11: _Particle(0.000_510_998_95, energy_is_kinetic=True),
     22: _Particle(0.0, energy_is_kinetic=True),
     111: _Particle(0.134_976_8, energy_is_kinetic=False),
+    # Charged pions (ChPi files): as neutral ones.
+    211: _Particle(0.139_570_39, energy_is_kinetic=False),
+    -211: _Particle(0.139_570_39, energy_is_kinetic=False),
 }
 
 _NOTES = {

@@ -13,8 +13,9 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config import Data
+from gan3d.config import Condition, Data
 from gan3d.data.blocks import BlockReader, read_chosen
+from gan3d.data.labels import pick_columns
 from gan3d.data.order import EpochOrder, Piece, count_steps, left_after, order_epoch, spread
 from gan3d.data.preprocessing import to_power
 from gan3d.data.showers import Showers
@@ -43,11 +44,13 @@ class ShowerLoader:
         seed: int = 0,
         skipped: Sequence[int] = (),
         last_epoch: int | None = None,
+        labels: Sequence[Condition] = (),
     ) -> None:
         """Read what rank `rank` of `size` owns of `part`, as `data` says.
 
-        `skipped` are the files (numbers in `part.files`) that are known to be bad; nothing is read
-        ahead beyond `last_epoch`. Nothing is read yet. Raises DataError if an epoch has no step.
+        The columns of `labels` go with the showers of a batch. `skipped` are the files (numbers in
+        `part.files`) that are known to be bad; nothing is read ahead beyond `last_epoch`. Nothing
+        is read yet. Raises DataError if an epoch has no step.
         """
         self.batch_size = batch_size
         """Showers of a batch."""
@@ -68,6 +71,7 @@ class ShowerLoader:
         self._data = data
         self._rank, self._size, self._seed = rank, size, seed
         self._last_epoch = last_epoch
+        self._labels = labels
         self._cell_type = cell_dtype(data.model_geometry.shape)
         self._reader = BlockReader(data)
         self._threads = ReaderThreads(
@@ -271,11 +275,14 @@ class ShowerLoader:
             cell_at = (showers.offset_n1 * self._cell_type.itemsize).tolist()
             deposit_at = (showers.offset_n1 * 4).tolist()
             energies = showers.energy_n.tolist()
+            columns = pick_columns(showers.columns, self._labels)
+            labels = list(zip(*(each.tolist() for each in columns.values()), strict=True))
             for row in planned.rows.tolist():
                 window[planned.offset + row] = _Shower(
                     cells[cell_at[row] : cell_at[row + 1]],
                     deposits[deposit_at[row] : deposit_at[row + 1]],
                     energies[row],
+                    labels[row] if labels else (),
                 )
 
     def _batch(self, showers: Sequence[_Shower]) -> Showers:
@@ -287,7 +294,11 @@ class ShowerLoader:
         first_b = np.arange(len(showers)) * math.prod(shape)
         images_bxyz.reshape(-1)[np.repeat(first_b, hits_b) + cell_h] = deposit_h
         energy_b = np.array([shower.energy for shower in showers], np.float32)
-        return Showers(images_bxyz, energy_b)
+        columns = {
+            label.column: np.array([shower.labels[place] for shower in showers])
+            for place, label in enumerate(self._labels)
+        }
+        return Showers(images_bxyz, energy_b, pick_columns(columns, self._labels))
 
 
 def read_part(
@@ -371,6 +382,8 @@ class _Shower(NamedTuple):
     deposits: bytes
     """Their energies, float32 each."""
     energy: float
+    labels: tuple[float, ...]
+    """Of each label, in their order."""
 
 
 class _Planned(NamedTuple):

@@ -106,6 +106,10 @@ class ParquetFile(ShowerFile):
             parts.append(showers if whole else showers.take(rows))
         return parts[0] if len(parts) == 1 else join(parts)
 
+    def read_columns(self, first: int, stop: int) -> dict[str, NDArray[Any]]:
+        """See `ShowerFile`."""
+        return {name: self._read_column(name, first, stop) for name in self._columns}
+
     @cached_property
     def attributes(self) -> Mapping[str, str | int | float]:
         """See `ShowerFile`."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,13 @@ class ShowerFile(ABC):
 
         Cells that are not 0 are there, NaN among them. Raises DataError, naming the file and the
         showers, if it is damaged there.
+        """
+
+    @abstractmethod
+    def read_columns(self, first: int, stop: int) -> dict[str, NDArray[Any]]:
+        """All columns of showers `first` to `stop`, (N,) each, unchecked, without any cell.
+
+        Raises DataError if the file is damaged there.
         """
 
     @abstractmethod

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from gan3d.config import Data
+from gan3d.config import Condition, Data
 from gan3d.data.chunks import is_shortage
 from gan3d.data.formats import expand_patterns, open_shower_file
+from gan3d.data.labels import LabelRange, Particles, check_labels, particle_codes
 from gan3d.errors import DataError
 
 
@@ -34,6 +35,8 @@ class FileEntry:
     """Its size; another one later means that it is no longer the same file."""
     energy_sum_gev: float
     """Sum of the incident energies (GeV), which tells other showers under the same name."""
+    labels: tuple[LabelRange, ...] = ()
+    """Ranges of the labels that networks are conditioned on, in the file's units."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,12 @@ class Survey:
         """Return the survey that `as_dict` gave these fields. Raises KeyError or TypeError."""
 
         def entries(items: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
-            return tuple(FileEntry(**{**item, "path": Path(item["path"])}) for item in items)
+            return tuple(map(entry, items))
+
+        def entry(item: dict[str, Any]) -> FileEntry:
+            # Runs of before there were labels have none.
+            labels = tuple((name, low, high) for name, low, high in item.get("labels", ()))
+            return FileEntry(**{**item, "path": Path(item["path"]), "labels": labels})
 
         validation = fields["validation_files"]
         return cls(
@@ -110,11 +118,15 @@ def leave_out(found: Survey, bad: Mapping[Path, str]) -> Survey:
     )
 
 
-def survey_files(data: Data) -> Survey:
+def survey_files(data: Data, labels: Sequence[Condition] | None = None) -> Survey:
     """Open and check every file that `data` names.
 
+    For networks that are conditioned on `labels`, if only on none beside the energy, the labels and
+    the incident particles of all showers are checked; with None the files are for something else.
+
     Raises DataError for a pattern without files, for a bad file (`data.on_bad_file: error`), where
-    no good file is left (`skip`), and for a file that is both trained on and held out.
+    no good file is left (`skip`), for a file that is both trained on and held out, and for a
+    mixture of particles that nobody declared (`data.particles`).
     """
     skipped: list[SkippedFile] = []
     paths = expand_patterns(data.files)
@@ -125,20 +137,21 @@ def survey_files(data: Data) -> Survey:
         for path in validation:
             if path.resolve() in training:
                 raise DataError(f"{path}: named both in data.files and in data.validation_files")
+    look = _Look(data, labels, skipped)
     return Survey(
-        _look(paths, data, "data.files", skipped),
-        None if validation is None else _look(validation, data, "data.validation_files", skipped),
+        look(paths, "data.files"),
+        None if validation is None else look(validation, "data.validation_files"),
         tuple(skipped),
     )
 
 
-def check_unchanged(found: Survey, data: Data) -> None:
+def check_unchanged(found: Survey, data: Data, labels: Sequence[Condition] | None = None) -> None:
     """Raise DataError, naming the first, if files of `found` are not those that `data` names now.
 
     For a run that goes on. Files may have moved: their names and what they hold count. Where bad
     files are skipped, one may be gone or bad by now, but it may not hold other showers.
     """
-    now = survey_files(data)
+    now = survey_files(data, labels)
     for before, after, key in (
         (found.files, now.files, "data.files"),
         (found.validation_files or (), now.validation_files or (), "data.validation_files"),
@@ -167,25 +180,47 @@ def _describe(entry: FileEntry) -> str:
     )
 
 
-def _look(
-    paths: Sequence[Path], data: Data, key: str, skipped: list[SkippedFile]
-) -> tuple[FileEntry, ...]:
-    entries = []
-    for path in paths:
-        try:
-            with open_shower_file(path, shape=data.geometry.shape) as file:
-                energy = float(file.energy_n.sum(dtype=np.float64))
-                size = path.stat().st_size
-                entries.append(FileEntry(path, file.count, file.block_rows, size, energy))
-        except (DataError, OSError) as error:
-            if is_shortage(error):
-                raise
-            reason = str(error)
-            if isinstance(error, OSError):  # it has gone while it was looked at
-                reason = f"{path}: cannot be read: {error.strerror or error}"
-            if data.on_bad_file == "error":
-                raise DataError(reason) from error
-            skipped.append(SkippedFile(path, reason))
-    if not entries:
-        raise DataError(f"{key}: none of {len(paths)} files can be used; {skipped[0].reason}")
-    return tuple(entries)
+class _Look:
+    """Looks at files, and notes those that cannot be used."""
+
+    def __init__(
+        self, data: Data, labels: Sequence[Condition] | None, skipped: list[SkippedFile]
+    ) -> None:
+        self._data, self._labels, self._skipped = data, labels, skipped
+        self._particles = Particles(data.particles, labels or ())
+
+    def __call__(self, paths: Sequence[Path], key: str) -> tuple[FileEntry, ...]:
+        """Entries of the files that `key` names."""
+        entries = []
+        for path in paths:
+            try:
+                entry, codes = self._entry(path)
+            except (DataError, OSError) as error:
+                if is_shortage(error):
+                    raise
+                reason = str(error)
+                if isinstance(error, OSError):  # it has gone while it was looked at
+                    reason = f"{path}: cannot be read: {error.strerror or error}"
+                if self._data.on_bad_file == "error":
+                    raise DataError(reason) from error
+                self._skipped.append(SkippedFile(path, reason))
+                continue
+            # No file is bad for it: it is the experiment that must say what it wants.
+            self._particles.add(codes, path)
+            entries.append(entry)
+        if not entries:
+            reason = self._skipped[0].reason
+            raise DataError(f"{key}: none of {len(paths)} files can be used; {reason}")
+        return tuple(entries)
+
+    def _entry(self, path: Path) -> tuple[FileEntry, list[int]]:
+        """The entry of a file, and the PDG codes in it, if they matter."""
+        with open_shower_file(path, shape=self._data.geometry.shape) as file:
+            energy = float(file.energy_n.sum(dtype=np.float64))
+            size = path.stat().st_size
+            entry = FileEntry(path, file.count, file.block_rows, size, energy)
+            if self._labels is None:
+                return entry, []
+            columns = file.read_columns(0, file.count)
+            ranges = check_labels(columns, self._labels, path)
+            return replace(entry, labels=ranges), particle_codes(columns)

@@ -1,8 +1,9 @@
 """The generator of a run for other runtimes: SavedModel, ONNX and TensorFlow Lite.
 
 An exported model maps `latent` (N, latent_dim), or `seed` (N, 2) where it draws its latents itself,
-and `energy` (N, 1) in GeV to `cells` (N, x, y, layer) in GeV: the showers that `gan3d generate`
-writes. Importing this package loads neither TensorFlow nor another runtime.
+`energy` (N, 1) in GeV, and any further conditions of the networks, such as `theta` (N, 1) in rad,
+to `cells` (N, x, y, layer) in GeV: the showers that `gan3d generate` writes. Importing this package
+loads neither TensorFlow nor another runtime.
 """
 
 from gan3d.export.metadata import Latent, Metadata

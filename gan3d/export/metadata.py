@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from gan3d.config import Condition
 from gan3d.errors import RunError
 from gan3d.generation import TrainedRun
 from gan3d.models.weights import read_json
@@ -29,6 +30,28 @@ class DataFile(BaseModel):
     size_bytes: int
     energy_sum_gev: float
     """Sum of the incident energies, GeV."""
+
+
+class Label(BaseModel):
+    """A further condition of the networks, and an input of the model of that name."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    name: str
+    column: str
+    """Column of shower files that holds it."""
+    kind: Literal["number", "categories"]
+    unit: str = ""
+    """Of a number, as the model takes it."""
+    values: list[int] = []
+    """Categories that may occur."""
+    range: tuple[float, float]
+    """Smallest and largest value that the model was trained with."""
+
+    @property
+    def condition(self) -> Condition:
+        """As the experiment had it, but for what the model does inside."""
+        return Condition(**self.model_dump(exclude={"range"}))
 
 
 class Metadata(BaseModel):
@@ -57,6 +80,8 @@ class Metadata(BaseModel):
     """Of the input `energy` and the output `cells`."""
     energy_range_gev: tuple[float, float]
     """Incident energies that the model was trained with, GeV."""
+    labels: list[Label] = []
+    """Inputs after `energy`, in this order: what the networks are conditioned on beside it."""
     threshold_gev: float
     """Cells below this are 0, GeV."""
     training_data: list[DataFile]
@@ -110,6 +135,13 @@ def describe(run: TrainedRun, latent: Latent) -> Metadata:
         image_shape=tuple(int(cells) for cells in run.generator.outputs[0].shape[1:4]),
         cell_size_mm=data.model_geometry.cell_size_mm,
         energy_range_gev=run.energy_range_gev,
+        labels=[
+            Label(
+                **label.model_dump(include={"name", "column", "kind", "unit", "values"}),
+                range=run.label_ranges[label.column],
+            )
+            for label in run.labels
+        ],
         threshold_gev=data.threshold_gev,
         training_data=files,
         training_data_sha256=hashlib.sha256(listed.encode()).hexdigest(),

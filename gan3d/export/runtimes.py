@@ -6,7 +6,7 @@ Importing this module imports no runtime; opening a model imports that of its fo
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +14,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gan3d.config import Condition
 from gan3d.data import Showers
 from gan3d.errors import RunError, UsageError
 from gan3d.export.metadata import Metadata
 from gan3d.export.targets import FORMATS, Format, check_runtime
-from gan3d.generation.run import DEFAULT_BATCH, check_energies, draw_energies
+from gan3d.generation.run import (
+    DEFAULT_BATCH,
+    Columns,
+    Given,
+    check_columns,
+    check_energies,
+    draw_energies,
+    draw_labels,
+)
 from gan3d.models.sampling import latent_block
 
 Inputs = dict[str, NDArray[Any]]
@@ -47,12 +56,16 @@ class ExportedModel:
     """Inputs by name to cell energies, as the file has them."""
 
     def __call__(
-        self, noise: NDArray[Any], energy_n: NDArray[np.floating[Any]]
+        self,
+        noise: NDArray[Any],
+        energy_n: NDArray[np.floating[Any]],
+        columns: Columns | None = None,
     ) -> NDArray[np.float32]:
         """Showers (N, x, y, layer) in GeV of incident energies (N,) in GeV, as one batch.
 
         `noise` is what `draw_noise` gives: latents (N, latent_dim), or, where the model draws them
-        inside, seeds (N, 2). Warns of energies outside the range that the model was trained with.
+        inside, seeds (N, 2). `columns` are the `labels` that it is conditioned on, too. Warns of
+        energies outside the range that the model was trained with.
         """
         low, high = self.energy_range_gev
         if energy_n.min() < low or energy_n.max() > high:
@@ -61,16 +74,45 @@ class ExportedModel:
                 f"{energy_n.min():.4g} to {energy_n.max():.4g} GeV",
                 stacklevel=2,
             )
-        return self.run(noise, energy_n)
+        return self.run(noise, energy_n, columns)
 
-    def run(self, noise: NDArray[Any], energy_n: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    def run(
+        self,
+        noise: NDArray[Any],
+        energy_n: NDArray[np.floating[Any]],
+        columns: Columns | None = None,
+    ) -> NDArray[np.float32]:
         """Do as a call does, without a look at the range."""
-        return self.call(self.inputs(noise, energy_n))
+        return self.call(self.inputs(noise, energy_n, columns))
 
-    def inputs(self, noise: NDArray[Any], energy_n: NDArray[np.floating[Any]]) -> Inputs:
-        """Name the inputs as the model does."""
+    def inputs(
+        self,
+        noise: NDArray[Any],
+        energy_n: NDArray[np.floating[Any]],
+        columns: Columns | None = None,
+    ) -> Inputs:
+        """Name the inputs as the model does, in its order.
+
+        Raises UsageError where `columns` lack a label, or hold what it cannot be.
+        """
+        own = check_columns(columns or {}, self.labels, len(energy_n))
         name = "latent" if self.metadata.latent == "input" else "seed"
-        return {name: noise, "energy": np.asarray(energy_n, np.float32)[:, None]}
+        inputs = {name: noise, "energy": np.asarray(energy_n, np.float32)[:, None]}
+        for label in self.labels:
+            values_n = own[label.column]
+            dtype = np.int32 if label.kind == "categories" else np.float32
+            inputs[label.name] = values_n.astype(dtype)[:, None]
+        return inputs
+
+    @property
+    def labels(self) -> list[Condition]:
+        """What the network is conditioned on beside the incident energy."""
+        return [label.condition for label in self.metadata.labels]
+
+    @property
+    def label_ranges(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest value of each label that it was trained with, by its column."""
+        return {label.column: label.range for label in self.metadata.labels}
 
     @property
     def energy_range_gev(self) -> tuple[float, float]:
@@ -98,6 +140,10 @@ class ExportedModel:
         """Incident energies (n,) in GeV, those that `TrainedRun.draw_energies` gives."""
         return draw_energies(n, self.energy_range_gev if energy is None else energy, seed)
 
+    def draw_labels(self, n: int, conditions: Mapping[str, Given], seed: int) -> dict[str, Any]:
+        """Columns of the labels, (n,) each, those that `TrainedRun.draw_labels` gives."""
+        return draw_labels(n, self.labels, self.label_ranges, conditions, seed)
+
     def draw_noise(self, seed: int, first: int, count: int) -> NDArray[Any]:
         """What the showers `first` to `first + count` of `seed` are made from.
 
@@ -121,13 +167,16 @@ class ExportedModel:
         seed: int = 0,
         batch_size: int = DEFAULT_BATCH,
         first: int = 0,
+        columns: Columns | None = None,
     ) -> Iterator[Showers]:
         """Generate a shower for each incident energy (GeV), as `TrainedRun.stream`."""
         energies = check_energies(energy_n, batch_size)
+        own = check_columns(columns or {}, self.labels, len(energies))
         for start in range(0, len(energies), batch_size):
             energy_b = energies[start : start + batch_size]
+            labels = {name: value[start : start + batch_size] for name, value in own.items()}
             noise = self.draw_noise(seed, first + start, len(energy_b))
-            yield Showers(images_nxyz=self.run(noise, energy_b), energy_n=energy_b)
+            yield Showers(self.run(noise, energy_b, labels), energy_b, labels)
 
 
 def is_exported(path: Path) -> bool:

@@ -89,8 +89,9 @@ def _agreement(model: ExportedModel, function: Any) -> Agreement:
     low, high = model.energy_range_gev
     energy_n = np.linspace(low, high, TRIED, dtype=np.float32)
     noise = model.draw_noise(0, 0, TRIED)
-    theirs_nxyz = model.run(noise, energy_n).astype(np.float64)
-    ours_nxyz = function(noise, energy_n[:, None])["cells"].numpy().astype(np.float64)
+    inputs = model.inputs(noise, energy_n, model.draw_labels(TRIED, {}, 0))
+    theirs_nxyz = model.call(inputs).astype(np.float64)
+    ours_nxyz = function(*inputs.values())["cells"].numpy().astype(np.float64)
     axes = (1, 2, 3)
     # An untrained network may give empty showers, which empty ones agree with.
     largest_n = np.maximum(ours_nxyz.max(axis=axes), 1e-30)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gan3d.data import Showers
 from gan3d.errors import RunError
-from gan3d.generation.run import DEFAULT_BATCH, find_checkpoint, load_run
+from gan3d.generation.run import DEFAULT_BATCH, Columns, find_checkpoint, load_run
 from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, checkpoint_step, read_json
 
 
@@ -56,17 +56,18 @@ def stream_checkpoints(
     *,
     seed: int = 0,
     batch_size: int = DEFAULT_BATCH,
+    columns: Columns | None = None,
 ) -> Iterator[tuple[Checkpoint, Iterator[Showers]]]:
     """Every checkpoint of a run, the oldest first, with showers of it, block by block.
 
     All generate the same showers as far as they can: for each incident energy of `energy_n` (GeV)
-    one from the same latent. A block holds up to `batch_size` of them, and only blocks are in
-    memory. Raises RunError as `find_checkpoints` and `gan3d.load_run`, UsageError for energies that
-    are not positive.
+    one from the same latent, with the labels in `columns` where the networks have some. A block
+    holds up to `batch_size` of them, and only blocks are in memory. Raises RunError as
+    `find_checkpoints` and `gan3d.load_run`, UsageError for energies that are not positive.
     """
     for checkpoint in find_checkpoints(path):
         run = load_run(path, checkpoint.step)
-        yield checkpoint, run.stream(energy_n, seed=seed, batch_size=batch_size)
+        yield checkpoint, run.stream(energy_n, seed=seed, batch_size=batch_size, columns=columns)
         # Keras' models refer to themselves: without this they pile up, 10 MB a checkpoint.
         del run
         gc.collect()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from gan3d.data.aside import made_folder
 from gan3d.data.planned import SUFFIXES, PlannedFile, missing_files, plan_files
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.threads import ReaderThreads
-from gan3d.generation.run import DEFAULT_BATCH
+from gan3d.generation.run import DEFAULT_BATCH, Columns
 
 _AHEAD = 2
 """Batches that are generated before those before them are written."""
@@ -40,8 +40,12 @@ class Generator(Protocol):
         seed: int = 0,
         batch_size: int = DEFAULT_BATCH,
         first: int = 0,
+        columns: Columns | None = None,
     ) -> Iterator[Showers]:
-        """A shower for each incident energy (GeV), batch by batch: those from `first` on."""
+        """A shower for each incident energy (GeV), batch by batch: those from `first` on.
+
+        `columns` are the labels that it is conditioned on, too.
+        """
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Dataset:
     layout: str = "lcd"
     showers_per_file: int = 10_000
     cell_size_mm: tuple[float, float, float] | None = None
+    columns: Columns = field(default_factory=dict)
+    """Labels that the generator is conditioned on, (N,) each."""
 
     @cached_property
     def files(self) -> list[PlannedFile]:
@@ -73,7 +79,8 @@ class Dataset:
     def missing(self, files: list[PlannedFile], *, replace: bool = False) -> list[PlannedFile]:
         """Those of `files` that are still to be written, as `gan3d.data.planned` says.
 
-        A file is right if it is of this generator, seed and first shower, with these energies.
+        A file is right if it is of this generator, seed and first shower, with these energies and
+        labels.
         """
         return missing_files(files, self._holds, replace=replace)
 
@@ -90,7 +97,11 @@ class Dataset:
         """
         energy_n = self.energy_n[file.first : file.stop]
         blocks = self.generator.stream(
-            energy_n, seed=self.seed, batch_size=batch_size, first=file.first
+            energy_n,
+            seed=self.seed,
+            batch_size=batch_size,
+            first=file.first,
+            columns=self._columns(file),
         )
         with made_folder(self.folder):
             write_while_generating(
@@ -102,6 +113,9 @@ class Dataset:
                 cell_size_mm=self.cell_size_mm,
             )
 
+    def _columns(self, file: PlannedFile) -> dict[str, NDArray[Any]]:
+        return {name: values_n[file.first : file.stop] for name, values_n in self.columns.items()}
+
     def _attributes(self, file: PlannedFile) -> dict[str, str | int]:
         return {**self.generator.attributes(self.seed), "first_shower": file.first}
 
@@ -111,7 +125,15 @@ class Dataset:
             file.attributes.get(name) == wanted[name]
             for name in ("weights_sha256", "model", "seed", "first_shower")
         )
-        return same and np.array_equal(file.energy_n, self.energy_n[planned.first : planned.stop])
+        if not same or not np.array_equal(
+            file.energy_n, self.energy_n[planned.first : planned.stop]
+        ):
+            return False
+        there = file.read_columns(0, file.count) if self.columns else {}
+        return all(
+            name in there and np.array_equal(there[name], values_n)
+            for name, values_n in self._columns(planned).items()
+        )
 
 
 def write_while_generating(

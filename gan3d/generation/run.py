@@ -6,8 +6,8 @@ Importing this module does not import Keras; loading a run does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config import Experiment, load_experiment
-from gan3d.data import Showers
+from gan3d.config import Condition, Experiment, load_experiment
+from gan3d.data import Showers, find_fault, network_labels, pick_columns
 from gan3d.errors import RunError, UsageError
-from gan3d.models import get_architecture
+from gan3d.models import architecture_of
 from gan3d.models.sampling import sample_images
 from gan3d.models.weights import (
     CHECKPOINTS,
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     import keras
 
 DEFAULT_BATCH = 128
+
+Given = float | int | tuple[float, float] | NDArray[Any]
+"""A condition of showers: the same number for all, a range, or one number for each."""
+
+Columns = Mapping[str, NDArray[Any]]
+"""Labels of showers by their column, (N,) each, in the units of the files."""
 
 Outputs = dict[str, NDArray[np.float64]]
 """A discriminator's outputs by name."""
@@ -54,6 +60,20 @@ class TrainedRun:
     """Digest of the weight file: the model's identity."""
     energy_range_gev: tuple[float, float]
     """Incident energies (GeV) of the training showers."""
+    label_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Smallest and largest value of each label (`labels`) of the training showers' files, by its
+    column."""
+
+    @property
+    def labels(self) -> list[Condition]:
+        """What the networks are conditioned on beside the incident energy."""
+        return self.experiment.model.labels
+
+    @property
+    def judged_labels(self) -> list[Condition]:
+        """Those of `labels` that the discriminator sees, too."""
+        seen = self.labels and architecture_of(self.experiment).discriminator_sees_labels
+        return self.labels if seen else []
 
     @property
     def identity(self) -> str:
@@ -79,14 +99,19 @@ class TrainedRun:
         energy_n: NDArray[np.floating[Any]] | None = None,
         seed: int = 0,
         batch_size: int = DEFAULT_BATCH,
+        **conditions: Given,
     ) -> Showers:
         """Generate showers, all in memory.
 
         Either `n` showers with incident energies (GeV) uniform in the range `energy`, or all with
         the one energy given, or, by default, uniform in the range of the training showers; or one
-        shower for each of `energy_n` (GeV). The same seed gives the same showers, whatever
-        `batch_size`, to float rounding. Images are (N, x, y, layer) in GeV.
-        Raises UsageError for energies that are not positive and finite or for n < 1.
+        shower for each of `energy_n` (GeV). `conditions` are those of `labels`, by name: a number,
+        a range (low, high) to draw from uniformly, or an array (N,), in the units of the files
+        (rad, PDG codes); by default they are drawn from the range of the training showers,
+        categories from all. They become columns of the showers. The same seed gives the same
+        showers, whatever `batch_size`, to float rounding. Images are (N, x, y, layer) in GeV.
+        Raises UsageError for energies that are not positive and finite, for n < 1, and for
+        conditions that the networks do not have.
         """
         if seed < 0:
             raise UsageError(f"generate: seed {seed}; give 0 or more")
@@ -95,19 +120,23 @@ class TrainedRun:
         if energy_n is None:
             assert n is not None
             energy_n = self.draw_energies(n, energy, seed)
-        blocks = list(self.stream(energy_n, seed=seed, batch_size=batch_size))
+        columns = self.draw_labels(len(energy_n), conditions, seed)
+        blocks = list(self.stream(energy_n, seed=seed, batch_size=batch_size, columns=columns))
         return Showers(
             images_nxyz=np.concatenate([block.images_nxyz for block in blocks]),
             energy_n=np.concatenate([block.energy_n for block in blocks]),
+            columns=columns,
         )
 
     def discriminate(self, showers: Showers, batch_size: int = DEFAULT_BATCH) -> Outputs:
         """What the run's discriminator says of showers, (N,) each.
 
         `generation` is the probability of being Monte Carlo, `auxiliary` the estimated incident
-        energy (GeV). Raises RunError where the checkpoint's discriminator does not load.
+        energy (GeV). Where the discriminator sees labels, they are those of the showers' columns.
+        Raises RunError where the checkpoint's discriminator does not load, DataError where a label
+        is missing.
         """
-        architecture = get_architecture(self.experiment.model.architecture)
+        architecture = architecture_of(self.experiment)
         data = self.experiment.data
         discriminator = architecture.build_discriminator(self.experiment.model)
         weights = self.checkpoint / DISCRIMINATOR_WEIGHTS
@@ -117,9 +146,10 @@ class TrainedRun:
             raise RunError(f"{weights}: does not load ({error})") from error
         images_nxyzc = np.power(showers.images_nxyz, np.float32(data.cell_power))[..., None]
         energy_n1 = (showers.energy_n / data.energy_scale_gev).astype(np.float32)[:, None]
-        inputs = (
-            [images_nxyzc, energy_n1] if architecture.discriminator_sees_energy else images_nxyzc
-        )
+        labels_nc = None
+        if self.judged_labels:
+            labels_nc = network_labels(showers.columns, self.judged_labels)
+        inputs = architecture.judged(images_nxyzc, energy_n1, labels_nc)
         outputs = discriminator.predict(inputs, batch_size=batch_size, verbose=0)
         return {
             "generation": np.asarray(outputs["generation"], np.float64)[:, 0],
@@ -132,6 +162,10 @@ class TrainedRun:
         """Incident energies (n,) in GeV, uniform in the range `energy` (default: as trained)."""
         return draw_energies(n, self.energy_range_gev if energy is None else energy, seed)
 
+    def draw_labels(self, n: int, conditions: Mapping[str, Given], seed: int) -> dict[str, Any]:
+        """Columns of the labels of n showers, (n,) each, as `generate` takes `conditions`."""
+        return draw_labels(n, self.labels, self.label_ranges, conditions, seed)
+
     def stream(
         self,
         energy_n: NDArray[np.floating[Any]],
@@ -139,13 +173,17 @@ class TrainedRun:
         seed: int = 0,
         batch_size: int = DEFAULT_BATCH,
         first: int = 0,
+        columns: Columns | None = None,
     ) -> Iterator[Showers]:
         """Generate a shower for each incident energy (GeV), batch by batch.
 
-        They are the showers `first`, `first + 1`, ... of the seed.
+        They are the showers `first`, `first + 1`, ... of the seed. `columns` hold what the networks
+        are conditioned on beside the energy, `labels`; they are the showers' columns, too. Raises
+        UsageError where one is missing.
         """
         energies = check_energies(energy_n, batch_size)
-        architecture = get_architecture(self.experiment.model.architecture)
+        own = check_columns(columns or {}, self.labels, len(energies))
+        architecture = architecture_of(self.experiment)
         done = 0
         for images_nxyz in sample_images(
             self.generator,
@@ -155,9 +193,11 @@ class TrainedRun:
             seed=seed,
             batch_size=batch_size,
             first=first,
+            labels_nc=network_labels(own, self.labels) if self.labels else None,
         ):
             last = done + len(images_nxyz)
-            yield Showers(images_nxyz=images_nxyz, energy_n=energies[done:last])
+            labels = {name: values_n[done:last] for name, values_n in own.items()}
+            yield Showers(images_nxyz, energies[done:last], labels)
             done = last
 
 
@@ -176,6 +216,71 @@ def draw_energies(n: int, energy: float | tuple[float, float], seed: int) -> NDA
     # A stream of its own, apart from the latents', which are keyed by (seed, shower).
     draws = np.random.default_rng([seed, 0x656E65726779]).uniform(low, high, n)
     return draws.astype(np.float32)
+
+
+def draw_labels(
+    n: int,
+    labels: Sequence[Condition],
+    ranges: Mapping[str, tuple[float, float]],
+    conditions: Mapping[str, Given],
+    seed: int,
+) -> dict[str, NDArray[Any]]:
+    """Columns (n,) of `labels`, from `conditions` by name, or within `ranges` (by column).
+
+    Raises UsageError for conditions that are none of the labels, and for values that cannot be.
+    """
+    unknown = sorted(set(conditions) - {label.name for label in labels})
+    if unknown:
+        names = ", ".join(["energy", *(label.name for label in labels)])
+        raise UsageError(
+            f"generate: the networks are not conditioned on {unknown[0]}, but on {names}"
+        )
+    columns: dict[str, NDArray[Any]] = {}
+    for label in labels:
+        given = conditions.get(label.name)
+        # Streams of their own, apart from the energies' and the latents'.
+        rng = np.random.default_rng([seed, *label.name.encode()])
+        values_n: NDArray[Any]
+        if given is None and label.kind == "categories":
+            values_n = rng.choice(label.values, n)
+        elif given is None and label.column not in ranges:
+            raise UsageError(
+                f"generate: the run does not say what {label.name} its showers had; give it"
+            )
+        elif isinstance(given, np.ndarray):
+            values_n = given
+        else:
+            low, high = _bounds(ranges[label.column] if given is None else given, label)
+            values_n = rng.uniform(low, high, n) if low < high else np.full(n, low)
+        columns[label.column] = values_n
+    return check_columns(columns, labels, n)
+
+
+def _bounds(given: Any, label: Condition) -> tuple[float, float]:
+    low, high = given if isinstance(given, tuple) else (given, given)
+    if not low <= high:  # nor is NaN
+        raise UsageError(f"generate: {label.name} from {low:g} to {high:g}; give a rising range")
+    if label.kind == "categories" and low != high:
+        raise UsageError(f"generate: {label.name} is one of {label.values}, and has no range")
+    return float(low), float(high)
+
+
+def check_columns(columns: Columns, labels: Sequence[Condition], n: int) -> dict[str, NDArray[Any]]:
+    """The columns of `labels`, (n,) each, as they are written. Raises UsageError for wrong ones."""
+    for label in labels:
+        if label.column not in columns:
+            raise UsageError(
+                f"generate: {label.name} is missing; the networks are conditioned on it"
+            )
+        values_n = np.asarray(columns[label.column])
+        if values_n.shape != (n,):
+            raise UsageError(
+                f"generate: {label.name} of shape {values_n.shape} for {n} showers; give one each"
+            )
+        fault = find_fault(values_n, label)
+        if fault is not None:
+            raise UsageError(f"generate: {fault}")
+    return pick_columns(columns, labels)
 
 
 def check_energies(energy_n: NDArray[np.floating[Any]], batch_size: int) -> NDArray[np.float32]:
@@ -208,11 +313,10 @@ def load_run(path: str | Path, checkpoint: Literal["last", "best"] | int = "last
     try:
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         low, high = read_json(path / "response.json")["energy_range_gev"]
-        generator = get_architecture(experiment.model.architecture).build_generator(
-            experiment.model
-        )
+        ranges = _label_ranges(path) if experiment.model.labels else {}
+        generator = architecture_of(experiment).build_generator(experiment.model)
         generator.load_weights(weights)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"{path}: {weights.name} in {chosen.name} does not load ({error})"
         ) from error
@@ -223,7 +327,18 @@ def load_run(path: str | Path, checkpoint: Literal["last", "best"] | int = "last
         generator=generator,
         weights_sha256=digest,
         energy_range_gev=(float(low), float(high)),
+        label_ranges=ranges,
     )
+
+
+def _label_ranges(path: Path) -> dict[str, tuple[float, float]]:
+    """Ranges of the labels in all files that a run was trained on, by their column."""
+    ranges: dict[str, tuple[float, float]] = {}
+    for entry in read_json(path / "data.json")["files"]:
+        for column, low, high in entry["labels"]:
+            lowest, highest = ranges.get(column, (low, high))
+            ranges[column] = min(lowest, low), max(highest, high)
+    return ranges
 
 
 def find_checkpoint(path: Path, checkpoint: Literal["last", "best"] | int = "last") -> Path:

@@ -4,10 +4,27 @@ Importing this package does not import Keras: names can be checked before anythi
 """
 
 from gan3d.models.registry import (
+    AUXILIARY,
+    ECAL,
+    GENERATION,
     Architecture,
+    Output,
+    Wanted,
     architecture_names,
+    architecture_of,
     check_architecture,
     get_architecture,
 )
 
-__all__ = ["Architecture", "architecture_names", "check_architecture", "get_architecture"]
+__all__ = [
+    "AUXILIARY",
+    "ECAL",
+    "GENERATION",
+    "Architecture",
+    "Output",
+    "Wanted",
+    "architecture_names",
+    "architecture_of",
+    "check_architecture",
+    "get_architecture",
+]

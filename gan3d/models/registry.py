@@ -5,14 +5,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gan3d.config import Model
+from gan3d.config import Experiment, Geometry, Model
 from gan3d.errors import ConfigError
 from gan3d.models import architectures
 
@@ -20,7 +17,50 @@ if TYPE_CHECKING:
     import keras
 
 Builder = Callable[[Model], "keras.Model"]
-Adapter = Callable[["keras.Model", "keras.Model", NDArray[np.float32], NDArray[np.float32]], None]
+Adapter = Callable[..., None]
+
+LossKind = Literal["binary_crossentropy", "mean_absolute_percentage_error", "mean_absolute_error"]
+"""Losses by their names in Keras."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a discriminator says of a shower, and how it is held against what it should say."""
+
+    name: str
+    """Its name, and that of its weight in `training.loss_weights`."""
+    loss: LossKind
+    """How far it is off."""
+    measure: Callable[[Any], Any] | None = None
+    """What it should say of Monte Carlo: from images (B, x, y, layer, 1), as the networks see them,
+    to (B, K). None: the label real or generated (`generation`), or the scaled incident energy
+    (`auxiliary`)."""
+
+
+def _sum_cells(images_bxyzc: Any) -> Any:
+    from keras import ops
+
+    return ops.sum(images_bxyzc[..., 0], axis=(1, 2, 3))[:, None]
+
+
+GENERATION = Output("generation", "binary_crossentropy")
+"""The probability of being Monte Carlo."""
+AUXILIARY = Output("auxiliary", "mean_absolute_percentage_error")
+"""The estimated incident energy, over `data.energy_scale_gev`."""
+ECAL = Output("ecal", "mean_absolute_percentage_error", _sum_cells)
+"""The sum of all cells."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What networks are wanted for; the defaults are the published fixed-angle ones'."""
+
+    model: Model = field(default_factory=Model)
+    """The section `model`."""
+    geometry: Geometry = field(default_factory=Geometry)
+    """The grid of the images that the networks see."""
+    cell_power: float = 1.0
+    """The images hold cell energies (GeV) raised to this (`data.cell_power`)."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +68,16 @@ class Architecture:
     """A generator and a discriminator that belong together.
 
     The generator maps `latent` (B, latent_dim), standard normal, and `energy` (B, 1), the incident
-    energy over `data.energy_scale_gev`, to images (B, x, y, layer, 1) in GeV. The discriminator
-    maps an image (and the energy, where `discriminator_sees_energy`) to a dictionary of
-    `generation` (B, 1), the probability of being Monte Carlo, `auxiliary` (B, 1), the estimated
-    scaled incident energy, and `ecal` (B, 1), the sum of all cells in GeV. Images and outputs are
-    best computed in float32 whatever Keras's dtype policy (`node.precision`).
+    energy over `data.energy_scale_gev`, to images (B, x, y, layer, 1) in GeV, or in a power of it
+    (`data.cell_power`). Where `model.conditions` names more than the energy, it has a third input
+    `labels` (B, C), those conditions in their order: numbers as (value - offset) / scale,
+    categories as their place in the list of values.
+
+    The discriminator maps an image (and the energy and the labels, where it sees them) to a
+    dictionary of its `outputs`: `generation` (B, 1), the probability of being Monte Carlo,
+    `auxiliary` (B, 1), the estimated scaled incident energy, `ecal` (B, 1), the sum of all cells,
+    and more where the architecture has more. Images and outputs are best computed in float32
+    whatever Keras's dtype policy (`node.precision`).
     """
 
     name: str
@@ -47,9 +92,25 @@ class Architecture:
     """Makes the discriminator from the `model` section."""
     discriminator_sees_energy: bool = False
     """Whether the discriminator is called with [images, energy] instead of images."""
+    discriminator_sees_labels: bool = False
+    """Whether labels, where there are some, are the discriminator's last input."""
     adapt: Adapter | None = None
     """Puts statistics of training showers, images (N, x, y, layer) in GeV and scaled energies
-    (N, 1), into non-trainable weights of (generator, discriminator) before training."""
+    (N, 1), and where there are labels those (N, C), into non-trainable weights of (generator,
+    discriminator) before training."""
+    outputs: tuple[Output, ...] = (GENERATION, AUXILIARY, ECAL)
+    """What the discriminator says, in the order in which losses are told."""
+    labels: tuple[Literal["number", "categories"], ...] | None = ()
+    """Kinds of the conditions that it takes beside the energy, in this order; None: any."""
+
+    def judged(self, images_bxyzc: Any, energy_b1: Any, labels_bc: Any = None) -> Any:
+        """The discriminator's inputs."""
+        inputs = [images_bxyzc]
+        if self.discriminator_sees_energy:
+            inputs.append(energy_b1)
+        if self.discriminator_sees_labels and labels_bc is not None:
+            inputs.append(labels_bc)
+        return inputs if len(inputs) > 1 else images_bxyzc
 
 
 def architecture_names() -> list[str]:
@@ -68,9 +129,44 @@ def check_architecture(name: str) -> None:
         )
 
 
-def get_architecture(name: str) -> Architecture:
-    """The architecture called `name`. Raises ConfigError if there is none."""
+def get_architecture(name: str, wanted: Wanted | None = None) -> Architecture:
+    """The architecture called `name`, made for what is `wanted` (None: the defaults of `Wanted`).
+
+    Its module has a function `design` from `Wanted` to `Architecture`, or, where it is the same
+    whatever is wanted, a constant `ARCHITECTURE`. A preset answers with its own grid, another one
+    than is wanted or not: `gan3d.training.checks` compares them. Raises ConfigError if there is no
+    such architecture, and where it cannot be made for what is wanted.
+    """
     check_architecture(name)
     module = importlib.import_module(f"{architectures.__name__}.{name.replace('-', '_')}")
-    architecture: Architecture = module.ARCHITECTURE
+    design = getattr(module, "design", None)
+    architecture: Architecture = (
+        module.ARCHITECTURE if design is None else design(wanted or Wanted())
+    )
     return architecture
+
+
+def architecture_of(experiment: Experiment) -> Architecture:
+    """The architecture of an experiment, made for its grid. Raises ConfigError."""
+    model, data = experiment.model, experiment.data
+    wanted = Wanted(model, data.model_geometry, data.cell_power)
+    architecture = get_architecture(model.architecture, wanted)
+    _check_labels(architecture, model)
+    return architecture
+
+
+def _check_labels(architecture: Architecture, model: Model) -> None:
+    """Raise ConfigError where networks are to be conditioned on what they do not take."""
+    takes, given = architecture.labels, [label.kind for label in model.labels]
+    if takes is None or list(takes) == given:
+        return
+    names = ", ".join(condition.name for condition in model.conditions)
+    raise ConfigError(
+        f"model.conditions: {architecture.name} takes {_in_words(takes)}, not [{names}]"
+    )
+
+
+def _in_words(kinds: Sequence[str]) -> str:
+    words = {"number": "a number", "categories": "categories"}
+    further = [words[kind] for kind in kinds]
+    return " and ".join(["energy", *further]) if further else "energy alone"

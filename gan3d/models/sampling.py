@@ -36,12 +36,14 @@ def sample_images(
     seed: int,
     batch_size: int,
     first: int = 0,
+    labels_nc: NDArray[np.float32] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Images (B, x, y, layer) in GeV for incident energies `energy_n` (GeV), batch by batch.
 
     `data` gives the energy scale, the power of the cell energies and the threshold that the
     showers of the experiment have;
-    `first` is the number of the first shower within its seed.
+    `first` is the number of the first shower within its seed. `labels_nc` are the further
+    conditions, as the network sees them, where it has some.
     """
     import keras
 
@@ -50,12 +52,13 @@ def sample_images(
         # All batches have one shape, so that the graph is traced once: the last one is padded.
         padding = ((0, min(batch_size, len(energy_n)) - len(energy_b1)), (0, 0))
         latent_bz = latent_block(seed, first + start, len(energy_b1), latent_dim)
-        images_bxyzc = generator.predict_on_batch(
-            [
-                np.pad(latent_bz, padding),
-                np.pad(energy_b1 / data.energy_scale_gev, padding, constant_values=1.0),
-            ]
-        )
+        inputs = [
+            np.pad(latent_bz, padding),
+            np.pad(energy_b1 / data.energy_scale_gev, padding, constant_values=1.0),
+        ]
+        if labels_nc is not None:
+            inputs.append(np.pad(labels_nc[start : start + batch_size], padding))
+        images_bxyzc = generator.predict_on_batch(inputs)
         images_bxyz = keras.ops.convert_to_numpy(images_bxyzc)[: len(energy_b1), ..., 0]
         if data.cell_power != 1.0:
             images_bxyz = np.power(images_bxyz, np.float32(1.0 / data.cell_power))

@@ -1,39 +1,47 @@
-"""The losses of the 3DGAN, of the discriminator's three outputs."""
+"""The losses of the discriminator's outputs: of the 3DGAN's three, and of what others have."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from gan3d.config import LossWeights
+from gan3d.models import Output
 
-OUTPUTS = ("generation", "auxiliary", "ecal")
-NAMES = (*OUTPUTS, "loss", "ecal_gev")
+
+def loss_names(outputs: Sequence[Output]) -> tuple[str, ...]:
+    """What `discriminator_losses` tells of `outputs`, in this order."""
+    return (*(output.name for output in outputs), "loss", "ecal_gev")
 
 
 def discriminator_losses(
-    outputs: dict[str, Any], labels_b1: Any, energy_b1: Any, ecal_b1: Any, weights: LossWeights
+    outputs: Sequence[Output],
+    said: Mapping[str, Any],
+    targets: Mapping[str, Any],
+    weights: LossWeights,
 ) -> dict[str, Any]:
-    """Mean losses of a batch, each unweighted, and `loss`, their weighted sum: `NAMES`.
+    """Mean losses of a batch, each unweighted, and `loss`, their weighted sum: `loss_names`.
 
     With them goes `ecal_gev`, the mean ECAL sum (GeV), which is 0 where showers are empty.
 
-    `outputs` are the discriminator's, `labels_b1` is 1 for Monte Carlo and 0 for generated,
-    `energy_b1` the scaled incident energies and `ecal_b1` the expected ECAL sums (GeV).
-    Binary cross-entropy for `generation`, mean absolute percentage error for the others
-    (Vallecorsa et al., ISC 2018: 8 * BCE + 0.2 * MAPE(Ep) + 0.1 * MAPE(ECAL)).
+    `said` is what the discriminator says, by the names of `outputs`, `targets` what it should say,
+    (B, K) each: `generation` 1 for Monte Carlo and 0 for generated, `auxiliary` the scaled incident
+    energies, `ecal` the expected ECAL sums (GeV), and so on.
+    Published: binary cross-entropy for `generation`, mean absolute percentage error for the others
+    (Vallecorsa et al., ISC 2018: 8 * BCE + 0.2 * MAPE(Ep) + 0.1 * MAPE(ECAL)), and mean absolute
+    error for the angle (`gan3d.models.architectures.angle51`).
     """
     # In float32 also of an architecture that computes its outputs in 16 bits.
-    outputs = {name: ops.cast(outputs[name], "float32") for name in OUTPUTS}
+    said = {output.name: ops.cast(said[output.name], "float32") for output in outputs}
     losses = {
-        "generation": ops.mean(keras.losses.binary_crossentropy(labels_b1, outputs["generation"])),
-        "auxiliary": ops.mean(
-            keras.losses.mean_absolute_percentage_error(energy_b1, outputs["auxiliary"])
-        ),
-        "ecal": ops.mean(keras.losses.mean_absolute_percentage_error(ecal_b1, outputs["ecal"])),
+        output.name: ops.mean(
+            getattr(keras.losses, output.loss)(targets[output.name], said[output.name])
+        )
+        for output in outputs
     }
-    losses["loss"] = sum(getattr(weights, name) * losses[name] for name in OUTPUTS)
-    losses["ecal_gev"] = ops.mean(outputs["ecal"])
+    losses["loss"] = sum(getattr(weights, name) * losses[name] for name in said)
+    losses["ecal_gev"] = ops.mean(said["ecal"])
     return losses

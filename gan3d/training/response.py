@@ -2,6 +2,10 @@
 
 The published 3DGAN trains against fixed polynomials for ECAL/Ep, which belong to its detector.
 Here the polynomial is fitted to the showers at hand and kept with the run.
+
+Where networks are conditioned on more than the energy, such as the angle, with which the response
+changes, the targets of generated showers come from Monte Carlo (`gan3d.training.step`); the fit is
+then the mean over the other conditions, and only its range of energies is used.
 """
 
 from __future__ import annotations

@@ -75,11 +75,12 @@ def find(experiment: Experiment, folder: Path, ranks: int, *, resume: bool) -> F
     if resume:
         check_resumable(folder, experiment)
     data, showers = experiment.data, experiment.validation.epoch_showers
+    labels = experiment.model.labels
     skip = data.on_bad_file == "skip"
-    files = read_survey(folder) if resume else survey_files(data)
+    files = read_survey(folder) if resume else survey_files(data, labels)
     response = read_response(folder) if resume else None
     if resume:
-        check_unchanged(files, data)
+        check_unchanged(files, data, labels)
     while True:
         bad: dict[Path, str] = {}
         division = divide(files, data.split)
@@ -200,6 +201,7 @@ class Session:
             size=communicator.size,
             seed=experiment.run.seed,
             last_epoch=experiment.training.epochs - 1,
+            labels=experiment.model.labels,
         )
         heldout = self.found.heldout if self.found else None
         trainer = Trainer(experiment, self.folder, files, loader, heldout, communicator, response)

@@ -3,6 +3,12 @@
 The published order (Vallecorsa et al., ISC 2018): generate a batch; update the discriminator on
 the Monte Carlo batch, then on the generated one; then update the generator, twice, through the
 discriminator with the labels of Monte Carlo.
+
+Where the incident energy is the only condition, that of generated showers is drawn uniformly, and
+the fitted response says what their sum should be. With more conditions, such as the angle, they
+take those of the Monte Carlo batch, shower by shower, and what is measured on its images is what
+should be measured on them: so the conditions have the distribution that they have together in the
+data, and nothing has to be fitted in many dimensions (the published way for variable angles).
 """
 
 from __future__ import annotations
@@ -11,7 +17,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -20,7 +26,7 @@ import tensorflow as tf
 from gan3d.config import Horovod, Training
 from gan3d.models import Architecture
 from gan3d.models.layers import BatchNormalization, set_plain
-from gan3d.training.losses import NAMES, discriminator_losses
+from gan3d.training.losses import discriminator_losses, loss_names
 from gan3d.training.noise import NoiseStream
 from gan3d.training.optimizers import build_optimizer, scale_loss
 from gan3d.training.response import Response
@@ -37,13 +43,6 @@ _FLIP_STREAMS = 2
 
 class AdversarialStep:
     """Both networks, both optimisers and the step that updates them."""
-
-    loss_names = tuple(
-        f"{who}.{name}"
-        for who in ("discriminator.real", "discriminator.fake", "generator")
-        for name in NAMES
-    )
-    """Names of what a step returns."""
 
     def __init__(
         self,
@@ -80,8 +79,13 @@ class AdversarialStep:
                 tf.Variable(w.value, trainable=False) for w in generator.weights
             ]
 
-        self._sees_energy = architecture.discriminator_sees_energy
-        self._latent_dim = architecture.latent_dim
+        self.loss_names = tuple(
+            f"{who}.{name}"
+            for who in ("discriminator.real", "discriminator.fake", "generator")
+            for name in loss_names(architecture.outputs)
+        )
+        """Names of what a step returns."""
+        self._architecture = architecture
         self._training = training
         self._passes = horovod.backward_passes_per_step
         self._xla = xla
@@ -125,6 +129,7 @@ class AdversarialStep:
         self,
         images_bxyz: Any,
         energy_b1: Any,
+        labels_bc: Any = None,
         *,
         step: int,
         learning_rate: float,
@@ -133,8 +138,9 @@ class AdversarialStep:
     ) -> Mapping[str, float]:
         """Update both networks and return the mean losses of this rank's batch.
 
-        `images_bxyz` in GeV, `energy_b1` the scaled incident energies, `step` counted from the
-        start of training, `average_decay` 0 where the average just follows the weights. Names and
+        `images_bxyz` in GeV, `energy_b1` the scaled incident energies, `labels_bc` the further
+        conditions as networks see them, where there are some, `step` counted from the start of
+        training, `average_decay` 0 where the average just follows the weights. Names and
         their order are `loss_names`. `flags`, equally many on all ranks, travel with the gradients
         and leave `flagged`.
         """
@@ -145,6 +151,7 @@ class AdversarialStep:
             tf.constant(learning_rate, tf.float32),
             tf.constant(average_decay, tf.float32),
             tf.constant(flags, tf.float32, [len(flags)]),
+            *([] if labels_bc is None else [tf.convert_to_tensor(labels_bc)]),
         )
         numbers = self.function(*arguments).numpy().tolist()
         losses, numbers = numbers[: len(self.loss_names)], numbers[len(self.loss_names) :]
@@ -159,6 +166,7 @@ class AdversarialStep:
         learning_rate: Any,
         average_decay: Any,
         flags_f: Any,
+        *labels: Any,
     ) -> Any:
         self.generator_optimizer.learning_rate.assign(learning_rate)
         self.discriminator_optimizer.learning_rate.assign(learning_rate)
@@ -166,22 +174,24 @@ class AdversarialStep:
 
         # With the last exchange of the step: one of their own would cost all ranks a round more.
         riders = [flags_f] if flags_f.shape[0] else []
+        measured = self._measure(images_bxyz)
 
         def update_real() -> tuple[Any, Any]:
-            labels_b1 = self._flip(tf.ones_like(energy_b1), step, stream=0)
-            return self._update_discriminator(self._judge_real, images_bxyz, energy_b1, labels_b1)
+            real_b1 = self._flip(tf.ones_like(energy_b1), step, stream=0)
+            shower = _Batch(images_bxyz, energy_b1, labels, measured)
+            return self._update_discriminator(self._judge_real, real_b1, shower)
 
         def update_fake() -> tuple[Any, Any]:
-            latent_bz, fake_b1 = self._generator_input(step, draw=0)
-            labels_b1 = self._flip(tf.zeros_like(fake_b1), step, stream=1)
-            return self._update_discriminator(self._judge_fake, latent_bz, fake_b1, labels_b1)
+            shower = self._generator_input(step, 0, energy_b1, labels, measured)
+            real_b1 = self._flip(tf.zeros_like(shower.energy_b1), step, stream=1)
+            return self._update_discriminator(self._judge_fake, real_b1, shower)
 
         results: list[tuple[Any, Any]] = []
         updates: list[Callable[[], tuple[Any, Any]]] = [update_real, update_fake]
         for number in range(self._training.generator_updates):
-            batch = self._generator_input(step, draw=1 + number)
+            shower = self._generator_input(step, 1 + number, energy_b1, labels, measured)
             last = number == self._training.generator_updates - 1
-            updates.append(partial(self._update_generator, *batch, riders=riders if last else []))
+            updates.append(partial(self._update_generator, shower, riders if last else []))
         for update in updates:
             # One after the other: were the next one's first layers computed during an exchange,
             # their time would count as the exchange's.
@@ -242,41 +252,48 @@ class AdversarialStep:
     def _averaged(self) -> list[Any]:
         return [w.value for w in self.generator.weights] if self.average_weights else []
 
-    def _judge_real(self, images_bxyz: Any, energy_b1: Any, labels_b1: Any) -> Any:
+    def _judge_real(self, real_b1: Any, shower: _Batch) -> Any:
         """Losses of the discriminator on Monte Carlo."""
-        ecal_b1 = tf.reduce_sum(images_bxyz, axis=(1, 2, 3))[:, None]
-        return self._judge(images_bxyz[..., None], labels_b1, energy_b1, ecal_b1)
+        return self._judge(shower.source[..., None], real_b1, shower)
 
-    def _judge_fake(self, latent_bz: Any, energy_b1: Any, labels_b1: Any) -> Any:
+    def _judge_fake(self, real_b1: Any, shower: _Batch) -> Any:
         """Losses of the discriminator on generated showers; only it is in the tape."""
         # With the statistics of the batch, as in the generator's own updates: the moving averages
         # of batch normalisation are so far off in the first hundreds of steps that the showers
         # would be empty, and the discriminator would learn to look for that.
-        images_bxyzc = self.generator([latent_bz, energy_b1], training=True)
-        ecal_b1 = self._mean_ecal(energy_b1)
-        return self._judge(tf.stop_gradient(images_bxyzc), labels_b1, energy_b1, ecal_b1)
+        images_bxyzc = self.generator(shower.generator_inputs, training=True)
+        return self._judge(tf.stop_gradient(images_bxyzc), real_b1, shower)
 
-    def _judge_generator(self, latent_bz: Any, energy_b1: Any) -> Any:
+    def _judge_generator(self, real_b1: Any, shower: _Batch) -> Any:
         """Losses of the generator: what the discriminator says, with the labels of Monte Carlo."""
-        images_bxyzc = self.generator([latent_bz, energy_b1], training=True)
-        ecal_b1 = self._mean_ecal(energy_b1)
-        return self._judge(images_bxyzc, tf.ones_like(energy_b1), energy_b1, ecal_b1)
+        images_bxyzc = self.generator(shower.generator_inputs, training=True)
+        return self._judge(images_bxyzc, real_b1, shower)
 
-    def _judge(self, images_bxyzc: Any, labels_b1: Any, energy_b1: Any, ecal_b1: Any) -> Any:
-        inputs = [images_bxyzc, energy_b1] if self._sees_energy else images_bxyzc
-        outputs = self.discriminator(inputs, training=True)
-        weights = self._training.loss_weights
-        return discriminator_losses(outputs, labels_b1, energy_b1, ecal_b1, weights)
+    def _judge(self, images_bxyzc: Any, real_b1: Any, shower: _Batch) -> Any:
+        labels_bc = shower.labels[0] if shower.labels else None
+        inputs = self._architecture.judged(images_bxyzc, shower.energy_b1, labels_bc)
+        targets = {"generation": real_b1, "auxiliary": shower.energy_b1, **shower.measured}
+        return discriminator_losses(
+            self._architecture.outputs,
+            self.discriminator(inputs, training=True),
+            targets,
+            self._training.loss_weights,
+        )
 
-    def _update_discriminator(self, judge: Callable[..., Any], *batch: Any) -> tuple[Any, Any]:
-        return self._update(self.discriminator, self.discriminator_optimizer, judge, *batch)
+    def _update_discriminator(
+        self, judge: Callable[..., Any], real_b1: Any, shower: _Batch
+    ) -> tuple[Any, Any]:
+        return self._update(
+            self.discriminator, self.discriminator_optimizer, judge, real_b1, shower
+        )
 
-    def _update_generator(self, *batch: Any, riders: list[Any]) -> tuple[Any, Any]:
+    def _update_generator(self, shower: _Batch, riders: list[Any]) -> tuple[Any, Any]:
         return self._update(
             self.generator,
             self.generator_optimizer,
             self._judge_generator,
-            *batch,
+            tf.ones_like(shower.energy_b1),
+            shower,
             riders=riders,
         )
 
@@ -290,7 +307,7 @@ class AdversarialStep:
     ) -> tuple[Any, Any]:
         """Move `network` down the gradient of what `judge` says of `batch`, averaged over ranks.
 
-        Returns the losses, in the order of `NAMES`, and the seconds that the exchange took.
+        Returns the losses, in the order of `loss_names`, and the seconds that the exchange took.
         Tensors in `riders` are averaged with the gradients, and replaced.
         """
         variables = network.trainable_variables
@@ -302,7 +319,8 @@ class AdversarialStep:
                 tape.watch(inner)
                 losses = judge(*part)
                 loss = scale_loss(optimizer, losses["loss"])
-            return tf.stack([losses[name] for name in NAMES]), tape.gradient(loss, inner)
+            gradients = [_dense(each) for each in tape.gradient(loss, inner)]
+            return tf.stack(list(losses.values())), gradients
 
         if self._xla:
             # Not the whole step: Horovod's exchanges, between the passes, are not XLA's.
@@ -322,24 +340,26 @@ class AdversarialStep:
         """Mean losses and gradients of `batch`, in as many parts as there are backward passes."""
         if self._passes == 1:
             return backward(*batch)  # type: ignore[no-any-return]
-        parts = [
-            tf.reshape(each, (self._passes, self._training.batch_size, *each.shape[1:]))
-            for each in batch
-        ]
+        shape = (self._passes, self._training.batch_size)
+        parts = tf.nest.map_structure(
+            lambda each: tf.reshape(each, (*shape, *each.shape[1:])), batch
+        )
 
         def add(number: Any, losses: Any, gradients: list[Any]) -> tuple[Any, Any, list[Any]]:
-            more, further = backward(*(part[number] for part in parts))
+            part = tf.nest.map_structure(lambda each: each[number], parts)
+            more, further = backward(*part)
             return (
                 number + 1,
                 losses + more,
-                [a + tf.convert_to_tensor(b) for a, b in zip(gradients, further, strict=True)],
+                [a + b for a, b in zip(gradients, further, strict=True)],
             )
 
+        count = len(loss_names(self._architecture.outputs))
         # A loop of the graph, one part at a time: the memory of a part is all that is needed.
         _, losses, gradients = tf.while_loop(
             lambda number, *_: number < self._passes,
             add,
-            (tf.constant(0), tf.zeros(len(NAMES)), [tf.zeros_like(v) for v in variables]),
+            (tf.constant(0), tf.zeros(count), [tf.zeros_like(v) for v in variables]),
             parallel_iterations=1,
         )
         return losses / self._passes, [gradient / self._passes for gradient in gradients]
@@ -352,17 +372,52 @@ class AdversarialStep:
         flipped_b1 = self._noise.uniform(step, stream) < self._training.label_flip
         return tf.where(flipped_b1, 1.0 - labels_b1, labels_b1)
 
-    def _generator_input(self, step: Any, draw: int) -> tuple[Any, Any]:
-        """Latents (B, latent_dim) and scaled incident energies (B, 1) of the step's `draw`."""
+    def _generator_input(
+        self, step: Any, draw: int, energy_b1: Any, labels: tuple[Any, ...], measured: Any
+    ) -> _Batch:
+        """Latents (B, latent_dim) and conditions of the showers of the step's `draw`.
+
+        With labels the conditions are those of the Monte Carlo batch, and what is `measured` on it
+        is the target; without, incident energies are drawn.
+        """
+        stream = _FLIP_STREAMS + 2 * draw
+        latent_bz = self._noise.normal(step, stream, self._architecture.latent_dim)
+        if labels:
+            return _Batch(latent_bz, energy_b1, labels, measured)
         low, high = self._energy_range
-        latent_bz = self._noise.normal(step, _FLIP_STREAMS + 2 * draw, self._latent_dim)
-        energy_b1 = low + (high - low) * self._noise.uniform(step, _FLIP_STREAMS + 2 * draw + 1)
-        return latent_bz, energy_b1
+        energy_b1 = low + (high - low) * self._noise.uniform(step, stream + 1)
+        return _Batch(latent_bz, energy_b1, (), {"ecal": self._mean_ecal(energy_b1)})
+
+    def _measure(self, images_bxyz: Any) -> dict[str, Any]:
+        """What the discriminator's outputs should say of Monte Carlo, where images say it."""
+        return {
+            output.name: output.measure(images_bxyz[..., None])
+            for output in self._architecture.outputs
+            if output.measure is not None
+        }
 
     def _mean_ecal(self, energy_b1: Any) -> Any:
         """Target ECAL sums (GeV) for scaled energies: e * polyval(coefficients, e)."""
         coefficients = [tf.constant(c, tf.float32) for c in self._response.coefficients]
         return energy_b1 * tf.math.polyval(coefficients, energy_b1)
+
+
+class _Batch(NamedTuple):
+    """Showers that are judged, or what they are to be generated from."""
+
+    source: Any
+    """Images (B, x, y, layer) of Monte Carlo, or latents (B, latent_dim)."""
+    energy_b1: Any
+    """Scaled incident energies."""
+    labels: tuple[Any, ...]
+    """Further conditions, one tensor (B, C); empty where there are none."""
+    measured: dict[str, Any]
+    """What should be measured on the images, (B, K) each."""
+
+    @property
+    def generator_inputs(self) -> list[Any]:
+        """As the generator takes them."""
+        return [self.source, self.energy_b1, *self.labels]
 
 
 class _Names:
@@ -378,6 +433,11 @@ class _Names:
     def next(self, what: str) -> str:
         self._count += 1
         return f"gan3d.{what}.{self._count}"
+
+
+def _dense(gradient: Any) -> Any:
+    """A gradient as ranks can add it up: an embedding's comes as some rows with their places."""
+    return tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 def _megabytes(network: keras.Model) -> float:

@@ -19,9 +19,18 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from gan3d.config import Experiment, dump_experiment
-from gan3d.data import ShowerLoader, Showers, Survey, divide, make_folder, read_part
+from gan3d.data import (
+    ShowerLoader,
+    Showers,
+    Survey,
+    divide,
+    make_folder,
+    network_labels,
+    pick_columns,
+    read_part,
+)
 from gan3d.errors import DataError, Interrupted, Preempted, RunError, TrainingError
-from gan3d.models import get_architecture
+from gan3d.models import architecture_of
 from gan3d.models.sampling import sample_images
 from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, checkpoint_step, read_json
 from gan3d.runtime import Signals, ended_ranks_named, gather_text, memory_bytes, share_text
@@ -155,7 +164,7 @@ class Trainer:
         self._compiled = False
         self._writer: Any = None
 
-        architecture = get_architecture(experiment.model.architecture)
+        architecture = architecture_of(experiment)
         check_grid(architecture, experiment.data)
         self.architecture = architecture
         self.response = response
@@ -172,8 +181,14 @@ class Trainer:
             showers = loader.sample(experiment.data.statistics_showers)
             scaled_n1 = showers.energy_n[:, None] / np.float32(experiment.data.energy_scale_gev)
             networks = self.step.generator, self.step.discriminator
-            architecture.adapt(*networks, showers.images_nxyz, scaled_n1)
+            labels = [] if (labels_nc := self._labels(showers)) is None else [labels_nc]
+            architecture.adapt(*networks, showers.images_nxyz, scaled_n1, *labels)
             self.step.begin_average()
+
+    def _labels(self, showers: Showers) -> NDArray[np.float32] | None:
+        """The conditions beside the energy, (N, C), as the networks see them; None: none."""
+        labels = self.experiment.model.labels
+        return network_labels(showers.columns, labels) if labels else None
 
     def _build_step(self) -> AdversarialStep:
         """Both networks and their optimisers, in their first state."""
@@ -600,6 +615,7 @@ class Trainer:
                 return self.step(
                     showers.images_nxyz,
                     showers.energy_n[:, None] / np.float32(self.experiment.data.energy_scale_gev),
+                    self._labels(showers),
                     step=self.position.global_step,
                     learning_rate=rate,
                     average_decay=decay,
@@ -634,7 +650,7 @@ class Trainer:
         return [bool(number) for number in self.communicator.sum(np.array(flags, np.float64))]
 
     def _examine(self, examine: Examine, heldout: Showers) -> dict[str, float | None]:
-        """Compare showers of the held-out incident energies with the held-out showers."""
+        """Compare showers of the held-out showers' conditions with those."""
         with self.step.average_in_generator():
             images_nxyz = np.concatenate(
                 list(
@@ -645,12 +661,14 @@ class Trainer:
                         latent_dim=self.architecture.latent_dim,
                         seed=self.experiment.run.seed,
                         batch_size=_EXAMINE_BATCH,
+                        labels_nc=self._labels(heldout),
                     )
                 )
             )
         if not images_nxyz.any():
             raise TrainingError(f"epoch {self.position.epoch}: {_EMPTY}; {self._advice()}")
-        generated = Showers(images_nxyz=images_nxyz, energy_n=heldout.energy_n)
+        columns = pick_columns(heldout.columns, self.experiment.model.labels)
+        generated = Showers(images_nxyz, heldout.energy_n, columns)
         self._draw(images_nxyz, heldout.images_nxyz)
         # JSON has no NaN; null says that a metric could not be computed.
         return {

@@ -50,12 +50,20 @@ class Sample:
         )
 
     def some(self, count: int) -> Showers:
-        """At most `count` of the kept showers, at equal distances, as images."""
+        """At most `count` of the kept showers, at equal distances, as images.
+
+        With the columns `theta` and `pdg`, where they are known of all.
+        """
         kept = len(self.kept_rows_k)
         chosen = np.unique(np.linspace(0, kept - 1, min(count, kept)).astype(int))
         images = self.kept_kc[chosen].toarray().astype(np.float32)
-        energy_n = self.observables.energy_n[self.kept_rows_k[chosen]].astype(np.float32)
-        return Showers(images.reshape(-1, *self.observables.geometry.shape), energy_n)
+        seen = self.observables.select(self.kept_rows_k[chosen])
+        labels = {"theta": seen.theta_n, "pdg": seen.pdg_n}
+        return Showers(
+            images.reshape(-1, *seen.geometry.shape),
+            seen.energy_n.astype(np.float32),
+            {name: each_n for name, each_n in labels.items() if not np.isnan(each_n).any()},
+        )
 
 
 def example_energies(settings: Validation) -> list[float]:

@@ -20,7 +20,7 @@ import tiny  # noqa: E402 - Keras only after the node
 import gan3d.models  # noqa: E402
 
 architecture = tiny.tiny_architecture.__wrapped__()
-gan3d.models.get_architecture = lambda _: architecture
+gan3d.models.architecture_of = lambda _: architecture
 
 train = divide(survey_files(experiment.data), experiment.data.split).train
 rank, size = mwms._place()

@@ -18,7 +18,10 @@ class Counting:
     def __init__(self):
         self.asked = []
 
-    def stream(self, energy_n, *, seed=0, batch_size=128, first=0):
+    def draw_labels(self, n, conditions, seed):
+        return {}
+
+    def stream(self, energy_n, *, seed=0, batch_size=128, first=0, columns=None):
         self.asked.append((len(energy_n), batch_size))
         for start in range(0, len(energy_n), batch_size):
             energy_b = np.asarray(energy_n[start : start + batch_size], np.float32)

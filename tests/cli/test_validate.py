@@ -181,7 +181,7 @@ def fake_run(folder, factor, asked):
     folder.mkdir(parents=True)
     heldout = read_showers([REFERENCE], threshold_gev=1e-6)
 
-    def stream(energy_n, *, seed):
+    def stream(energy_n, *, seed, columns):
         asked.energy_n, asked.seed = energy_n, seed
         images = np.resize(heldout.images_nxyz, (len(energy_n), *heldout.image_shape))
         yield Showers(images * np.float32(factor), energy_n)
@@ -199,6 +199,8 @@ def fake_run(folder, factor, asked):
             data=data,
             validation=Validation(seed=5, noise_replicas=10, exchanges=20, bootstrap_replicas=2),
         ),
+        labels=[],
+        judged_labels=[],
         stream=stream,
         discriminate=discriminate,
     )

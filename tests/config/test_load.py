@@ -119,7 +119,8 @@ def test_a_count_may_be_written_in_scientific_notation(write):
         (
             "model: {zzz: 3}",
             "e.yaml:3: model.zzz: unknown key; "
-            "known here: architecture, dropout, batch_norm, synchronized_batch_norm, leaky_slope",
+            "known here: architecture, conditions, dropout, batch_norm, "
+            "synchronized_batch_norm, leaky_slope",
         ),
         (
             "training:\n  epochs: ten",

@@ -49,7 +49,7 @@ def untouched_run(tmp_path_factory):
 
 @pytest.fixture
 def run(untouched_run, monkeypatch, tiny_architecture):
-    monkeypatch.setattr("gan3d.generation.run.get_architecture", lambda _: tiny_architecture)
+    monkeypatch.setattr("gan3d.generation.run.architecture_of", lambda _: tiny_architecture)
     return untouched_run
 
 

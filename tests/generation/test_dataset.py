@@ -22,7 +22,7 @@ class Quick:
     def attributes(self, seed):
         return {"model": "quick", "weights_sha256": self.digest, "seed": seed, "units": "GeV"}
 
-    def stream(self, energy_n, *, seed=0, batch_size=128, first=0):
+    def stream(self, energy_n, *, seed=0, batch_size=128, first=0, columns=None):
         for start in range(0, len(energy_n), batch_size):
             energy_b = energy_n[start : start + batch_size]
             number_b = first + start + np.arange(len(energy_b))

@@ -360,7 +360,7 @@ def test_a_damaged_checkpoint_is_named(make_trainer, listen):
 
 def test_an_architecture_for_another_grid_is_refused(make_trainer, monkeypatch, tiny_architecture):
     other = dataclasses.replace(tiny_architecture, image_shape=(9, 9, 9))
-    monkeypatch.setattr("gan3d.training.trainer.get_architecture", lambda _: other)
+    monkeypatch.setattr("gan3d.training.trainer.architecture_of", lambda _: other)
     with pytest.raises(ConfigError, match=r"\(9, 9, 9\) cells.*\(4, 4, 3\)"):
         make_trainer()
 

@@ -1,0 +1,145 @@
+"""Labels of showers that networks are conditioned on: from a file's columns to network inputs.
+
+What a label is, and how networks see it, says `gan3d.config.Condition`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan3d.config import Condition
+from gan3d.errors import DataError
+
+Columns = Mapping[str, NDArray[Any]]
+"""Numbers of showers by the name of their column, (N,) each."""
+
+LabelRange = tuple[str, float, float]
+"""A column, and the smallest and largest number in it."""
+
+
+def pick_columns(columns: Columns, labels: Sequence[Condition]) -> dict[str, NDArray[Any]]:
+    """The columns of `labels`, (N,) each, as they travel: float32, categories int64."""
+    return {
+        label.column: np.asarray(
+            columns[label.column], np.int64 if label.kind == "categories" else np.float32
+        )
+        for label in labels
+    }
+
+
+def network_labels(columns: Columns, labels: Sequence[Condition]) -> NDArray[np.float32]:
+    """What networks see of `labels`, (N, C) in their order.
+
+    Numbers as (value - offset) / scale, categories as their place in `Condition.values`. Raises
+    DataError where a column is missing or holds what it must not.
+    """
+    seen = []
+    for label in labels:
+        if label.column not in columns:
+            raise DataError(f"{label.name}: showers have no column '{label.column}'")
+        values_n = np.asarray(columns[label.column])
+        fault = find_fault(values_n, label)
+        if fault is not None:
+            raise DataError(fault)
+        if label.kind == "categories":
+            place_n = np.argmax(values_n[:, None] == np.array(label.values), axis=1)
+            seen.append(place_n.astype(np.float32))
+        else:
+            scaled_n = (values_n.astype(np.float64) - label.offset) / label.scale
+            seen.append(scaled_n.astype(np.float32))
+    return np.stack(seen, axis=1)
+
+
+def find_fault(values_n: NDArray[Any], label: Condition) -> str | None:
+    """What is wrong with the values (N,) of a label, in the first shower that is; None: nothing."""
+    if label.kind == "categories":
+        good_n = np.isin(values_n, label.values)
+        expected = "one of " + ", ".join(map(str, label.values))
+        expected += " (model.conditions: values)"
+    elif label.unit == "rad":
+        # float32 of pi is above pi.
+        good_n = np.abs(values_n) <= np.float32(math.pi)
+        expected = "rad, between -pi and pi; are the angles in degrees?"
+    else:
+        good_n = np.isfinite(values_n)
+        expected = f"a finite number{f' ({label.unit})' if label.unit else ''}"
+    if good_n.all():
+        return None
+    row = int(np.argmin(good_n))
+    value = values_n[row]
+    shown = str(value) if np.issubdtype(values_n.dtype, np.integer) else f"{value:.6g}"
+    return f"shower {row}: '{label.column}' is {shown}, expected {expected}"
+
+
+def check_labels(
+    columns: Columns, labels: Sequence[Condition], path: Path
+) -> tuple[LabelRange, ...]:
+    """Smallest and largest value of each of the `labels` that the file `path` has.
+
+    `columns` are all of the file's. Raises DataError, naming the file, for a label that is missing
+    or holds what it must not.
+    """
+    ranges = []
+    for label in labels:
+        if label.column not in columns:
+            there = ", ".join(sorted(columns)) or "none"
+            raise DataError(
+                f"{path}: has no column '{label.column}', which model.conditions names "
+                f"({label.name}); its columns: {there}"
+            )
+        values_n = columns[label.column]
+        fault = find_fault(values_n, label)
+        if fault is not None:
+            raise DataError(f"{path}: {fault}")
+        ranges.append((label.column, float(values_n.min()), float(values_n.max())))
+    return tuple(ranges)
+
+
+def particle_codes(columns: Columns) -> list[int]:
+    """PDG codes that occur in a file's columns, ascending; none where it does not say."""
+    return [int(code) for code in np.unique(columns.get("pdg", np.empty(0, np.int64)))]
+
+
+class Particles:
+    """Which particles files hold: told of each file, it finds a mixture that nobody declared."""
+
+    def __init__(self, allowed: Sequence[int] | None, labels: Sequence[Condition]) -> None:
+        """`allowed` is `data.particles`, `labels` what networks are conditioned on."""
+        own = [label for label in labels if label.column == "pdg" and label.kind == "categories"]
+        # What a condition does not know, `check_labels` finds.
+        self._allowed, self._any = allowed, bool(own)
+        self._first: tuple[int, Path] | None = None
+
+    def add(self, codes: Sequence[int], path: Path) -> None:
+        """Raise DataError where the file `path` holds particles `codes` that do not belong."""
+        if self._allowed is not None:
+            others = [code for code in codes if code not in self._allowed]
+            if others:
+                allowed = ", ".join(map(str, self._allowed))
+                raise DataError(
+                    f"{path}: holds particles with PDG code {_listed(others)}, expected "
+                    f"{allowed} (data.particles)"
+                )
+            return
+        if self._any or not codes:
+            return
+        first, where = self._first or (codes[0], path)
+        self._first = first, where
+        others = [code for code in codes if code != first]
+        if others:
+            beside = f"{first}" if where == path else f"{first} in {where}"
+            raise DataError(
+                f"{path}: holds particles with PDG code {_listed(others)} beside {beside}, "
+                "expected one kind of particle; condition the networks on it "
+                "(model.conditions: [energy, particle]), or allow it with data.particles"
+            )
+
+
+def _listed(codes: Sequence[int]) -> str:
+    return ", ".join(map(str, codes))

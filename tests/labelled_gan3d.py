@@ -1,0 +1,13 @@
+"""The command, which knows the architectures of the tests besides its own."""
+
+import sys
+from pathlib import Path
+
+from gan3d.models import architectures
+
+architectures.__path__.append(str(Path(__file__).parent / "architectures"))
+
+from gan3d.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main())
