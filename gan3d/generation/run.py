@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -138,23 +139,28 @@ class TrainedRun:
         """
         architecture = architecture_of(self.experiment)
         data = self.experiment.data
-        discriminator = architecture.build_discriminator(self.experiment.model)
-        weights = self.checkpoint / DISCRIMINATOR_WEIGHTS
-        try:
-            discriminator.load_weights(weights)
-        except (OSError, ValueError) as error:
-            raise RunError(f"{weights}: does not load ({error})") from error
         images_nxyzc = np.power(showers.images_nxyz, np.float32(data.cell_power))[..., None]
         energy_n1 = (showers.energy_n / data.energy_scale_gev).astype(np.float32)[:, None]
         labels_nc = None
         if self.judged_labels:
             labels_nc = network_labels(showers.columns, self.judged_labels)
         inputs = architecture.judged(images_nxyzc, energy_n1, labels_nc)
-        outputs = discriminator.predict(inputs, batch_size=batch_size, verbose=0)
+        outputs = self._discriminator.predict(inputs, batch_size=batch_size, verbose=0)
         return {
             "generation": np.asarray(outputs["generation"], np.float64)[:, 0],
             "auxiliary": np.asarray(outputs["auxiliary"], np.float64)[:, 0] * data.energy_scale_gev,
         }
+
+    @cached_property
+    def _discriminator(self) -> keras.Model:
+        # Kept: TensorFlow would trace its graph anew for every call, and warn of that.
+        found = architecture_of(self.experiment).build_discriminator(self.experiment.model)
+        weights = self.checkpoint / DISCRIMINATOR_WEIGHTS
+        try:
+            found.load_weights(weights)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{weights}: does not load ({error})") from error
+        return found
 
     def draw_energies(
         self, n: int, energy: float | tuple[float, float] | None, seed: int

@@ -21,9 +21,9 @@ def build_noting(self, *arguments):
     trainer = build(self, *arguments)
     call = type(trainer.step).__call__
 
-    def noting(self, images_bxyz, energy_b1, **settings):
+    def noting(self, images_bxyz, energy_b1, *labels, **settings):
         time.sleep(seconds)
-        losses = call(self, images_bxyz, energy_b1, **settings)
+        losses = call(self, images_bxyz, energy_b1, *labels, **settings)
         with Path(f"seen-{os.getpid()}").open("a") as notes:
             notes.write(json.dumps([settings["step"], energy_b1[:, 0].tolist()]) + "\n")
         return losses

@@ -115,9 +115,8 @@ def test_every_optimiser_trains(make_trainer, name):
 
 def test_generated_showers_are_asked_for_the_energies_of_the_training_showers(make_trainer):
     trainer = make_trainer()
-    energies = np.concatenate(
-        [trainer.step._generator_input(step, draw=0)[1].numpy() for step in range(200)]
-    )
+    batches = [trainer.step._generator_input(step, 0, None, (), {}) for step in range(200)]
+    energies = np.concatenate([batch.energy_b1.numpy() for batch in batches])
     low, high = trainer.response.energy_range_gev
     assert energies.min() >= low / 100
     assert energies.max() <= high / 100
