@@ -136,7 +136,7 @@ def show_selection(selection: Selection, path: Path, written: Path, console: Con
     table.add_row("noise", "", _percent(noise[0]), "", *map(_percent, noise[1:]))
     table.caption = (
         "All in %, 0 is perfect. metric: the optimisation metric. ±: one standard error of the "
-        "difference. noise: of one half of the reference against the other."
+        "difference. noise: of a perfect generator, drawn from the reference."
     )
     console.print(table)
     for line in conclusions(selection):

@@ -237,10 +237,11 @@ def judge(
     per_shower = 1.0 / len(ours) + 1.0 / len(theirs)
     for name, (share, error) in {**copies(ours, theirs), **showers.near_copies()}.items():
         # No two showers of a Monte Carlo are the same in all cells.
-        p = 0.0 if share else 1.0
+        p = SMALLEST_P if share else 1.0
         estimates[name] = Estimate(share, error, 0.0, 0.0, p, p, 0.0, per_shower, (0.0, 0.0))
-    beyond_all = outliers(ours, theirs, by_feature)
-    error = math.sqrt(beyond_all.share * (1.0 - beyond_all.share) / len(ours))
+    unlikely = each_of(settings.false_alarms, len(groups) + 1)
+    beyond_all = outliers(ours, theirs, by_feature, unlikely)
+    error = math.sqrt(beyond_all.share * (1.0 - beyond_all.share) / max(beyond_all.showers, 1))
     estimates["outliers"] = Estimate(
         beyond_all.share,
         error,
@@ -674,7 +675,7 @@ def _outlier_remarks(
 ) -> Iterator[str]:
     if estimate.p <= reference.settings.false_alarms:
         yield (
-            f"{generated.label}: {found.count} of {len(generated)} showers are beyond all of "
+            f"{generated.label}: {found.count} of {found.showers} showers are beyond all of "
             f'{reference.label} in "{found.title}" at given Ep: up to {abs(found.farthest):.2g} '
             f"mean deviations away, {reference.label}'s up to {abs(found.limit):.2g}."
         )

@@ -18,15 +18,12 @@ from gan3d.validation.features import Scale, quadratic
 from gan3d.validation.measures import Float
 from gan3d.validation.observables import Observables
 from gan3d.validation.resampling import at_common_energies, spread_alike
+from gan3d.validation.significance import SMALLEST_P
 
 _TAIL_SHOWERS = 20
 """Showers of the reference that each tail is known from, or a tenth of them where that is fewer;
 more would not be the tail, fewer know its length to worse than a quarter."""
 _FEWEST_IN_TAIL = 5
-_COUNTED = (1, 2, 4, 8, 16)
-"""How many of the farthest showers are looked at together."""
-_FAR = 0.1
-"""Showers count as outliers where so many as far out are less likely than this."""
 _RATES = 500
 _LEAST_SPREAD = 0.3
 """Share of the mean distance to the median that a fit to it may fall to at some energy."""
@@ -37,7 +34,10 @@ class Outliers:
     """Generated showers beyond the reference's."""
 
     share: float
-    """Of the generated showers, that are so far beyond in some feature."""
+    """Of the generated showers looked at, that are beyond all of the reference's in a feature in
+    which a perfect generator would not have so many so far out."""
+    showers: int
+    """Generated showers looked at."""
     p: float
     """How likely a perfect generator has any as far out, in any feature."""
     count: int
@@ -52,9 +52,12 @@ class Outliers:
 
 
 def outliers(
-    generated: Observables, reference: Observables, by_feature: Mapping[str, Scale]
+    generated: Observables, reference: Observables, by_feature: Mapping[str, Scale], unlikely: float
 ) -> Outliers:
     """Look at both ends of all features, at given incident energy.
+
+    The farthest shower, the two farthest, the four farthest and so on are looked at. Those beyond
+    all of the reference's count where that is less likely than `unlikely`.
 
     Beyond a threshold that k of M showers of the reference exceed, the excess is taken for
     exponential, as tails are far out (Coles, An Introduction to Statistical Modeling of Extreme
@@ -63,15 +66,17 @@ def outliers(
     averaged over (the Gamma distribution of order k). The smallest of the probabilities that so
     many are so far out is times the number of those looked at.
     """
-    far_n = np.zeros(len(generated), bool)
-    worst = Outliers(0.0, 1.0, 0, "", np.nan, np.nan)
-    tests = 2 * len(by_feature) * len(_COUNTED)
     if not spread_alike(generated.energy_n, reference.energy_n):
         # Tails at other energies are longer, or shorter.
         rng = np.random.default_rng([reference.settings.seed, 3])
         rows = at_common_energies(generated.energy_n, reference.energy_n, rng)
         generated, reference = generated.select(rows[0]), reference.select(rows[1])
-        far_n = far_n[rows[0]]
+    worst = Outliers(0.0, len(generated), 1.0, 0, "", np.nan, np.nan)
+    if not len(generated):
+        return worst
+    counted = [2**power for power in range(len(generated).bit_length())]
+    far_n = np.zeros(len(generated), bool)
+    tests = 2 * len(by_feature) * len(counted)
     for scale in by_feature.values():
         ours_n, theirs_m = _standardised(scale, generated, reference)
         defined_n = np.isfinite(ours_n)
@@ -83,15 +88,23 @@ def outliers(
             sides_n = np.where(defined_n, side * ours_n, -np.inf)
             farthest = np.sort(sides_n)[::-1]
             limit = tail.highest
-            for count in _COUNTED:
-                if count > len(farthest) or farthest[count - 1] <= limit:
+            for count in counted:
+                if farthest[count - 1] <= limit:
                     break
-                p = tests * tail.at_least(count, float(farthest[count - 1]), len(generated))
-                far_n |= (sides_n >= farthest[count - 1]) & (p < _FAR)
+                likely = tail.at_least(count, float(farthest[count - 1]), len(generated))
+                p = max(tests * likely, SMALLEST_P)
+                if p < unlikely:
+                    far_n |= sides_n > limit
                 if p < worst.p:
                     beyond = int((sides_n > limit).sum())
-                    worst = Outliers(
-                        0.0, p, beyond, scale.feature.title, side * limit, side * float(farthest[0])
+                    title, outermost = scale.feature.title, side * float(farthest[0])
+                    worst = replace(
+                        worst,
+                        p=p,
+                        count=beyond,
+                        title=title,
+                        limit=side * limit,
+                        farthest=outermost,
                     )
     return replace(worst, share=float(far_n.mean()))
 

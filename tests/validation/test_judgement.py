@@ -474,3 +474,18 @@ def test_the_quick_comparison_takes_what_an_untrained_network_makes(geant4, geom
         assert np.isfinite(list(values.values())).all()
         assert values["sampling_fraction.rel_error"] >= 1 - 1e-6
     assert compare_showers(geant4.take(slice(5)), geant4, geometry, settings) == {}
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2])
+def test_the_share_of_outliers_is_that_of_the_showers(
+    share, geant4, other_geant4, geometry, settings
+):
+    images, count = other_geant4.images_nxyz.copy(), round(300 * share)
+    images[:count] *= 1.5
+    judgement = judge(Showers(images, other_geant4.energy_n), geant4, geometry, settings)
+    assert judgement.metrics["outliers"] == pytest.approx(share, abs=0.02)
+    verdict = {each.name: each for each in judgement.verdicts}["outliers"]
+    assert verdict.word == "differs"
+    perfect = judge(other_geant4, geant4, geometry, settings)
+    verdict = {each.name: each for each in perfect.verdicts}["outliers"]
+    assert (verdict.value, verdict.word, verdict.beyond) == (0.0, "agrees", 0.0)

@@ -38,7 +38,7 @@ def selection_curve(selection: Selection, history: Sequence[Mapping[str, Any]] =
 
     Bars are one standard error; much of it is common to all checkpoints. Open markers are those
     that are worse than the best by more than chance. The band reaches up to the noise level, the
-    metric of one half of the reference against the other.
+    metric of a perfect generator, drawn from the reference.
 
     Args:
         selection: what `gan3d.validation.select_checkpoint` returned.
@@ -82,7 +82,7 @@ def selection_curve(selection: Selection, history: Sequence[Mapping[str, Any]] =
             label="Noted during training",
         )  # fmt: skip
     band = axes.axhspan(0.0, noise, color=REFERENCE_FILL, alpha=0.55, linewidth=0)
-    band.set_label("Noise: half of the reference against the other")
+    band.set_label("Noise: a perfect generator")
     legend.append(band)
     _limit(axes, np.concatenate([percent, noted_percent]), percent + error, noise)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
