@@ -28,6 +28,7 @@ import numpy as np
 
 from gan3d.bench.processes import Process
 from gan3d.config import load_experiment
+from gan3d.data import label_inputs
 from gan3d.errors import DataError, NodeError
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ def _build(
         discriminator = architecture.build_discriminator(experiment.model)
         if architecture.adapt is not None:
             scaled_n1 = _scaled(experiment, showers)
-            images_nxyz, labels = showers.images_nxyz, _labels(experiment, showers)
+            images_nxyz = showers.images_nxyz
+            labels = label_inputs(showers.columns, experiment.model.labels)
             architecture.adapt(generator, discriminator, images_nxyz, scaled_n1, *labels)
         step = AdversarialStep(
             architecture,
@@ -181,8 +183,8 @@ def _train(
     steps = len(showers) // (rows * size)
     if steps == 0:
         raise DataError(f"{len(showers)} showers are no batch of {rows} for each of {size} workers")
-    scaled_n1, labels = _scaled(experiment, showers), _labels(experiment, showers)
-    history = []
+    scaled_n1, history = _scaled(experiment, showers), []
+    labels = label_inputs(showers.columns, experiment.model.labels)
     rate = tf.constant(experiment.training.optimizer.learning_rate, tf.float32)
     with without_remapper():
         for epoch in range(experiment.training.epochs):
@@ -219,14 +221,6 @@ def _train(
 
 def _scaled(experiment: Experiment, showers: Showers) -> Any:
     return showers.energy_n[:, None] / np.float32(experiment.data.energy_scale_gev)
-
-
-def _labels(experiment: Experiment, showers: Showers) -> list[Any]:
-    """What networks see of the conditions beside the energy, one array (N, C), if there are any."""
-    from gan3d.data import network_labels
-
-    labels = experiment.model.labels
-    return [network_labels(showers.columns, labels)] if labels else []
 
 
 if __name__ == "__main__":

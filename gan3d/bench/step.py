@@ -25,7 +25,7 @@ from gan3d.bench.scaling import describe_machine
 from gan3d.config import Experiment, Model, Training
 from gan3d.config.load import FILES, load_sections
 from gan3d.data import Showers, divide, read_part, survey_files
-from gan3d.errors import DataError
+from gan3d.errors import DataError, UsageError
 from gan3d.samples import sample_files
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def measure_step(
 ) -> dict[str, Any]:
     """Measure the step of `experiment`; the figures, as JSON.
 
-    Raises DataError where there are too few showers for a batch, and NodeError as `apply_node`.
+    Raises DataError where there are too few showers for a batch, UsageError for a baseline that
+    takes more conditions than the energy, and NodeError as `apply_node`.
     """
     from gan3d.runtime import apply_node
 
@@ -94,6 +95,8 @@ def measure_step(
     if len(showers) < batch:
         raise DataError(f"{len(showers)} showers are no batch of {batch}; lower --batch")
     applied = apply_node(experiment.node)
+    if settings.baseline is not None:
+        check_baseline(experiment, settings.baseline)
 
     from gan3d.training.response import fit_response
     from gan3d.training.step import without_remapper
@@ -145,7 +148,7 @@ def _build_step(
     """A call that does a step, and the arithmetic of it per shower: all, and without zeros."""
     import keras
 
-    from gan3d.data import network_labels
+    from gan3d.data import label_inputs
     from gan3d.models import architecture_of
     from gan3d.models.arithmetic import step_flops
     from gan3d.runtime import SingleProcess
@@ -157,8 +160,8 @@ def _build_step(
     keras.utils.set_random_seed(experiment.run.seed)
     generator = architecture.build_generator(experiment.model)
     discriminator = architecture.build_discriminator(experiment.model)
-    scaled_n1, labels = _scaled(experiment, showers), experiment.model.labels
-    further = [network_labels(showers.columns, labels)] if labels else []
+    scaled_n1 = _scaled(experiment, showers)
+    further = label_inputs(showers.columns, experiment.model.labels)
     if architecture.adapt is not None:
         architecture.adapt(generator, discriminator, showers.images_nxyz, scaled_n1, *further)
     training = experiment.training
@@ -201,6 +204,23 @@ def _build_peak(precision: str) -> tuple[Callable[[], Any], float]:
     matrix = tf.cast(tf.random.normal((_PEAK_SIDE, _PEAK_SIDE)), dtype)
     product = tf.function(lambda: tf.reduce_max(tf.matmul(matrix, matrix)[0]))
     return lambda: product().numpy(), 2.0 * _PEAK_SIDE**3
+
+
+def check_baseline(experiment: Experiment, name: str) -> None:
+    """Raise UsageError where the Keras loop cannot train `name` on the showers of `experiment`."""
+    from gan3d.models import get_architecture
+
+    baseline, cells = get_architecture(name), experiment.data.model_geometry.shape
+    if baseline.labels:
+        raise UsageError(
+            f"--baseline: the Keras loop conditions on the energy alone, and {name} takes more; "
+            "measure without --baseline"
+        )
+    if baseline.image_shape != cells:
+        raise UsageError(
+            f"--baseline: {name} has {baseline.image_shape} cells, the showers have {cells}; "
+            "measure without --baseline"
+        )
 
 
 def _build_baseline(

@@ -19,7 +19,13 @@ from gan3d.data.formats import (
     stated_cell_size,
     stream_showers,
 )
-from gan3d.data.labels import check_labels, find_fault, network_labels, pick_columns
+from gan3d.data.labels import (
+    check_labels,
+    find_fault,
+    label_inputs,
+    network_labels,
+    pick_columns,
+)
 from gan3d.data.loader import ShowerLoader, read_part, sample_sums, stream_part
 from gan3d.data.order import count_steps, order_epoch, shuffle_quality
 from gan3d.data.preprocessing import regrid
@@ -52,6 +58,7 @@ __all__ = [
     "expand_patterns",
     "find_fault",
     "holds_challenge",
+    "label_inputs",
     "leave_out",
     "make_folder",
     "network_labels",

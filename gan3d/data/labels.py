@@ -56,6 +56,11 @@ def network_labels(columns: Columns, labels: Sequence[Condition]) -> NDArray[np.
     return np.stack(seen, axis=1)
 
 
+def label_inputs(columns: Columns, labels: Sequence[Condition]) -> list[NDArray[np.float32]]:
+    """The further inputs of networks: what `network_labels` gives, or nothing without labels."""
+    return [network_labels(columns, labels)] if labels else []
+
+
 def find_fault(values_n: NDArray[Any], label: Condition) -> str | None:
     """What is wrong with the values (N,) of a label, in the first shower that is; None: nothing."""
     if label.kind == "categories":

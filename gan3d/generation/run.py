@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Condition, Experiment, load_experiment
-from gan3d.data import Showers, find_fault, network_labels, pick_columns
+from gan3d.data import Showers, Survey, find_fault, network_labels, pick_columns
 from gan3d.errors import RunError, UsageError
 from gan3d.models import architecture_of
 from gan3d.models.sampling import sample_images
@@ -340,8 +340,8 @@ def load_run(path: str | Path, checkpoint: Literal["last", "best"] | int = "last
 def _label_ranges(path: Path) -> dict[str, tuple[float, float]]:
     """Ranges of the labels in all files that a run was trained on, by their column."""
     ranges: dict[str, tuple[float, float]] = {}
-    for entry in read_json(path / "data.json")["files"]:
-        for column, low, high in entry["labels"]:
+    for entry in Survey.from_dict(read_json(path / "data.json")).files:
+        for column, low, high in entry.labels:
             lowest, highest = ranges.get(column, (low, high))
             ranges[column] = min(lowest, low), max(highest, high)
     return ranges

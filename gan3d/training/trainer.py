@@ -24,8 +24,8 @@ from gan3d.data import (
     Showers,
     Survey,
     divide,
+    label_inputs,
     make_folder,
-    network_labels,
     pick_columns,
     read_part,
 )
@@ -181,14 +181,12 @@ class Trainer:
             showers = loader.sample(experiment.data.statistics_showers)
             scaled_n1 = showers.energy_n[:, None] / np.float32(experiment.data.energy_scale_gev)
             networks = self.step.generator, self.step.discriminator
-            labels = [] if (labels_nc := self._labels(showers)) is None else [labels_nc]
-            architecture.adapt(*networks, showers.images_nxyz, scaled_n1, *labels)
+            architecture.adapt(*networks, showers.images_nxyz, scaled_n1, *self._labels(showers))
             self.step.begin_average()
 
-    def _labels(self, showers: Showers) -> NDArray[np.float32] | None:
-        """The conditions beside the energy, (N, C), as the networks see them; None: none."""
-        labels = self.experiment.model.labels
-        return network_labels(showers.columns, labels) if labels else None
+    def _labels(self, showers: Showers) -> list[NDArray[np.float32]]:
+        """The conditions beside the energy, one (N, C) as the networks see them; or none."""
+        return label_inputs(showers.columns, self.experiment.model.labels)
 
     def _build_step(self) -> AdversarialStep:
         """Both networks and their optimisers, in their first state."""
@@ -615,7 +613,7 @@ class Trainer:
                 return self.step(
                     showers.images_nxyz,
                     showers.energy_n[:, None] / np.float32(self.experiment.data.energy_scale_gev),
-                    self._labels(showers),
+                    *self._labels(showers),
                     step=self.position.global_step,
                     learning_rate=rate,
                     average_decay=decay,
@@ -661,7 +659,7 @@ class Trainer:
                         latent_dim=self.architecture.latent_dim,
                         seed=self.experiment.run.seed,
                         batch_size=_EXAMINE_BATCH,
-                        labels_nc=self._labels(heldout),
+                        labels_nc=next(iter(self._labels(heldout)), None),
                     )
                 )
             )

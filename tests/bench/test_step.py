@@ -1,6 +1,7 @@
 """Measurements of the training step: what they count, and what they are compared with."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ import tensorflow as tf
 
 from gan3d.bench.keras_loop import KerasLoop
 from gan3d.bench.operations import share_of_convolutions, time_operations
-from gan3d.bench.step import find_experiment
-from gan3d.config import Model, Training
-from gan3d.errors import ConfigError
+from gan3d.bench.step import check_baseline, find_experiment
+from gan3d.config import Model, Training, load_experiment
+from gan3d.errors import ConfigError, UsageError
 from gan3d.training.response import Response
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 pytestmark = pytest.mark.tensorflow
 
@@ -93,6 +96,15 @@ def test_the_keras_loop_moves_each_network_in_its_own_updates_alone(tiny_archite
             rng.uniform(0.1, 1.0, (4, 1)).astype(np.float32),
         )
     assert moved == 2 * [["discriminator"], ["discriminator"], ["generator"], ["generator"]]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "reason"), [("angle51", "energy alone"), ("ecal25", r"\(25, 25, 25\) cells")]
+)
+def test_a_baseline_that_cannot_take_the_showers_is_refused(baseline, reason):
+    experiment = load_experiment(CONFIGS / "angle51.yaml")
+    with pytest.raises(UsageError, match=f"--baseline: .*{reason}"):
+        check_baseline(experiment, baseline)
 
 
 def test_the_command_measures_a_step_beside_the_keras_loop(gan3d):
