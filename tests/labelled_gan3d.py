@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
+from gan3d.cli import main
 from gan3d.models import architectures
 
 architectures.__path__.append(str(Path(__file__).parent / "architectures"))
-
-from gan3d.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,13 +150,19 @@ class HorovodRanks:
         """See `Communicator.average`."""
         import tensorflow as tf
 
+        def now() -> Any:
+            # Not tf.timestamp, which refuses where all operations are to be deterministic.
+            seconds = tf.numpy_function(time.monotonic, [], tf.float64)
+            seconds.set_shape(())
+            return seconds
+
         with tf.control_dependencies(list(tensors)):
-            began = tf.timestamp()
+            began = now()
         with tf.control_dependencies([began]):
             mine = [self._compression.compress(tf.identity(tensor)) for tensor in tensors]
         reduced = self._reduce([sent for sent, _ in mine], name)
         with tf.control_dependencies(reduced):
-            seconds = tf.timestamp() - began
+            seconds = now() - began
         received = [
             self._compression.decompress(tensor, context)
             for tensor, (_, context) in zip(reduced, mine, strict=True)

@@ -118,7 +118,6 @@ def test_two_ranks_give_labels_to_their_showers_as_one_does(
         .replace("dropout: 0.0", "dropout: 0.0, batch_norm: false")
         .replace("epochs: 2", "epochs: 1, learning_rate_scaling: none")
         .replace("response_degree: 1", "response_degree: 1, optimizer: {name: sgd}")
-        .replace("deterministic: true, ", "")
         + "validation: {epoch_showers: 0}\n"
     )
     small = ["--set", "training.optimizer.learning_rate=1e-4"]
