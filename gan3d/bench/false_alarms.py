@@ -21,7 +21,7 @@ from gan3d.data import stream_showers
 from gan3d.errors import DataError
 from gan3d.validation import Sample, judge, summarise
 
-Energies = Literal["alike", "same", "steep"]
+Energies = Literal["alike", "same", "steep", "opposite"]
 
 LEVELS = (0.01, 0.03, 0.1, 0.3)
 """Of the probability that a perfect generator looks as bad."""
@@ -87,14 +87,16 @@ def two_samples(
         rng: where they are drawn from.
         energies: `alike`: all at random. `same`: of neighbours in energy, one goes to each sample.
             `steep`: the first sample's are drawn with weights that fall with the energy's square.
+            `opposite`: and the second's with weights that rise with it.
 
     """
     count, other = sizes
-    if energies == "steep":
+    if energies in ("steep", "opposite"):
         weight_n = energy_n.astype(np.float64) ** -2
         first = rng.choice(len(energy_n), count, replace=False, p=weight_n / weight_n.sum())
         left = np.setdiff1d(np.arange(len(energy_n)), first)
-        return first, rng.permutation(left)[:other]
+        weight_m = np.ones(len(left)) if energies == "steep" else 1.0 / weight_n[left]
+        return first, rng.choice(left, other, replace=False, p=weight_m / weight_m.sum())
     rows = rng.permutation(len(energy_n))[: count + other]
     if energies == "same":
         ordered = rows[np.argsort(energy_n[rows], kind="stable")]

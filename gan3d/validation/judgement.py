@@ -21,6 +21,7 @@ from gan3d.validation.metrics import Scales, compare, filled, put_together, scal
 from gan3d.validation.observables import Observables, observe
 from gan3d.validation.outliers import Outliers, outliers
 from gan3d.validation.resampling import (
+    at_common_energies,
     enough_exchanges,
     exchanges,
     pairs,
@@ -195,10 +196,19 @@ def judge(
         side if isinstance(side, Sample) else summarise(side, geometry, settings, label=label)
         for side, label in zip((generated, reference), labels, strict=True)
     )
+    everything = ours_sample.observables, theirs_sample.observables
+    _check_comparable(*everything)
+    bins, remarks = _usable_bins(bins_of(settings), *everything)
+    remarks += _sample_remarks(*everything)
+    if not spread_alike(everything[0].energy_n, everything[1].energy_n):
+        ours_sample, theirs_sample = _at_common_energies(ours_sample, theirs_sample)
+        remarks.append(
+            "Generated and reference showers are spread differently over incident energy: compared "
+            f"are {len(ours_sample.observables)} of both, at about the same energies."
+        )
+        bins, left_out = _usable_bins(bins, ours_sample.observables, theirs_sample.observables)
+        remarks += left_out
     ours, theirs = ours_sample.observables, theirs_sample.observables
-    _check_comparable(ours, theirs)
-    bins, remarks = _usable_bins(ours, theirs)
-    remarks += _sample_remarks(ours, theirs)
 
     catalogue = all_metrics(settings)
     by_feature = scales(put_together(ours, theirs)[0])
@@ -235,7 +245,7 @@ def judge(
         if name in estimates
     }
     per_shower = 1.0 / len(ours) + 1.0 / len(theirs)
-    for name, (share, error) in {**copies(ours, theirs), **showers.near_copies()}.items():
+    for name, (share, error) in {**copies(*everything), **showers.near_copies()}.items():
         # No two showers of a Monte Carlo are the same in all cells.
         p = SMALLEST_P if share else 1.0
         estimates[name] = Estimate(share, error, 0.0, 0.0, p, p, 0.0, per_shower, (0.0, 0.0))
@@ -254,7 +264,7 @@ def judge(
         (0.0, 0.0),
     )
     remarks += _outlier_remarks(beyond_all, estimates["outliers"], ours, theirs)
-    remarks += _copy_remarks(estimates, ours, theirs)
+    remarks += _copy_remarks(estimates, *everything)
 
     def verdicts_of(prefix: str) -> list[Verdict]:
         return [
@@ -272,10 +282,17 @@ def judge(
     main = {**METRICS, **WHOLE_METRICS}
     sizes = {
         "p": min(each.p for each in estimates.values()),
-        "generated.showers": len(ours),
-        "generated.empty_showers": int(ours.empty_n.sum()),
-        "reference.showers": len(theirs),
-        "reference.empty_showers": int(theirs.empty_n.sum()),
+        **{
+            f"{side}.{name}": value
+            for side, given, compared in zip(
+                ("generated", "reference"), everything, (ours, theirs), strict=True
+            )
+            for name, value in {
+                "showers": len(given),
+                "compared_showers": len(compared),
+                "empty_showers": int(given.empty_n.sum()),
+            }.items()
+        },
     }
     return Judgement(
         metrics=_flat(estimates) | sizes | _resolutions(ours, theirs),
@@ -585,10 +602,28 @@ def _check_comparable(generated: Observables, reference: Observables) -> None:
             )
 
 
-def _usable_bins(generated: Observables, reference: Observables) -> tuple[list[Bin], list[str]]:
+def _at_common_energies(generated: Sample, reference: Sample) -> tuple[Sample, Sample]:
+    """As many showers of both at each incident energy. Raises DataError where they are too few."""
+    ours, theirs = generated.observables, reference.observables
+    rng = np.random.default_rng([theirs.settings.seed, 3])
+    rows_n, rows_m = at_common_energies(ours.energy_n, theirs.energy_n, rng)
+    minimum = theirs.settings.minimum_showers
+    if len(rows_n) < minimum:
+        raise DataError(
+            f"{ours.label} and {theirs.label} are spread differently over incident energy: only "
+            f"{len(rows_n)} showers of both are at about the same energies, at least {minimum} are "
+            "needed (validation.minimum_showers); generate showers at the reference's energies "
+            "(gan3d generate --like)"
+        )
+    return generated.rows(rows_n), reference.rows(rows_m)
+
+
+def _usable_bins(
+    bins: Iterable[Bin], generated: Observables, reference: Observables
+) -> tuple[list[Bin], list[str]]:
     usable, remarks, counts = [], [], []
     minimum = reference.settings.minimum_showers
-    for each in bins_of(reference.settings):
+    for each in bins:
         ours, theirs = int(each.rows(generated).sum()), int(each.rows(reference).sum())
         if each.quantity == "energy":
             counts.append(f"{each.name} {ours} and {theirs}")
@@ -644,13 +679,6 @@ def _sample_remarks(generated: Observables, reference: Observables) -> Iterator[
             f"{reference.label} {codes[1]}."
         )
     yield from _threshold_remarks(generated, reference)
-    if not spread_alike(generated.energy_n, reference.energy_n):
-        yield (
-            "Generated and reference showers are spread differently over incident energy. "
-            "Probabilities and what a perfect generator has are for these energies; values are of "
-            "all showers, so prefer those in narrow energy bins. Metrics of whole showers look at "
-            "as many of both at each energy."
-        )
 
 
 def _threshold_remarks(generated: Observables, reference: Observables) -> Iterator[str]:

@@ -17,7 +17,6 @@ from scipy import stats
 from gan3d.validation.features import Scale, quadratic
 from gan3d.validation.measures import Float
 from gan3d.validation.observables import Observables
-from gan3d.validation.resampling import at_common_energies, spread_alike
 from gan3d.validation.significance import SMALLEST_P
 
 _TAIL_SHOWERS = 20
@@ -66,11 +65,6 @@ def outliers(
     averaged over (the Gamma distribution of order k). The smallest of the probabilities that so
     many are so far out is times the number of those looked at.
     """
-    if not spread_alike(generated.energy_n, reference.energy_n):
-        # Tails at other energies are longer, or shorter.
-        rng = np.random.default_rng([reference.settings.seed, 3])
-        rows = at_common_energies(generated.energy_n, reference.energy_n, rng)
-        generated, reference = generated.select(rows[0]), reference.select(rows[1])
     worst = Outliers(0.0, len(generated), 1.0, 0, "", np.nan, np.nan)
     if not len(generated):
         return worst

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,8 @@ _NEAR = 25
 for each other where samples have the same energies."""
 _NEARER = 10
 """The same where they have not: within a group both must be spread alike over energy."""
+_SAME_ENERGY = 0.05
+"""Difference in ln Ep within which showers may be compared where samples are spread differently."""
 
 
 def as_it_is(count: int) -> Float:
@@ -60,8 +64,8 @@ def exchanges(
     If showers of one incident energy come from one distribution in both samples, they may be
     exchanged, and a metric of the exchanged samples is as likely as that of the samples themselves:
     the permutation test (Lehmann and Romano, Testing Statistical Hypotheses, 3rd ed., 15.2), within
-    strata of energy. Exact at any sizes where both are spread alike over energy; where they are
-    not, groups of neighbours are narrow, and both keep their shares of each.
+    strata of energy. Exact at any sizes where both are spread alike over energy
+    (`at_common_energies`).
 
     With the same energies in both, groups are wider: with few in a group, a shower and a near copy
     of it would only ever be exchanged for each other.
@@ -127,22 +131,34 @@ def spread_alike(energy_n: Float, energy_m: Float) -> bool:
 def at_common_energies(
     energy_n: Float, energy_m: Float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows, at random, of two samples that are spread alike over energy, and equally many of both.
+    """Rows of two samples that are spread alike over energy, and equally many of both.
 
-    Of groups of neighbours in energy, as many of each sample as there are of the rarer one.
+    In an order at random each shower of the smaller sample takes the nearest one of the other that
+    is left, if the energies are the same within 5 %. So pairs differ either way, and where one
+    sample has few showers as many of the other are left.
+
+    Returns:
+        (K,) of each sample, ascending.
+
     """
-    count, other = len(energy_n), len(energy_m)
-    ours_p = np.repeat([True, False], [count, other])
-    order_p = np.argsort(np.concatenate([energy_n, energy_m]), kind="stable")
-    groups = max(1, (count + other) // (2 * _NEARER))
-    chosen: list[list[NDArray[np.int64]]] = [[], []]
-    for group in np.array_split(order_p, groups):
-        sides = [rng.permutation(group[ours_p[group] == mine]) for mine in (True, False)]
-        most = min(map(len, sides))
-        for rows, side in zip(chosen, sides, strict=True):
-            rows.append(side[:most])
-    ours, theirs = (rng.permutation(np.concatenate(rows)) for rows in chosen)
-    return ours, theirs - count
+    if len(energy_n) > len(energy_m):
+        rows_m, rows_n = at_common_energies(energy_m, energy_n, rng)
+        return rows_n, rows_m
+    order_m = np.argsort(energy_m, kind="stable")
+    left, left_rows = np.log(energy_m[order_m]).tolist(), order_m.tolist()
+    chosen_n: list[int] = []
+    chosen_m: list[int] = []
+    for row in rng.permutation(len(energy_n)).tolist():
+        logarithm = float(np.log(energy_n[row]))
+        place = bisect.bisect_left(left, logarithm)
+        near = [at for at in (place - 1, place) if 0 <= at < len(left)]
+        nearest = min(near, key=lambda at: abs(left[at] - logarithm), default=None)
+        if nearest is None or abs(left[nearest] - logarithm) > _SAME_ENERGY:
+            continue
+        del left[nearest]
+        chosen_n.append(row)
+        chosen_m.append(left_rows.pop(nearest))
+    return np.sort(np.array(chosen_n, np.int64)), np.sort(np.array(chosen_m, np.int64))
 
 
 def same_energies(energy_n: Float, energy_m: Float) -> bool:

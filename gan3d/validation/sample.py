@@ -37,14 +37,21 @@ class Sample:
         return self.observables.label
 
     def rows(self, rows: Integer) -> Sample:
-        """The showers with these numbers, each at most once; mean image and examples stay."""
+        """The showers with these numbers, each at most once; examples stay.
+
+        The mean image is that of those that are kept, where there are any.
+        """
         place_n = np.full(len(self.observables), -1)
         place_n[rows] = np.arange(len(rows))
         kept = np.flatnonzero(place_n[self.kept_rows_k] >= 0)
         kept = kept[np.argsort(place_n[self.kept_rows_k[kept]])]
+        mean_image_xyz = self.mean_image_xyz
+        if len(kept):
+            mean_image_xyz = self.kept_kc[kept].mean(axis=0).reshape(mean_image_xyz.shape)
         return replace(
             self,
             observables=self.observables.select(rows),
+            mean_image_xyz=mean_image_xyz,
             kept_rows_k=place_n[self.kept_rows_k[kept]],
             kept_kc=self.kept_kc[kept],
         )

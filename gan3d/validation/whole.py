@@ -27,11 +27,9 @@ from gan3d.validation.measures import Float, Integer
 from gan3d.validation.metrics import Scales
 from gan3d.validation.observables import Observables
 from gan3d.validation.resampling import (
-    at_common_energies,
     exchanges,
     pairs,
     same_energies,
-    spread_alike,
     with_bootstrap,
 )
 from gan3d.validation.sample import Sample
@@ -193,15 +191,10 @@ class WholeShowers:
 def _sides(generated: Sample, reference: Sample, by_feature: Scales) -> tuple[_Side, _Side]:
     settings = reference.observables.settings
     samples = generated, reference
-    energies = [each.observables.energy_n[each.kept_rows_k] for each in samples]
-    if spread_alike(*energies):
-        chosen = [
-            np.random.default_rng([settings.seed, 2, number]).permutation(len(energy_k))
-            for number, energy_k in enumerate(energies)
-        ]
-    else:
-        rng = np.random.default_rng([settings.seed, 2])
-        chosen = list(at_common_energies(energies[0], energies[1], rng))
+    chosen = [
+        np.random.default_rng([settings.seed, 2, number]).permutation(len(sample.kept_rows_k))
+        for number, sample in enumerate(samples)
+    ]
     cells_c = np.union1d(*(brightest_cells(s.kept_kc, settings.classifier_cells) for s in samples))
     correlated_c = brightest_cells(reference.kept_kc, settings.correlation_cells)
     scale = {

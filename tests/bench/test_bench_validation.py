@@ -85,6 +85,9 @@ def test_pairs_of_which_one_is_spread_otherwise_over_energy():
     one, two = two_samples(energy_n, (100, 300), np.random.default_rng(4), "steep")
     assert (len({*one, *two}), len(one)) == (400, 100)
     assert np.median(energy_n[one]) < 30 < 45 < np.median(energy_n[two])
+    one, two = two_samples(energy_n, (100, 300), np.random.default_rng(4), "opposite")
+    assert (len({*one, *two}), len(one)) == (400, 100)
+    assert np.median(energy_n[one]) < 30 < 65 < np.median(energy_n[two])
 
 
 def test_kinds_of_energies_are_for_pairs():

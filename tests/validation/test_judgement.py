@@ -218,18 +218,49 @@ def test_a_few_wild_showers_are_found(count, factor, geant4, other_geant4, geome
     assert any("showers are beyond all of Geant4" in remark for remark in judgement.remarks)
 
 
-def test_other_incident_energies_are_no_fault(geometry):
-    """Flat against one that falls steeply: only what is compared at equal energies is meant."""
+@pytest.mark.parametrize("other", [0.0, 2.0])
+def test_other_incident_energies_are_no_fault(other, geometry):
+    """One falls steeply, the other is flat or rises: compared is what both have."""
     both = read_showers([sample_files().train, sample_files().heldout], threshold_gev=1e-6)
-    weight_n = both.energy_n.astype(float) ** -2
+    energy_n = both.energy_n.astype(float)
     for seed in range(2):
         rng = np.random.default_rng(seed)
-        steep = rng.choice(len(both), 300, replace=False, p=weight_n / weight_n.sum())
-        flat = np.setdiff1d(np.arange(len(both)), steep)
+        rows, chosen = np.arange(len(both)), []
+        for power in (-2.0, other):
+            weight_n = energy_n[rows] ** power
+            chosen.append(rng.choice(rows, 300, replace=False, p=weight_n / weight_n.sum()))
+            rows = np.setdiff1d(rows, chosen[-1])
         settings = Validation(noise_replicas=10, exchanges=50, bootstrap_replicas=10)
-        judgement = judge(both.take(steep), both.take(flat), geometry, settings)
+        judgement = judge(both.take(chosen[0]), both.take(chosen[1]), geometry, settings)
         assert judgement.p > 0.01
-        assert any("spread differently" in remark for remark in judgement.remarks)
+        compared = judgement.metrics["generated.compared_showers"]
+        assert compared == judgement.metrics["reference.compared_showers"]
+        assert 60 < compared < 300 == judgement.metrics["generated.showers"]
+        energies = [x.observables.energy_n for x in (judgement.generated, judgement.reference)]
+        assert len(energies[0]) == compared
+        assert np.mean(energies[0]) == pytest.approx(np.mean(energies[1]), rel=0.005)
+        means = [x.mean_image_xyz.sum() for x in (judgement.generated, judgement.reference)]
+        assert means[0] == pytest.approx(means[1], rel=0.01)
+        assert any(f"compared are {compared} of both" in remark for remark in judgement.remarks)
+
+
+def test_a_fault_is_seen_at_other_incident_energies(geometry):
+    both = read_showers([sample_files().train, sample_files().heldout], threshold_gev=1e-6)
+    order = np.argsort(both.energy_n)
+    low, high = order[: 2 * len(order) // 3], order[len(order) // 3 :]
+    common = np.intersect1d(low, high)
+    low, high = np.setdiff1d(low, common[::2]), np.setdiff1d(high, common[1::2])
+    bad = both.take(low)
+    images = bad.images_nxyz * np.float32(1.05)
+    settings = Validation(noise_replicas=10, exchanges=50, bootstrap_replicas=10, sample_showers=0)
+    judgement = judge(Showers(images, bad.energy_n), both.take(high), geometry, settings)
+    assert judgement.p < 0.01
+
+
+def test_no_showers_at_common_energies(geant4, geometry, settings):
+    order = np.argsort(geant4.energy_n)
+    with pytest.raises(DataError, match=r"only \d+ showers of both.*generate --like"):
+        judge(geant4.take(order[:153]), geant4.take(order[149:]), geometry, settings)
 
 
 def test_nearly_the_same_showers_are_found(geant4, other_geant4, geometry):

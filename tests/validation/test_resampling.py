@@ -74,15 +74,33 @@ def test_pairs_are_samples_of_these_sizes_and_energies(low):
     assert difference.std() == pytest.approx(np.sqrt(1 / 50 + 1 / 400) * values.std(), rel=0.2)
 
 
-def test_rows_at_common_energies_are_spread_alike():
+@pytest.mark.parametrize("swapped", [False, True])
+def test_rows_at_common_energies_are_spread_alike(swapped):
     rng = np.random.default_rng(0)
-    energy_n, energy_m = 10 * 10 ** rng.uniform(0, 1, 500), rng.uniform(10, 100, 900)
+    energies = 10 * 10 ** rng.uniform(0, 1, 500), rng.uniform(10, 100, 900)
+    energy_n, energy_m = energies[::-1] if swapped else energies
     assert not spread_alike(energy_n, energy_m)
     rows_n, rows_m = at_common_energies(energy_n, energy_m, rng)
     assert len(rows_n) == len(rows_m) > 250
     assert len(set(rows_n)) == len(set(rows_m)) == len(rows_n)
-    assert np.sort(energy_n[rows_n]) == pytest.approx(np.sort(energy_m[rows_m]), rel=0.1)
-    assert spread_alike(rng.uniform(10, 100, 500), energy_m)
+    ours, theirs = np.log(np.sort(energy_n[rows_n])), np.log(np.sort(energy_m[rows_m]))
+    assert np.abs(ours - theirs).max() <= 0.05
+    # Either way: were each matched with one above it, the mean difference would be 0.025.
+    assert abs(np.mean(ours - theirs)) < 0.002
+    assert spread_alike(rng.uniform(10, 100, 500), rng.uniform(10, 100, 900))
+
+
+@given(st.data())
+def test_common_energies_are_within_five_per_cent_and_taken_once(data):
+    energies = st.lists(st.floats(1, 2), max_size=20).map(np.array)
+    energy_n, energy_m = data.draw(energies), data.draw(energies)
+    rows_n, rows_m = at_common_energies(energy_n, energy_m, np.random.default_rng(0))
+    assert (np.diff(rows_n) > 0).all()
+    assert (np.diff(rows_m) > 0).all()
+    # Of what is left of both, none could have been taken.
+    left_n, left_m = np.delete(energy_n, rows_n), np.delete(energy_m, rows_m)
+    if len(left_n) and len(left_m):
+        assert np.abs(np.log(left_n[:, None] / left_m)).min() > 0.05
 
 
 def test_a_replica_draws_as_many_as_there_are():

@@ -33,7 +33,8 @@ Examples:
     help="Instead, judge so many random pairs of samples of FILES against each other.",
 )  # fmt: skip
 @click.option(
-    "--energies", type=click.Choice(["alike", "same", "steep"]), default="alike", show_default=True,
+    "--energies", type=click.Choice(["alike", "same", "steep", "opposite"]),
+    default="alike", show_default=True,
     help="With --false-alarms: how the two samples of a pair are spread over incident energy.",
 )  # fmt: skip
 def command(
