@@ -222,6 +222,10 @@ def _judge(
                 said, scores = discriminated(run, ours, theirs)
                 # Each discriminator knows its own generator only: a picture of one run's.
                 outputs = said if len(sources) == 1 else {}
+            click.echo(
+                f"judging {len(ours.observables)} showers against {len(theirs.observables)}",
+                err=True,
+            )
             judgements.append(
                 judge(ours, theirs, setting.geometry, setting.validation, scores=scores)
             )
@@ -560,8 +564,12 @@ def _show_several(judgements: Sequence[Judgement], console: Console) -> None:
     )
     console.print(table)
     for each in judgements:
-        said = agreement([*each.feature_verdicts, *each.bin_verdicts])
-        console.print(f"{each.label}, distances and bins: {said}", markup=False)
+        further = [*each.feature_verdicts, *each.bin_verdicts]
+        console.print(
+            f"{each.label}: of {len(further)} distances of distributions and metrics in bins "
+            f"{agreement(further)}.",
+            markup=False,
+        )
 
 
 def _table(*columns: str) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +15,10 @@ from gan3d.validation.observables import Observables
 
 _DECIMALS = 4
 """Of an angle in degrees: as files have them, in single precision, 60 degrees may be a bit less."""
+
+
+# Bounds may have dots of their own: bin.0.5-1GeV.hits.ks.
+_IN_BIN = re.compile(r"bin\.(?P<bin>[^G]+GeV|[^d]+deg)\.(?P<name>.+)")
 
 
 @dataclass(frozen=True)
@@ -61,3 +66,9 @@ def bins_of(settings: Validation) -> list[Bin]:
     return [
         Bin("energy", low, high, high == max(h for _, h in energies)) for low, high in energies
     ] + [Bin("angle", low, high, high == max(h for _, h in angles)) for low, high in angles]
+
+
+def split_name(name: str) -> tuple[str | None, str]:
+    """A metric's name as that of its bin, None where it is of all showers, and what follows."""
+    found = _IN_BIN.fullmatch(name)
+    return (found["bin"], found["name"]) if found else (None, name)

@@ -13,7 +13,7 @@ from scipy import stats
 from gan3d.config import Geometry, Validation
 from gan3d.data import LARGEST_FRACTION, Showers
 from gan3d.errors import DataError
-from gan3d.validation.bins import Bin, bins_of
+from gan3d.validation.bins import Bin, bins_of, split_name
 from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric, all_metrics
 from gan3d.validation.classifier import told_apart
 from gan3d.validation.measures import Float, cell_energy_edges
@@ -422,7 +422,7 @@ def _from_values(
         for name, values_r in chosen.items():
             if name not in noise:
                 continue
-            kind, value = catalogue[_without_bin(name)].kind, float(values_r[0])
+            kind, value = catalogue[split_name(name)[1]].kind, float(values_r[0])
             exchanged_k = values_r[first:]
             tested[name] = kind, value, exchanged_k
             found[name] = _Value(
@@ -446,10 +446,6 @@ def _from_values(
         }
         groups.append(_Group(found, Family.of(tested), per_shower))
     return groups
-
-
-def _without_bin(name: str) -> str:
-    return name.split(".", 2)[2] if name.startswith("bin.") else name
 
 
 def _of_whole(whole: WholeComparison, prefix: str, catalogue: Mapping[str, Metric]) -> list[_Group]:

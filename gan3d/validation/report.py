@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gan3d.data import make_folder, written_aside
 from gan3d.errors import DataError
+from gan3d.validation.bins import split_name
 from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric
 from gan3d.validation.judgement import Judgement, Verdict
 from gan3d.validation.pictures import (
@@ -27,6 +28,9 @@ from gan3d.validation.pictures import (
     scorecard_picture,
 )
 from gan3d.validation.quantities import quantities
+
+_NAMED = 4
+"""Metrics that the headline names; the table below it has all."""
 
 
 def write_report(
@@ -199,32 +203,45 @@ def headline(judgements: Sequence[Judgement]) -> str:
             f"The showers differ from {reference}: a perfect generator would look as bad in "
             f"{show_share(judgement.p)} of such reports."
         ]
-    agreeing = sum(not verdict.faulty for verdict in verdicts)
-    sentences.append(
-        f"{agreeing} of {len(verdicts)} main metrics {'is' if agreeing == 1 else 'are'} within "
-        "chance."
-    )
-    for word, said in (("too alike", "Too alike"), ("close", "Close"), ("differs", "Different")):
-        titles = [verdict.title for verdict in verdicts if verdict.word == word]
-        if titles:
-            sentences.append(f"{said}: {_list(titles)}.")
+    sentences.append(_counted(verdicts))
     for of, what in (
-        (judgement.feature_verdicts, "Distances of distributions"),
-        (judgement.bin_verdicts, "Metrics in bins"),
+        (judgement.feature_verdicts, "distances of distributions"),
+        (judgement.bin_verdicts, "metrics in bins"),
     ):
-        sentences.append(f"{what}: {agreement(of)}.")
+        if of:
+            sentences.append(f"Of {len(of)} {what} {agreement(of)}.")
     if unclear:
-        sentences.append(
-            f"{unclear} main metric{' is' if unclear == 1 else 's are'} unclear: more showers "
-            "are needed to see a fault that matters."
-        )
+        sentences.append("Unclear is what only more showers can say.")
     return " ".join(sentences)
+
+
+def _counted(verdicts: Sequence[Verdict]) -> str:
+    """How many main metrics have which verdict, and the farthest of those that differ."""
+    words = [verdict.word for verdict in verdicts]
+    counts = [
+        f"{words.count(word)} {one if words.count(word) == 1 else several}"
+        for word, one, several in (
+            ("agrees", "agrees", "agree"),
+            ("unclear", "is unclear", "are unclear"),
+            ("close", "is close", "are close"),
+            ("too alike", "is too alike", "are too alike"),
+            ("differs", "differs", "differ"),
+        )
+        if word in words
+    ]
+    text = f"Of {len(verdicts)} main metrics {', '.join(counts)}"
+    faulty = [verdict for verdict in verdicts if verdict.word in ("differs", "too alike")]
+    named = sorted(faulty, key=lambda verdict: -verdict.beyond)[:_NAMED]
+    if not named:
+        return f"{text}."
+    most = ", most of all" if len(faulty) > len(named) else ""
+    return f"{text}{most}: {'; '.join(_within_a_sentence(each.title) for each in named)}."
 
 
 def agreement(verdicts: Sequence[Verdict]) -> str:
     """How many are within chance, and which is the farthest off."""
     fine = sum(not verdict.faulty for verdict in verdicts)
-    text = f"{fine} of {len(verdicts)} within chance"
+    text = f"{fine} {'is' if fine == 1 else 'are'} within chance"
     unclear = sum(verdict.word == "unclear" for verdict in verdicts)
     if unclear:
         text += f" ({unclear} unclear)"
@@ -232,7 +249,12 @@ def agreement(verdicts: Sequence[Verdict]) -> str:
         return text
     faulty = [verdict for verdict in verdicts if verdict.faulty]
     worst = max(faulty, key=lambda verdict: verdict.beyond)
-    return f"{text}; farthest off: {worst.name}, {show_beyond(worst)}"
+    within, _ = split_name(worst.name)
+    place = f" in {within}" if within else ""
+    return (
+        f"{text}; farthest off is {_within_a_sentence(worst.title)}{place} "
+        f"({_within_a_sentence(worst.metric.kind.name)}, {show_beyond(worst)})"
+    )
 
 
 def _compared(judgements: Sequence[Judgement]) -> str:
@@ -254,10 +276,6 @@ def _too_alike(judgement: Judgement) -> str:
     """What speaks against being taken as good, whatever the distances say."""
     count = sum(verdict.word == "too alike" for verdict in judgement.verdicts)
     return f"; too alike in {count}" if count else ""
-
-
-def _list(names: Sequence[str]) -> str:
-    return "; ".join(map(_within_a_sentence, names))
 
 
 def _within_a_sentence(title: str) -> str:

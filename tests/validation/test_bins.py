@@ -4,7 +4,7 @@ import pytest
 from gan3d.config import Validation
 from gan3d.data import Showers
 from gan3d.validation import observe
-from gan3d.validation.bins import bins_of
+from gan3d.validation.bins import bins_of, split_name
 
 
 @pytest.fixture
@@ -27,3 +27,12 @@ def test_angles_are_in_degrees_and_unknown_ones_in_no_bin(sample):
     assert energy.rows(sample).all()
     assert [list(np.flatnonzero(each.rows(sample))) for each in angles] == [[0, 1], [2, 3]]
     assert [each.name for each in angles] == ["60-80deg", "80-120.1deg"]
+
+
+@pytest.mark.parametrize("metric", ["hits.ks", "moments.rel_error"])
+@pytest.mark.parametrize("bounds", [(0.5, 12.25), (10, 40), (1e-3, 1e7)])
+def test_names_in_bins_can_be_taken_apart(bounds, metric):
+    settings = Validation(energy_bins_gev=[bounds], angle_bins_deg=[bounds])
+    for each in bins_of(settings):
+        assert split_name(f"bin.{each.name}.{metric}") == (each.name, metric)
+    assert split_name(metric) == (None, metric)

@@ -520,3 +520,11 @@ def test_the_share_of_outliers_is_that_of_the_showers(
     perfect = judge(other_geant4, geant4, geometry, settings)
     verdict = {each.name: each for each in perfect.verdicts}["outliers"]
     assert (verdict.value, verdict.word, verdict.beyond) == (0.0, "agrees", 0.0)
+
+
+def test_bounds_of_bins_may_be_fractions(geant4, other_geant4, geometry, settings):
+    bins = [(10.0, 100.0), (10.5, 40.25)]
+    settings = settings.model_copy(update={"energy_bins_gev": bins})
+    judgement = judge(other_geant4, geant4, geometry, settings)
+    names = {verdict.name for verdict in judgement.bin_verdicts}
+    assert {"bin.10.5-40.25GeV.hits.ks", "bin.10-100GeV.optimisation_metric"} <= names
