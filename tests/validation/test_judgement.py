@@ -16,6 +16,7 @@ from gan3d.validation.catalogue import (
     NEIGHBOUR,
     RELATIVE_ERROR,
     SHARE,
+    WHOLE_METRICS,
     all_metrics,
 )
 from gan3d.validation.judgement import Estimate, beyond, word
@@ -87,6 +88,21 @@ def test_what_to_expect_follows_from_the_sizes(geant4, geometry):
     assert whole["noise.total_energy.separation"] == pytest.approx(
         (bins - 1) / 4 * 2 / len(geant4), rel=0.25
     )
+
+
+def test_what_to_expect_does_not_depend_on_what_is_judged(geant4, other_geant4, geometry):
+    settings = Validation(noise_replicas=10, exchanges=20, bootstrap_replicas=10)
+    images = other_geant4.images_nxyz * np.float32(1.3)
+    images[:, :, :, 5::2] = 0.0
+    good, bad = (
+        judge(Showers(each, other_geant4.energy_n), geant4, geometry, settings).metrics
+        for each in (other_geant4.images_nxyz, images)
+    )
+    assert bad["precision"] < 0.1 < 0.8 < good["precision"]
+    for name in WHOLE_METRICS:
+        if name in good:
+            noise = good[f"noise.{name}"], bad[f"noise.{name}"]
+            assert noise[1] == pytest.approx(noise[0], rel=0.05, abs=1e-4), name
 
 
 def test_the_error_is_the_spread_over_samples(geometry):
