@@ -6,6 +6,7 @@ trainable. Registered, so that saved models load in safe mode.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from gan3d.models import shower_statistics as statistics
+from gan3d.models.shower_conditions import ENERGY_TERMS, NUMBER_TERMS, ShowerConditions
 from gan3d.models.shower_statistics import ShowerStatistics
 from gan3d.models.slicing import part
 
@@ -39,17 +41,75 @@ class StatisticsLayer(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="gan3d")
-class EnergyTerms(StatisticsLayer):
-    """Scaled incident energy (B, 1) -> powers of its logarithm (B, T), the first being 1."""
+class ConditionTerms(StatisticsLayer):
+    """Scaled incident energy (B, 1), and labels (B, C) if any -> terms (B, T), the first being 1.
 
-    def call(self, energy_b1: Any) -> Any:
+    Those of `gan3d.models.shower_conditions.condition_terms`.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[int] = (),
+        angle: tuple[int, float, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        # Lists where the layer is made again from its configuration.
+        place, offset, scale = (None, 0.0, 1.0) if angle is None else angle
+        self.conditions = ShowerConditions(
+            tuple(kinds), None if place is None else (place, offset, scale)
+        )
+
+    def build(self, input_shape: Any) -> None:
+        """Make the statistics: numbers as they are."""
+        del input_shape
+        if self.conditions.numbers:
+            self.centre_m = self.statistic("centre", np.zeros(len(self.conditions.numbers)))
+            self.width_m = self.statistic("width", np.ones(len(self.conditions.numbers)))
+
+    def adapt(self, found: ShowerStatistics) -> None:
+        """Take over the statistics of training showers."""
+        if self.conditions.numbers:
+            self.centre_m.assign(found.number_centre_m)
+            self.width_m.assign(found.number_width_m)
+
+    def call(self, inputs: Any) -> Any:
         """Take the powers."""
+        energy_b1, labels_bc = inputs if isinstance(inputs, (list, tuple)) else (inputs, None)
         log_b1 = ops.log(ops.maximum(energy_b1, 1e-3))
-        return ops.concatenate([log_b1**i for i in range(statistics.ENERGY_TERMS)], axis=-1)
+        powers = [log_b1**i for i in range(ENERGY_TERMS)]
+        parts = list(powers)
+        for index, place in enumerate(self.conditions.numbers):
+            value_b1 = labels_bc[:, place : place + 1]
+            if self.conditions.angle is not None and place == self.conditions.angle[0]:
+                _, offset, scale = self.conditions.angle
+                value_b1 = ops.cos(value_b1 * scale + offset)
+            number_b1 = (value_b1 - self.centre_m[index]) / self.width_m[index]
+            parts += [number_b1, number_b1**2, number_b1 * log_b1]
+        column = self.conditions.category_column
+        if column is not None:
+            value_b1 = labels_bc[:, column : column + 1]
+            for category in range(1, self.conditions.categories):
+                is_b1 = ops.cast(ops.abs(value_b1 - category) < 0.5, "float32")
+                parts += [power * is_b1 for power in powers]
+        return ops.concatenate(parts, axis=-1)
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
-        """(B, 1) -> (B, T)."""
-        return (input_shape[0], statistics.ENERGY_TERMS)
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        own = {"kinds": self.conditions.kinds, "angle": self.conditions.angle}
+        return {**super().get_config(), **own}
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
+        """(B, 1), (B, C) -> (B, T)."""
+        several = isinstance(input_shape[0], (list, tuple))
+        return ((input_shape[0] if several else input_shape)[0], self.conditions.terms)
+
+
+def _is_category(terms_bt: Any, categories: int) -> list[Any]:
+    """1 for showers of a category, (B, 1) each; from `condition_terms`."""
+    first = terms_bt.shape[-1] - (categories - 1) * ENERGY_TERMS
+    others = [terms_bt[:, at : at + 1] for at in range(first, terms_bt.shape[-1], ENERGY_TERMS)]
+    return [terms_bt[:, :1] - sum(others), *others]
 
 
 def interpolate(table: Any, row: Any, position: Any, columns: int) -> Any:
@@ -69,27 +129,29 @@ def interpolate(table: Any, row: Any, position: Any, columns: int) -> Any:
 class ShowerVariables(StatisticsLayer):
     """Noise -> scores (B, V), layer energies (B, layer) in GeV, displacement (B, 2) in cells.
 
-    [noise (B, V), energy (B, 1), energy terms (B, T)], V = layers + 3. The noise is independent
+    [noise (B, V), energy (B, 1), condition terms (B, T)], V = layers + 3. The noise is independent
     standard normal; a Gaussian copula (Sklar 1959) correlates it, and quantile functions turn
     scores into variables. The total energy has a score of its
     own, because the layers' fluctuations nearly cancel in it.
     """
 
-    def __init__(self, layers: int, **kwargs: Any) -> None:
+    def __init__(self, layers: int, categories: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.layers = layers
+        self.categories = categories
 
     def build(self, input_shape: Any) -> None:
         """Make the statistics: a 2 % sampling fraction, equal layers, 10 % Gaussian spread."""
-        z, t = self.layers, statistics.ENERGY_TERMS
+        z, t = self.layers, input_shape[2][-1]
         mean_et = np.zeros((z + 1, t))
         mean_et[:, 0] = np.log([2.0 / z] * z + [2.0])
         spread_vt = np.zeros((z + 3, t))
         spread_vt[:, 0] = np.log(0.1)
         self.log_mean_et = self.statistic("log_mean", mean_et)
         self.log_spread_vt = self.statistic("log_spread", spread_vt)
-        k = len(statistics.ENERGY_KNOTS)
-        self.log_energy_k = self.statistic("log_energy", np.linspace(-2.0, 0.0, k))
+        knots = len(statistics.ENERGY_KNOTS)
+        self.log_energy_k = self.statistic("log_energy", np.linspace(-2.0, 0.0, knots))
+        k = self.categories * knots
         self.quantiles_kvq = self.statistic(
             "quantiles", np.tile(statistics.SCORE_KNOTS, (k, z + 3, 1))
         )
@@ -103,18 +165,23 @@ class ShowerVariables(StatisticsLayer):
         self.quantiles_kvq.assign(found.quantiles_kvq)
         self.copula_kvv.assign(found.copula_kvv)
 
-    def _knot_weights(self, log_b1: Any) -> Any:
-        """Weights of linear interpolation between the energy knots, (B, K)."""
+    def _knot_weights(self, terms_bt: Any) -> Any:
+        """Weights of linear interpolation between the energy knots of the category, (B, K)."""
+        log_b1 = terms_bt[:, 1:2]
         left_k, right_k = self.log_energy_k[:-1], self.log_energy_k[1:]
         share_bk = ops.clip((log_b1 - left_k) / (right_k - left_k), 0.0, 1.0)
         ones_b1 = ops.ones_like(log_b1)
         reached_bk = ops.concatenate([ones_b1, share_bk], axis=-1)
-        return reached_bk - ops.concatenate([share_bk, 0.0 * ones_b1], axis=-1)
+        weights_bk = reached_bk - ops.concatenate([share_bk, 0.0 * ones_b1], axis=-1)
+        if self.categories == 1:
+            return weights_bk
+        of_each = _is_category(terms_bt, self.categories)
+        return ops.concatenate([weights_bk * is_b1 for is_b1 in of_each], axis=-1)
 
     def call(self, inputs: Any) -> tuple[Any, Any, Any]:
         """Correlate the noise and map it to layer energies and displacement."""
         noise_bv, energy_b1, terms_bt = inputs
-        weights_bk = self._knot_weights(terms_bt[:, 1:2])
+        weights_bk = self._knot_weights(terms_bt)
         v = self.layers + 3
         factor_bvw = ops.reshape(
             ops.matmul(weights_bk, ops.reshape(self.copula_kvv, (-1, v * v))), (-1, v, v)
@@ -127,7 +194,7 @@ class ShowerVariables(StatisticsLayer):
         table = ops.reshape(self.quantiles_kvq, (-1,))
         residual_bv = sum(
             weights_bk[:, k : k + 1] * interpolate(table, row_bv + k * v, position_bv, len(knots))
-            for k in range(len(statistics.ENERGY_KNOTS))
+            for k in range(weights_bk.shape[-1])
         )
         deviation_bv = residual_bv * ops.exp(
             ops.matmul(terms_bt, ops.transpose(self.log_spread_vt))
@@ -141,7 +208,8 @@ class ShowerVariables(StatisticsLayer):
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {**super().get_config(), "layers": self.layers}
+        own = {"layers": self.layers, "categories": self.categories}
+        return {**super().get_config(), **own}
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, Any, Any]:
         """-> (B, V), (B, layer), (B, 2)."""
@@ -180,7 +248,9 @@ class Development(StatisticsLayer):
 
 @keras.saving.register_keras_serializable(package="gan3d")
 class LateralModes(keras.layers.Layer):
-    """Shower-wide fluctuations of the lateral shape: [noise (B, J), energy terms (B, T)] -> maps.
+    """Shower-wide fluctuations of the lateral shape.
+
+    [noise (B, J), condition terms (B, T)] -> maps.
 
     The logarithm of the cells' expected energies, (B, x, y, layer, 1), changes by a sum of J
     learned maps, each times a standard normal draw and linear in ln(Ep). The maps are products of
@@ -248,22 +318,35 @@ class ExpectedCells(StatisticsLayer):
     """Shower variables -> ln of expected cell energies (B, x, y, layer, 1).
 
     [layers (B, layer) in GeV, displacement (B, 2) in cells, energy (B, 1), development
-    (B, layer)].
+    (B, layer)], and of networks with labels condition terms (B, T); of inclined showers at last by
+    how much more (cells) each layer is displaced along y, (B, layer).
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        numbers: int = 0,
+        categories: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.image_shape = tuple(image_shape)
+        self.numbers = numbers
+        self.categories = categories
+        self.extra = numbers + categories - 1
 
     def build(self, input_shape: Any) -> None:
         """Make the statistics: equal shares that depend on nothing."""
         x, y, z = self.image_shape
         self.log_share_xyz = self.statistic("log_share", np.full((x, y, z), -np.log(x * y)))
-        self.slope_sxyz = self.statistic("slope", np.zeros((statistics.SHARE_TERMS, x, y, z)))
+        shares = statistics.SHARE_TERMS + self.extra
+        self.slope_sxyz = self.statistic("slope", np.zeros((shares, x, y, z)))
         self.displacement_dc = self.statistic(
             "displacement", np.zeros((statistics.DISPLACEMENT_TERMS, x * y * z))
         )
         self.mean_z = self.statistic("mean", np.zeros(z))
+        if self.extra:
+            self.extra_mean_ze = self.statistic("extra_mean", np.zeros((z, self.extra)))
 
     def adapt(self, found: ShowerStatistics) -> None:
         """Take over the statistics of training showers."""
@@ -274,24 +357,49 @@ class ExpectedCells(StatisticsLayer):
         terms = statistics.DISPLACEMENT_TERMS
         self.displacement_dc.assign(np.moveaxis(found.displacement_xyzd, -1, 0).reshape(terms, -1))
         self.mean_z.assign(found.share_mean_zs[:, 1])
+        if self.extra:
+            self.extra_mean_ze.assign(found.share_mean_zs[:, 2:])
 
     def call(self, inputs: Any) -> Any:
         """Divide the layers' energies among their cells."""
-        layers_bz, displacement_b2, energy_b1, development_bz = inputs
+        layers_bz, displacement_b2, energy_b1, development_bz, *further = inputs
         energy_bz = ops.log(energy_b1) - self.mean_z
-        x_b1, y_b1 = displacement_b2[:, :1], displacement_b2[:, 1:]
-        terms_bd = ops.concatenate([x_b1, y_b1, x_b1**2, x_b1 * y_b1, y_b1**2], axis=-1)
-        shift = ops.reshape(ops.matmul(terms_bd, self.displacement_dc), (-1, *self.image_shape))
+        shift = self._displaced(displacement_b2, further[1] if len(further) > 1 else None)
         log_share = self.log_share_xyz + shift
         log_share = log_share + self.slope_sxyz[0] * development_bz[:, None, None, :]
         log_share = log_share + self.slope_sxyz[1] * energy_bz[:, None, None, :]
+        for place, extra_b1 in enumerate(self._extra(further[0])) if self.extra else ():
+            extra_bz = extra_b1 - self.extra_mean_ze[:, place]
+            slope_xyz = self.slope_sxyz[statistics.SHARE_TERMS + place]
+            log_share = log_share + slope_xyz * extra_bz[:, None, None, :]
         log_sum = ops.logsumexp(log_share, axis=(1, 2), keepdims=True)
         log_layers = ops.log(layers_bz + TINY)[:, None, None, :]
         return ops.expand_dims(log_share - log_sum + log_layers, axis=-1)
 
+    def _displaced(self, displacement_b2: Any, more_bz: Any) -> Any:
+        """What displacements change in the logarithm of the shares: (B, x, y, layer)."""
+        x_b1, y_b1 = displacement_b2[:, :1], displacement_b2[:, 1:]
+        if more_bz is None:
+            terms_bd = ops.concatenate([x_b1, y_b1, x_b1**2, x_b1 * y_b1, y_b1**2], axis=-1)
+            return ops.reshape(ops.matmul(terms_bd, self.displacement_dc), (-1, *self.image_shape))
+        y_bz = y_b1 + more_bz
+        x_bz = x_b1 + 0.0 * y_bz
+        maps_dxyz = ops.reshape(self.displacement_dc, (-1, *self.image_shape))
+        terms = (x_bz, y_bz, x_bz**2, x_bz * y_bz, y_bz**2)
+        return sum(
+            term_bz[:, None, None, :] * maps_dxyz[place] for place, term_bz in enumerate(terms)
+        )
+
+    def _extra(self, terms_bt: Any) -> list[Any]:
+        """What labels add to the terms of the shares, (B, 1) each."""
+        firsts = range(ENERGY_TERMS, ENERGY_TERMS + NUMBER_TERMS * self.numbers, NUMBER_TERMS)
+        numbers = [terms_bt[:, at : at + 1] for at in firsts]
+        return [*numbers, *_is_category(terms_bt, self.categories)[1:]]
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {**super().get_config(), "image_shape": self.image_shape}
+        own = {"numbers": self.numbers, "categories": self.categories}
+        return {**super().get_config(), "image_shape": self.image_shape, **own}
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """-> (B, x, y, layer, 1)."""
@@ -302,9 +410,10 @@ class ExpectedCells(StatisticsLayer):
 class HitShift(StatisticsLayer):
     """Shower variables -> shift of the logit of a hit's probability, (B, layer).
 
-    [scores (B, V), energy terms (B, T), development (B, layer), noise (B, 1)]. The statistics were
-    measured as if cells were independent. Trainable weights correct that where cells have become
-    correlated: a factor on the shower-wide spread, and a shift that depends on ln(Ep) alone.
+    [scores (B, V), condition terms (B, T), development (B, layer), noise (B, 1)]. The statistics
+    were measured as if cells were independent. Trainable weights correct that where cells have
+    become correlated: a factor on the shower-wide spread, and a shift that depends on the
+    conditions alone.
     """
 
     RATE = 5.0
@@ -316,12 +425,12 @@ class HitShift(StatisticsLayer):
 
     def build(self, input_shape: Any) -> None:
         """Make the statistics, no shift, and the corrections, none."""
-        self.terms_zh = self.statistic("terms", np.zeros((self.layers, statistics.HIT_TERMS)))
+        terms = input_shape[1][-1]
+        further = statistics.FURTHER_HIT_TERMS
+        self.terms_zh = self.statistic("terms", np.zeros((self.layers, terms + further)))
         self.log_factor = self.add_weight(shape=(), initializer="zeros", name="log_factor")
-        self.correction_t = self.add_weight(
-            shape=(statistics.ENERGY_TERMS,), initializer="zeros", name="correction"
-        )
-        self.spread_zt = self.statistic("spread", np.zeros((self.layers, statistics.ENERGY_TERMS)))
+        self.correction_t = self.add_weight(shape=(terms,), initializer="zeros", name="correction")
+        self.spread_zt = self.statistic("spread", np.zeros((self.layers, terms)))
 
     def adapt(self, found: ShowerStatistics) -> None:
         """Take over the statistics of training showers."""
@@ -331,7 +440,7 @@ class HitShift(StatisticsLayer):
     def call(self, inputs: Any) -> Any:
         """Predict the shift and let it fluctuate."""
         scores_bv, terms_bt, development_bz, noise_b1 = inputs
-        t = statistics.ENERGY_TERMS
+        t = terms_bt.shape[-1]
         energy_bz = ops.matmul(terms_bt, ops.transpose(self.terms_zh[:, :t]))
         own_bz = scores_bv[:, : self.layers] * self.terms_zh[:, t]
         total_bz = scores_bv[:, self.layers : self.layers + 1] * self.terms_zh[:, t + 1]
@@ -516,7 +625,7 @@ class LogEnergy(StatisticsLayer):
 class ShowerSummaries(StatisticsLayer):
     """Physics summaries of images, standardised given the incident energy.
 
-    [images (B, x, y, layer, 1) in GeV, energy terms (B, T)] -> (B, S). Profiles along the three
+    [images (B, x, y, layer, 1) in GeV, condition terms (B, T)] -> (B, S). Profiles along the three
     axes, numbers of cells above thresholds per layer and in all (soft, so that they have
     gradients), first and second moments, total energy, the weight of the leading cells and the
     correlation of neighbours.
@@ -535,12 +644,12 @@ class ShowerSummaries(StatisticsLayer):
 
     def build(self, input_shape: Any) -> None:
         """Make the statistics: no standardisation yet."""
-        self.mean_ts = self.statistic("mean", np.zeros((statistics.ENERGY_TERMS, self.count)))
+        self.mean_ts = self.statistic("mean", np.zeros((input_shape[1][-1], self.count)))
         self.deviation_s = self.statistic("deviation", np.ones(self.count))
 
-    def adapt(self, images_nxyz: Any, energy_n1: Any) -> None:
-        """Take mean, as polynomial in ln(Ep), and deviation from training showers."""
-        rows = np.linspace(0, len(images_nxyz) - 1, min(len(images_nxyz), 4000)).astype(int)
+    def adapt(self, images_nxyz: Any, terms_nt: Any) -> None:
+        """Take mean, as the conditions' terms have it, and deviation from training showers."""
+        rows = np.arange(len(images_nxyz))
         summaries_ns = np.concatenate(
             [
                 ops.convert_to_numpy(
@@ -549,7 +658,6 @@ class ShowerSummaries(StatisticsLayer):
                 for part in np.array_split(rows, max(1, len(rows) // 200))
             ]
         )
-        terms_nt = statistics.energy_terms(np.asarray(energy_n1, dtype=np.float64)[rows])
         mean_ts, *_ = np.linalg.lstsq(terms_nt, summaries_ns.astype(np.float64), rcond=None)
         self.mean_ts.assign(mean_ts)
         self.deviation_s.assign((summaries_ns - terms_nt @ mean_ts).std(axis=0) + 1e-3)
@@ -659,3 +767,80 @@ class CalibratedLayers(StatisticsLayer):
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
         """-> (B, layer)."""
         return (input_shape[0], self.image_shape[2])
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class Slant(StatisticsLayer):
+    """Where the axis of inclined showers is: cells along y, (B, layer), whole ones and the rest.
+
+    [energy (B, 1) over the scale, labels (B, C)]; as `gan3d.models.shower_conditions.slant` has it.
+    """
+
+    def __init__(self, layers: int, angle: tuple[int, float, float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.layers = layers
+        self.angle = tuple(angle)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the statistic: upright showers."""
+        del input_shape
+        self.coefficients_s = self.statistic("coefficients", np.zeros(3))
+
+    def adapt(self, coefficients_s: Any) -> None:
+        """Take over what `fit_slant` found."""
+        self.coefficients_s.assign(coefficients_s)
+
+    def call(self, inputs: Any) -> tuple[Any, Any]:
+        """Follow the axis."""
+        energy_b1, labels_bc = inputs
+        place, offset, scale = self.angle
+        cot_b1 = 1.0 / ops.tan(labels_bc[:, place : place + 1] * scale + offset)
+        a, b, c = (self.coefficients_s[index] for index in range(3))
+        depth_z = c * ops.arange(self.layers, dtype="float32")
+        shift_bz = cot_b1 * (a + b * ops.log(ops.maximum(energy_b1, 1e-3)) + depth_z)
+        whole_bz = ops.round(shift_bz)
+        return whole_bz, shift_bz - whole_bz
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "layers": self.layers, "angle": self.angle}
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, Any]:
+        """-> (B, layer) twice."""
+        shape = (input_shape[0][0], self.layers)
+        return shape, shape
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class MovedLayers(keras.layers.Layer):
+    """Images (B, x, y, layer, 1) and whole cells (B, layer) -> layers moved so far up along y.
+
+    `sign` -1: moved down. What leaves at one end does not come in at the other.
+    """
+
+    def __init__(self, sign: int = 1, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.sign = sign
+
+    def call(self, inputs: Any) -> Any:
+        """Move the layers."""
+        images_bxyzc, whole_bz = inputs
+        _, x, y, z, _ = images_bxyzc.shape
+        at_y = ops.arange(y, dtype="float32")
+        from_byz = at_y[None, :, None] - self.sign * whole_bz[:, None, :]
+        inside_byz = ops.cast(ops.logical_and(from_byz > -0.5, from_byz < y - 0.5), "float32")
+        from_byz = ops.cast(ops.clip(from_byz, 0.0, y - 1.0), "int32")
+        index_byz = from_byz * z + ops.arange(z, dtype="int32")
+        flat_bxc = ops.reshape(images_bxyzc, (-1, x, y * z))
+        index_bxc = ops.repeat(ops.reshape(index_byz, (-1, 1, y * z)), x, axis=1)
+        moved = ops.reshape(ops.take_along_axis(flat_bxc, index_bxc, axis=2), (-1, x, y, z))
+        return (moved * inside_byz[:, None])[..., None]
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "sign": self.sign}
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The images' shape."""
+        return input_shape[0]

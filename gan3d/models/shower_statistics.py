@@ -3,33 +3,34 @@
 Three nested descriptions, coarse to fine, each conditioned on the one before:
 
 1. the shower's layer energies, their total and its displacement (barycentre) given the incident
-   energy: mean and spread as log-polynomials in ln(Ep), the shape of the distributions as quantile
-   functions, the correlations as a Gaussian copula;
-2. the share that each cell has of its layer's energy, given how far the shower has developed and
-   how far it is displaced;
+   energy and labels: mean and spread as log-polynomials, the shape of the distributions as quantile
+   functions, the correlations as a Gaussian copula, both for each category;
+2. the share that each cell has of its layer's energy, given how far the shower has developed, how
+   far it is displaced, and labels;
 3. the spectrum of a cell's energy given its expected energy, as probability of a hit and quantile
    function of the hits, with a correction per layer for how the number of hits depends on the
    incident energy and on the layer's own fluctuation.
 
 NumPy only. Images are (N, x, y, layer) in GeV, incident energies are Ep over the energy scale.
+Inclined showers are described as upright ones (`gan3d.models.shower_conditions`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.errors import DataError
+from gan3d.models.shower_conditions import ShowerConditions, condition_terms
 
 Array = NDArray[np.float64]
 
 DISPLACEMENT_TERMS = 5
 """First and second powers of a displacement in two dimensions."""
-ENERGY_TERMS = 3
-"""Terms of the polynomials in ln(Ep): mean and spread bend over a decade of energy."""
 ENERGY_KNOTS = (0.05, 0.35, 0.95)
 """Quantiles of the incident energies at which distributions and correlations are described."""
 SCORE_KNOTS = np.linspace(-3.0, 3.0, 25)
@@ -38,18 +39,20 @@ LOGIT_KNOTS = np.linspace(-6.0, 8.0, 57)
 """Logits of the probability at which quantile functions of hit energies are tabulated."""
 EXPECTED_KNOTS = 64
 """Expected cell energies, evenly spaced in the logarithm, at which spectra are tabulated."""
-HIT_TERMS = 6
-"""1, ln(Ep), its square, the scores of the layer's and of the total energy, the development."""
+FURTHER_HIT_TERMS = 3
+"""The scores of the layer's and of the total energy, the development, after `condition_terms`."""
 HIT_SHOWERS = 500
 """Showers from which the numbers of hits are calibrated."""
 LAYER_GROUPS = 5
 """Groups of layers in which the effect of a displacement is fitted."""
 SHARE_TERMS = 2
-"""The shower's development and ln(Ep)."""
+"""The shower's development and ln(Ep), before what labels add."""
 SHARE_CLASSES = 8
 """Classes of cells from core to halo; cells of one class share the shape of their spectra."""
 MAX_SHOWERS = 4000
-"""Showers used at most: more do not change the statistics visibly, but cost start-up time."""
+MAX_CELLS = 2 * MAX_SHOWERS * 25**3
+"""Showers, and cells in all of them, used at most: more do not change the statistics visibly, but
+cost start-up time and memory."""
 DEVELOPMENT_FLOOR = 1e-4
 """The deposited fraction is kept this far from 0 and 1 where its logit is taken."""
 _CHUNK = 100
@@ -64,14 +67,13 @@ class ShowerStatistics:
     """
 
     log_mean_et: Array
-    """Polynomial coefficients of ln(mean energy / Ep) in ln(Ep), lowest degree first; for the
-    layers and their total."""
+    """Coefficients of `condition_terms` in ln(mean energy / Ep); for the layers and their total."""
     log_spread_vt: Array
     """The same for ln(standard deviation): relative for energies, in cells for the displacement."""
     log_energy_k: Array
     """ln(Ep) between which the next two are interpolated."""
     quantiles_kvq: Array
-    """Standardised residuals at `SCORE_KNOTS`."""
+    """Standardised residuals at `SCORE_KNOTS`, of each category and energy."""
     copula_kvv: Array
     """Lower Cholesky factors of the correlation matrices of the variables' normal scores."""
     share_xyz: Array
@@ -79,11 +81,11 @@ class ShowerStatistics:
     share_class_xyz: NDArray[np.int32]
     """Class of each cell, 0 (halo) to SHARE_CLASSES - 1 (core)."""
     share_slope_zks: Array
-    """d ln(share) / d(`share_terms`) of each layer and class."""
+    """d ln(share) / d(share terms) of each layer and class."""
     displacement_xyzd: Array
     """Coefficients of `displacement_terms` in ln(share)."""
     share_mean_zs: Array
-    """Energy-weighted means of development and ln(Ep) in each layer."""
+    """Energy-weighted means of development, ln(Ep) and labels in each layer."""
     log_expected_range: Array
     """Natural logarithms of the first and last knot of the expected cell energy (GeV)."""
     log_hit_energy: float
@@ -95,18 +97,18 @@ class ShowerStatistics:
     hit_terms_zh: Array
     """Coefficients of `hit_terms` in what is added to the logit of the probability of a hit."""
     hit_spread_zt: Array
-    """Standard deviation of the shower-wide fluctuation added likewise, as polynomial in ln(Ep)."""
+    """Standard deviation of the shower-wide fluctuation added likewise: coefficients of
+    `condition_terms`."""
+    number_centre_m: Array
+    """Mean of each label that is a number."""
+    number_width_m: Array
+    """Standard deviation of each label that is a number."""
 
 
-def energy_terms(energy_n1: Array) -> Array:
-    """Powers of ln(Ep), (N, ENERGY_TERMS)."""
-    return np.power(np.log(energy_n1), np.arange(ENERGY_TERMS))
-
-
-def displacement_terms(displacement_n2: Array) -> Array:
-    """First and second powers of the displacement in cells, (N, DISPLACEMENT_TERMS)."""
-    x_n, y_n = displacement_n2.T
-    return np.stack([x_n, y_n, x_n**2, x_n * y_n, y_n**2], axis=1)
+def displacement_terms(displacement: Array) -> Array:
+    """First and second powers of displacements in cells, (..., 2) -> (..., DISPLACEMENT_TERMS)."""
+    x, y = displacement[..., 0], displacement[..., 1]
+    return np.stack([x, y, x**2, x * y, y**2], axis=-1)
 
 
 def shower_displacement(images_nxyz: NDArray[np.float32]) -> Array:
@@ -154,33 +156,64 @@ def log_polynomial(terms_nt: Array, values_n: Array, iterations: int = 25) -> Ar
     return coefficients_t
 
 
-def fit_shower_statistics(images_nxyz: NDArray[np.float32], energy_n1: Array) -> ShowerStatistics:
+def some_rows(count: int, cells: int) -> NDArray[np.int64]:
+    """At most `MAX_SHOWERS` of so many showers, evenly spread, of so many cells each."""
+    most = min(count, MAX_SHOWERS, max(1, MAX_CELLS // cells))
+    return np.linspace(0, count - 1, most).astype(np.int64)
+
+
+def fit_shower_statistics(
+    images_nxyz: NDArray[np.float32],
+    energy_n1: Array,
+    conditions: ShowerConditions | None = None,
+    labels_nc: Array | None = None,
+    fraction_nz: Array | None = None,
+) -> ShowerStatistics:
     """Fit all statistics to images (N, x, y, layer) in GeV and scaled energies (N, 1).
 
+    Args:
+        images_nxyz: of inclined showers, those made `upright`.
+        energy_n1: Ep over the energy scale.
+        conditions: how statistics depend on labels; None: there are none.
+        labels_nc: the labels.
+        fraction_nz: fractions of cells along y by which `upright` did not move the layers.
+
     Raises DataError if the showers hold no energy at all.
+
     """
     if not np.any(images_nxyz > 0.0):
         raise DataError("the training showers are empty: no cell of any of them holds energy")
-    if len(images_nxyz) > MAX_SHOWERS:
-        rows = np.linspace(0, len(images_nxyz) - 1, MAX_SHOWERS).astype(int)
-        images_nxyz, energy_n1 = images_nxyz[rows], energy_n1[rows]
+    conditions = conditions or ShowerConditions()
     energy_n1 = np.asarray(energy_n1, dtype=np.float64)
+    labels_nc = np.zeros((len(energy_n1), 0)) if labels_nc is None else labels_nc
+    centre_m, width_m = conditions.measured(labels_nc)
+    numbers_nm = conditions.standardised(labels_nc, centre_m, width_m)
+    one_hot_nc = conditions.one_hot(labels_nc)
+    terms_nt = condition_terms(energy_n1, numbers_nm, one_hot_nc)
     layers_nz = images_nxyz.sum(axis=(1, 2), dtype=np.float64)
     total_n1 = layers_nz.sum(axis=1, keepdims=True)
     energies_ne = np.concatenate([layers_nz, total_n1], axis=1) / energy_n1
     displacement_n2 = shower_displacement(images_nxyz)
+    displacement = displacement_n2
+    if fraction_nz is not None:
+        # Of the barycentre that part is known beforehand.
+        known_n = (layers_nz * fraction_nz).sum(axis=1) / np.maximum(total_n1[:, 0], 1e-30)
+        displacement_n2[:, 1] -= known_n - known_n.mean()
+        in_layers_nz2 = np.stack([np.zeros_like(fraction_nz), fraction_nz], axis=-1)
+        displacement = displacement_n2[:, None, :] + in_layers_nz2
     log_mean_et, log_spread_vt, residuals_nv = _means_and_spreads(
-        energies_ne, displacement_n2, energy_n1
+        energies_ne, displacement_n2, terms_nt
     )
     # Kept apart, for showers that all have the same energy.
     log_energy_k = np.quantile(np.log(energy_n1), ENERGY_KNOTS)
     log_energy_k = log_energy_k + 1e-3 * np.arange(len(log_energy_k))
-    weights_nk = knot_weights(np.log(energy_n1[:, 0]), log_energy_k)
+    weights_nk = knot_weights(np.log(energy_n1[:, 0]), log_energy_k, one_hot_nc)
     scores_nv = _normal_scores(residuals_nv, weights_nk)
     development_nz = shower_development(layers_nz)
     share_xyz = _shares(images_nxyz)
     class_xyz = _share_classes(share_xyz)
-    raw_nzs = share_terms(development_nz, energy_n1, np.zeros(SHARE_TERMS))
+    extra_ne = np.concatenate([numbers_nm, one_hot_nc[:, 1:]], axis=1)
+    raw_nzs = _share_terms(development_nz, energy_n1, extra_ne)
     mean_zs = np.einsum("nz,nzs->zs", layers_nz / np.maximum(layers_nz.sum(axis=0), 1e-30), raw_nzs)
     terms_nzs = raw_nzs - mean_zs
     found = ShowerStatistics(
@@ -198,17 +231,19 @@ def fit_shower_statistics(images_nxyz: NDArray[np.float32], energy_n1: Array) ->
         log_hit_energy=float(np.log(np.median(images_nxyz[images_nxyz > 0.0]))),
         logit_hit_ke=np.zeros((SHARE_CLASSES, EXPECTED_KNOTS)),
         log_energy_kel=np.zeros((SHARE_CLASSES, EXPECTED_KNOTS, len(LOGIT_KNOTS))),
-        hit_terms_zh=np.zeros((layers_nz.shape[1], HIT_TERMS)),
-        hit_spread_zt=np.zeros((layers_nz.shape[1], ENERGY_TERMS)),
+        hit_terms_zh=np.zeros((layers_nz.shape[1], terms_nt.shape[1] + FURTHER_HIT_TERMS)),
+        hit_spread_zt=np.zeros((layers_nz.shape[1], terms_nt.shape[1])),
+        number_centre_m=centre_m,
+        number_width_m=width_m,
     )
-    found = _with_displacement(found, images_nxyz, layers_nz, terms_nzs, displacement_n2)
-    found = _with_spectra(found, images_nxyz, layers_nz, terms_nzs, displacement_n2)
+    found = _with_displacement(found, images_nxyz, layers_nz, terms_nzs, displacement)
+    found = _with_spectra(found, images_nxyz, layers_nz, terms_nzs, displacement)
     some = np.linspace(0, len(images_nxyz) - 1, min(len(images_nxyz), HIT_SHOWERS)).astype(int)
     return _with_hits(
         found,
         images_nxyz[some],
-        expected_cells(found, layers_nz[some], terms_nzs[some], displacement_n2[some]),
-        energy_terms(energy_n1[some]),
+        expected_cells(found, layers_nz[some], terms_nzs[some], displacement[some]),
+        terms_nt[some],
         scores_nv[some],
         terms_nzs[some, :, 0],
     )
@@ -224,9 +259,8 @@ def shower_development(layers_nz: Array) -> Array:
 
 
 def _means_and_spreads(
-    energies_ne: Array, displacement_n2: Array, energy_n1: Array
+    energies_ne: Array, displacement_n2: Array, terms_nt: Array
 ) -> tuple[Array, Array, Array]:
-    terms_nt = energy_terms(energy_n1)
     log_mean_et = np.stack([log_polynomial(terms_nt, column_n) for column_n in energies_ne.T])
     relative_ne = energies_ne / np.exp(terms_nt @ log_mean_et.T) - 1.0
     deviation_nv = np.concatenate([relative_ne, displacement_n2], axis=1)
@@ -236,12 +270,19 @@ def _means_and_spreads(
     return log_mean_et, log_spread_vt, deviation_nv / np.exp(terms_nt @ log_spread_vt.T)
 
 
-def knot_weights(log_energy_n: Array, log_energy_k: Array) -> Array:
-    """Weights of linear interpolation between knots, constant beyond them, (N, K)."""
+def knot_weights(log_energy_n: Array, log_energy_k: Array, one_hot_nc: Array) -> Array:
+    """Weights of linear interpolation between knots, constant beyond them, (N, K).
+
+    The knots of the first category, then those of the next.
+    """
     unit_kk = np.eye(len(log_energy_k))
-    weights_kn = [np.interp(log_energy_n, log_energy_k, unit_k) for unit_k in unit_kk]
+    weights_nk = np.stack(
+        [np.interp(log_energy_n, log_energy_k, unit_k) for unit_k in unit_kk], axis=1
+    )
+    of_each_nck = one_hot_nc[:, :, None] * weights_nk[:, None, :]
     # Never quite 0, so that a knot without showers near it borrows from all.
-    return np.stack(weights_kn, axis=1) + 1e-6
+    weights: Array = of_each_nck.reshape(len(weights_nk), -1) + 1e-6
+    return weights
 
 
 def _quantiles(residuals_nv: Array, weights_n: Array) -> Array:
@@ -338,24 +379,30 @@ def _mean_hit_energy(images_nxyz: NDArray[np.float32]) -> float:
     return float(images_nxyz.sum(dtype=np.float64)) / max(1, np.count_nonzero(images_nxyz))
 
 
-def share_terms(development_nz: Array, energy_n1: Array, mean_zs: Array) -> Array:
-    """What the shares depend on: development and ln(Ep), relative to their means; (N, layer, S)."""
-    log_energy_nz = np.broadcast_to(np.log(energy_n1), development_nz.shape)
-    terms_nzs: Array = np.stack([development_nz, log_energy_nz], axis=-1) - mean_zs
-    return terms_nzs
+def _share_terms(development_nz: Array, energy_n1: Array, extra_ne: Array) -> Array:
+    """What the shares depend on: development, ln(Ep) and labels; (N, layer, S)."""
+    of_shower_ns = np.concatenate([np.log(energy_n1), extra_ne], axis=1)
+    layers = development_nz.shape[1]
+    in_layers_nzs = np.repeat(of_shower_ns[:, None, :], layers, axis=1)
+    return np.concatenate([development_nz[..., None], in_layers_nzs], axis=-1)
 
 
 def expected_cells(
-    statistics: ShowerStatistics, layers_nz: Array, terms_nzs: Array, displacement_n2: Array
+    statistics: ShowerStatistics, layers_nz: Array, terms_nzs: Array, displacement: Array
 ) -> Array:
-    """Expect (N, x, y, layer) in GeV given layer energies, share terms and displacement."""
+    """Expect (N, x, y, layer) in GeV given layer energies, share terms and displacement.
+
+    The displacement is that of the showers, (N, 2), or of their layers, (N, layer, 2), in cells.
+    """
     slope_xyzs = statistics.share_slope_zks[
         np.arange(layers_nz.shape[1]), statistics.share_class_xyz
     ]
     slope_nxyz = np.einsum("nzs,xyzs->nxyz", terms_nzs, slope_xyzs, optimize=True)
-    shift_nxyz = np.tensordot(
-        displacement_terms(displacement_n2), statistics.displacement_xyzd, axes=(1, 3)
-    )
+    moved = displacement_terms(displacement)
+    if moved.ndim == 2:
+        shift_nxyz = np.tensordot(moved, statistics.displacement_xyzd, axes=(1, 3))
+    else:
+        shift_nxyz = np.einsum("nzd,xyzd->nxyz", moved, statistics.displacement_xyzd, optimize=True)
     share_nxyz = statistics.share_xyz * np.exp(slope_nxyz + shift_nxyz)
     share_nxyz /= share_nxyz.sum(axis=(1, 2), keepdims=True)
     expected_nxyz: Array = share_nxyz * layers_nz[:, None, None, :]
@@ -367,7 +414,7 @@ def _with_displacement(
     images_nxyz: NDArray[np.float32],
     layers_nz: Array,
     terms_nzs: Array,
-    displacement_n2: Array,
+    displacement: Array,
 ) -> ShowerStatistics:
     """Poisson regression of the cells' energies, in groups of layers, on the displacement.
 
@@ -376,24 +423,34 @@ def _with_displacement(
     """
     groups = np.array_split(np.arange(layers_nz.shape[1]), LAYER_GROUPS)
     hit_energy = _mean_hit_energy(images_nxyz)
-    terms_nd = displacement_terms(displacement_n2)
-    energy_gnc, expected_gnc = [], []
-    for group in groups:
-        energy_gnc.append(images_nxyz[..., group].sum(axis=3).reshape(len(images_nxyz), -1))
-        expected_gnc.append(np.zeros_like(energy_gnc[-1], dtype=np.float64))
+    terms = displacement_terms(displacement)
+
+    def of_group(values_nxyz: NDArray[Any], group: NDArray[np.int64]) -> NDArray[Any]:
+        chosen = values_nxyz[..., group]
+        # Layers that depend on the same may be added up beforehand.
+        rows = chosen.sum(axis=3)[:, None] if terms.ndim == 2 else np.moveaxis(chosen, 3, 1)
+        return rows.reshape(rows.shape[0] * rows.shape[1], -1)
+
+    terms_gnd = [
+        terms if terms.ndim == 2 else terms[:, group].reshape(-1, DISPLACEMENT_TERMS)
+        for group in groups
+    ]
+    energy_gnc = [of_group(images_nxyz, group) for group in groups]
+    expected_gnc = [np.zeros_like(energy_nc, dtype=np.float64) for energy_nc in energy_gnc]
     for start in range(0, len(images_nxyz), _CHUNK):
         part = slice(start, start + _CHUNK)
         expected_nxyz = expected_cells(
-            partial, layers_nz[part], terms_nzs[part], displacement_n2[part]
+            partial, layers_nz[part], terms_nzs[part], displacement[part]
         )
         for expected_nc, group in zip(expected_gnc, groups, strict=True):
-            expected_nc[part] = (
-                expected_nxyz[..., group].sum(axis=3).reshape(len(expected_nxyz), -1)
-            )
+            rows = len(expected_nc) // len(images_nxyz)
+            expected_nc[rows * start : rows * (start + _CHUNK)] = of_group(expected_nxyz, group)
     coefficients_gcd = np.stack(
         [
             _log_linear(terms_nd, energy_nc / hit_energy, expected_nc / hit_energy)
-            for energy_nc, expected_nc in zip(energy_gnc, expected_gnc, strict=True)
+            for terms_nd, energy_nc, expected_nc in zip(
+                terms_gnd, energy_gnc, expected_gnc, strict=True
+            )
         ]
     )
     x, y, z = partial.share_xyz.shape
@@ -433,7 +490,7 @@ def _with_spectra(
     images_nxyz: NDArray[np.float32],
     layers_nz: Array,
     terms_nzs: Array,
-    displacement_n2: Array,
+    displacement: Array,
 ) -> ShowerStatistics:
     low, high = partial.log_expected_range
     step = (high - low) / (EXPECTED_KNOTS - 1)
@@ -443,7 +500,7 @@ def _with_spectra(
     for start in range(0, len(images_nxyz), _CHUNK):
         part = slice(start, start + _CHUNK)
         expected_nxyz = expected_cells(
-            partial, layers_nz[part], terms_nzs[part], displacement_n2[part]
+            partial, layers_nz[part], terms_nzs[part], displacement[part]
         )
         knot_nxyz = np.rint((np.log(np.maximum(expected_nxyz, 1e-30)) - low) / step)
         knot_nxyz = np.clip(knot_nxyz, 0, EXPECTED_KNOTS - 1).astype(np.int64)
@@ -487,12 +544,12 @@ def _tabulate(cells: Array, bins: NDArray[np.int64], hits: Array) -> tuple[Array
 
 
 def hit_terms(terms_nt: Array, scores_nv: Array, development_nz: Array) -> Array:
-    """What the number of hits in a layer depends on, (N, layer, HIT_TERMS)."""
+    """What the number of hits in a layer depends on, (N, layer, T + FURTHER_HIT_TERMS)."""
     layers = scores_nv.shape[1] - 3
     own_nz1 = scores_nv[:, :layers, None]
     total_nz1 = np.repeat(scores_nv[:, layers : layers + 1], layers, axis=1)[..., None]
-    energy_nzt = np.repeat(terms_nt[:, None, :], layers, axis=1)
-    return np.concatenate([energy_nzt, own_nz1, total_nz1, development_nz[..., None]], axis=-1)
+    shower_nzt = np.repeat(terms_nt[:, None, :], layers, axis=1)
+    return np.concatenate([shower_nzt, own_nz1, total_nz1, development_nz[..., None]], axis=-1)
 
 
 def _hit_logits(partial: ShowerStatistics, expected_nxyz: Array) -> NDArray[np.float32]:
@@ -523,7 +580,7 @@ def _with_hits(
     counts_nz = (images_nxyz > 0.0).sum(axis=(1, 2)).astype(np.float64)
     terms_nzh = hit_terms(terms_nt, scores_nv, development_nz)
     layers = counts_nz.shape[1]
-    coefficients_zh = np.zeros((layers, HIT_TERMS))
+    coefficients_zh = np.zeros((layers, terms_nzh.shape[2]))
     for _ in range(3):
         shift_nz = np.einsum("nzh,zh->nz", terms_nzh, coefficients_zh)
         expected_nz, chance_nz = _hit_counts(logits_nxyz, shift_nz)
