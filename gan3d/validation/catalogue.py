@@ -33,6 +33,7 @@ RELATIVE_ERROR = Kind("relative error", "relative_error", percent=True)
 SEPARATION = Kind("separation power", "separation")
 KS = Kind("Kolmogorov-Smirnov distance", "ks")
 WASSERSTEIN = Kind("Wasserstein distance over the spread", "wasserstein")
+PULL = Kind("standard deviations")
 CHI2 = Kind("chi2 per degree of freedom", "chi2", best=1.0, per_shower=True)
 CORRELATION = Kind("rms difference of correlations", "correlation")
 UNBIASED = Kind("distance in all features")
@@ -64,6 +65,7 @@ METRICS: Mapping[str, Metric] = {
     "moments.rel_error": Metric("Moments in x, y and layer", RELATIVE_ERROR),
     "occupancy.rel_error": Metric("Occupancy of the layers", RELATIVE_ERROR),
     "resolution.rel_error": Metric("Resolution, width of ECAL/Ep", RELATIVE_ERROR),
+    "fluctuations.rel_error": Metric("Fluctuations of ECAL/Ep at given Ep", RELATIVE_ERROR),
     "profile.longitudinal.chi2": Metric("Longitudinal profile, with covariance", CHI2),
     "profile.transverse_x.chi2": Metric("Transverse profile in x, with covariance", CHI2),
     "profile.transverse_y.chi2": Metric("Transverse profile in y, with covariance", CHI2),
@@ -80,6 +82,7 @@ WHOLE_METRICS: Mapping[str, Metric] = {
     "correlation.layers": Metric("Correlations between layers", CORRELATION),
     "correlation.features": Metric("Correlations between features", CORRELATION),
     "correlation.cells": Metric("Correlations between cells", CORRELATION),
+    "cells.pull": Metric("Cell whose occupancy is farthest off", PULL),
     "classifier.high_level.auc": Metric("Classifier told high-level features", AUC),
     "classifier.low_level.auc": Metric("Classifier told cells", AUC),
     "classifier.texture.auc": Metric("Classifier told the texture of cells", AUC),

@@ -105,11 +105,11 @@ def features(settings: Validation) -> Mapping[str, Feature]:
         )
     for plane, name in enumerate(AXES[:2]):
         found[f"angle_{name}"] = Feature(f"Angle in the plane of {name}", _angle(plane))
-    found["angle_to_track"] = Feature("Angle to the incident particle", _angle_to_track)
+    found["angle_to_track"] = Feature("Angle to the incident particle", angle_to_track)
     return found
 
 
-def _angle_to_track(sample: Observables) -> Float:
+def angle_to_track(sample: Observables) -> Float:
     """Measured less true angle (rad): the particle flies in the plane (y, layer), at theta to y.
 
     NaN where the true one is not known.

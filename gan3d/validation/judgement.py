@@ -21,6 +21,7 @@ from gan3d.validation.metrics import Scales, compare, filled, put_together, scal
 from gan3d.validation.observables import Observables, observe
 from gan3d.validation.outliers import Outliers, outliers
 from gan3d.validation.resampling import (
+    at_common_angles,
     at_common_energies,
     enough_exchanges,
     exchanges,
@@ -38,6 +39,10 @@ from gan3d.validation.sample import Sample, summarise
 from gan3d.validation.significance import SMALLEST_P, Family, at_least_one, each_of
 from gan3d.validation.whole import FEWEST_SHOWERS, WholeComparison, WholeShowers, copies
 
+_HARDLY = 2.0
+_SURELY = 6.0
+"""Standard deviations of a perfect generator's values: within the first a value is a usual one;
+beyond the second chance is out of the question among hundreds of metrics, long tails or not."""
 _THRESHOLD_SHARE = 0.01
 """Cells below all of the other sample's; there are a few in any sample of another size."""
 
@@ -200,11 +205,12 @@ def judge(
     _check_comparable(*everything)
     bins, remarks = _usable_bins(bins_of(settings), *everything)
     remarks += _sample_remarks(*everything)
-    if not spread_alike(everything[0].energy_n, everything[1].energy_n):
-        ours_sample, theirs_sample = _at_common_energies(ours_sample, theirs_sample)
+    unlike = _spread_differently(*everything)
+    if unlike:
+        ours_sample, theirs_sample = _at_common_conditions(ours_sample, theirs_sample, unlike)
         remarks.append(
-            "Generated and reference showers are spread differently over incident energy: compared "
-            f"are {len(ours_sample.observables)} of both, at about the same energies."
+            f"Generated and reference showers are spread differently over incident {unlike}: "
+            f"compared are {len(ours_sample.observables)} of both, at about the same."
         )
         bins, left_out = _usable_bins(bins, ours_sample.observables, theirs_sample.observables)
         remarks += left_out
@@ -266,13 +272,15 @@ def judge(
     remarks += _outlier_remarks(beyond_all, estimates["outliers"], ours, theirs)
     remarks += _copy_remarks(estimates, *everything)
 
+    differ = min(each.p for each in estimates.values()) <= settings.false_alarms
+
     def verdicts_of(prefix: str) -> list[Verdict]:
         return [
             Verdict(
                 prefix + name,
                 metric,
                 estimates[prefix + name],
-                word(metric.kind, estimates[prefix + name], settings),
+                word(metric.kind, estimates[prefix + name], settings, differ),
             )
             for name, metric in catalogue.items()
             if prefix + name in estimates
@@ -524,24 +532,49 @@ def beyond(kind: Kind, estimate: Estimate) -> float:
     return excess / spread if spread > 0.0 else math.inf
 
 
-def word(kind: Kind, estimate: Estimate, settings: Validation) -> Word:
-    """The verdict in a word."""
+def word(kind: Kind, estimate: Estimate, settings: Validation, differ: bool = False) -> Word:
+    """The verdict in a word.
+
+    Where samples are known to `differ`, exchanging their showers makes mixtures of both, whose
+    values may be spread much less than a perfect generator's, or much more. So what differs must
+    then be worse than a perfect generator's, too, and what is many of its standard deviations worse
+    does differ.
+    """
     tolerance = getattr(settings.tolerances, kind.tolerance) if kind.tolerance else None
-
-    def fault(value: float) -> float:
-        best = estimate.noise if kind.best is None else kind.best
-        return abs(value - best) * (estimate.per_shower if kind.per_shower else 1.0)
-
-    if estimate.p > settings.false_alarms:
+    large = is_large(kind, estimate, settings)
+    worse = estimate.value - estimate.noise
+    worse = abs(worse) if kind.worse == 0 else kind.worse * worse
+    by_chance = estimate.p > settings.false_alarms
+    detectable = estimate.detectable
+    if differ and estimate.spread > 0.0:
+        if by_chance and worse > _SURELY * estimate.spread and tolerance is not None:
+            by_chance = not large
+        elif not by_chance and kind.alike * (estimate.value - estimate.noise) <= 0.0:
+            by_chance = worse <= _HARDLY * estimate.spread
+        if kind.worse > 0:
+            detectable = max(detectable, estimate.noise + _SURELY * estimate.spread)
+    if by_chance:
         blind = tolerance is not None and (
-            fault(estimate.detectable) > settings.unclear_beyond * tolerance
-            or fault(estimate.value) > tolerance
+            large or _fault(kind, estimate, detectable) > settings.unclear_beyond * tolerance
         )
         unlikely = estimate.alone < settings.unclear_below
         return "unclear" if blind or unlikely else "agrees"
     if kind.alike * (estimate.value - estimate.noise) > 0.0:
         return "too alike"
-    return "close" if tolerance is not None and fault(estimate.value) <= tolerance else "differs"
+    return "close" if tolerance is not None and not large else "differs"
+
+
+def is_large(kind: Kind, estimate: Estimate, settings: Validation) -> bool:
+    """Whether the value is beyond what is called close, be it by chance or not."""
+    if kind.tolerance is None:
+        return False
+    tolerance: float = getattr(settings.tolerances, kind.tolerance)
+    return _fault(kind, estimate, estimate.value) > tolerance
+
+
+def _fault(kind: Kind, estimate: Estimate, value: float) -> float:
+    best = estimate.noise if kind.best is None else kind.best
+    return abs(value - best) * (estimate.per_shower if kind.per_shower else 1.0)
 
 
 def _resolutions(generated: Observables, reference: Observables) -> dict[str, float]:
@@ -598,18 +631,39 @@ def _check_comparable(generated: Observables, reference: Observables) -> None:
             )
 
 
-def _at_common_energies(generated: Sample, reference: Sample) -> tuple[Sample, Sample]:
-    """As many showers of both at each incident energy. Raises DataError where they are too few."""
+def _spread_differently(generated: Observables, reference: Observables) -> str:
+    """Over which incident conditions; empty where over none."""
+    unlike = []
+    if not spread_alike(generated.energy_n, reference.energy_n):
+        unlike.append("energy")
+    angles = generated.theta_n, reference.theta_n
+    if not any(np.isnan(each).any() for each in angles) and not spread_alike(*angles):
+        unlike.append("angle")
+    return " and ".join(unlike)
+
+
+def _at_common_conditions(
+    generated: Sample, reference: Sample, unlike: str
+) -> tuple[Sample, Sample]:
+    """As many showers of both at each incident energy and, if these are unlike, at each angle.
+
+    Raises DataError where they are too few.
+    """
     ours, theirs = generated.observables, reference.observables
     rng = np.random.default_rng([theirs.settings.seed, 3])
-    rows_n, rows_m = at_common_energies(ours.energy_n, theirs.energy_n, rng)
+    if "angle" in unlike:
+        rows_n, rows_m = at_common_angles(
+            (ours.energy_n, ours.theta_n), (theirs.energy_n, theirs.theta_n), rng
+        )
+    else:
+        rows_n, rows_m = at_common_energies(ours.energy_n, theirs.energy_n, rng)
     minimum = theirs.settings.minimum_showers
     if len(rows_n) < minimum:
         raise DataError(
-            f"{ours.label} and {theirs.label} are spread differently over incident energy: only "
-            f"{len(rows_n)} showers of both are at about the same energies, at least {minimum} are "
-            "needed (validation.minimum_showers); generate showers at the reference's energies "
-            "(gan3d generate --like)"
+            f"{ours.label} and {theirs.label} are spread differently over incident {unlike}: only "
+            f"{len(rows_n)} showers of both are at about the same, at least {minimum} are needed "
+            "(validation.minimum_showers); generate showers at the reference's conditions (gan3d "
+            "generate --like)"
         )
     return generated.rows(rows_n), reference.rows(rows_m)
 

@@ -27,7 +27,7 @@ import numpy as np
 from gan3d.config import Validation
 from gan3d.validation.bins import Bin
 from gan3d.validation.distances import DISTANCES, Cumulated, distances, separation_power
-from gan3d.validation.features import Scale, features, quadratic
+from gan3d.validation.features import Scale, angle_to_track, features, quadratic
 from gan3d.validation.measures import Float
 from gan3d.validation.observables import AXES, Observables, concatenate
 
@@ -38,6 +38,8 @@ error."""
 # Of the components of a profile; more of them are noise.
 _SMALLEST_EIGENVALUE = 1e-3
 _SHOWERS_PER_COMPONENT = 10
+
+_FARTHEST_PULL = 5.0
 
 _CENTRAL = np.array([0.158655, 0.5, 0.841345])
 """Probabilities at -1, 0 and +1 standard deviation of a Gaussian."""
@@ -72,6 +74,10 @@ class Means:
     """Cells of each layer above each of the occupancy thresholds."""
     cell_counts_rb: Float
     """Cells per bin of energy, underflow and overflow included."""
+    off_track_r: Float
+    """Mean of the absolute angle (rad) between shower and incident particle; NaN if none has it."""
+    theta_r: Float
+    """Mean polar angle (rad) of those."""
 
     @classmethod
     def of(cls, sample: Observables, weights_rn: Float) -> Self:
@@ -88,6 +94,10 @@ class Means:
             filled_n[:, None, None], sample.moments_nao[:, :, :_COMPARED_ORDERS], 0.0
         )
         filled_r = mean(filled_n.astype(np.float64))[:, None, None]
+        off_track_n = np.abs(angle_to_track(sample))
+        tracked_n = np.isfinite(off_track_n)
+        tracked_r = mean(tracked_n.astype(np.float64))
+        tracked_r = np.where(tracked_r > 0.0, tracked_r, np.nan)
         return cls(
             settings=sample.settings,
             sampling_fraction_r=mean(sample.sampling_fraction_n),
@@ -98,6 +108,8 @@ class Means:
             moments_rao=mean(moments_nao) / np.where(filled_r > 0.0, filled_r, np.nan),
             occupancy_rtz=mean(sample.layer_hits_ntz.astype(np.float64)),
             cell_counts_rb=mean(sample.cell_counts_nb.astype(np.float64)),
+            off_track_r=mean(np.where(tracked_n, off_track_n, 0.0)) / tracked_r,
+            theta_r=mean(np.where(tracked_n, sample.theta_n, 0.0)) / tracked_r,
         )
 
 
@@ -193,13 +205,29 @@ def unweighted_profile_error(generated: Means, reference: Means) -> Float:
     return error_r
 
 
-def optimisation_metric(generated: Means, reference: Means) -> Float:
-    """3DGAN's: mean |relative error| of the moments + mean |relative error| of the profiles: (R,).
+def angle_error(generated: Means, reference: Means) -> Float:
+    """|a_g - a_r| / mean theta, a being the mean absolute angle to the incident particle: (R,).
 
-    `moments_error` plus `unweighted_profile_error`; the average over energy bins follows outside.
-    Profiles are per unit of incident energy, where 3DGAN has GeV in narrow bins.
+    Showers at wrong angles are far from their particles whichever way they point. 0 where the
+    angles of either sample are not known.
     """
-    return moments_error(generated, reference) + unweighted_profile_error(generated, reference)
+    both_r = np.isfinite(generated.off_track_r) & np.isfinite(reference.off_track_r)
+    difference_r = np.abs(generated.off_track_r - reference.off_track_r)
+    error_r: Float = np.where(both_r, difference_r / reference.theta_r, 0.0)
+    return error_r
+
+
+def optimisation_metric(generated: Means, reference: Means) -> Float:
+    """3DGAN's: mean |relative error| of moments + of profiles (+ of angles, if known): (R,).
+
+    `moments_error` + `unweighted_profile_error` + `angle_error`; the average over energy bins
+    follows outside. Profiles are per unit of incident energy, where 3DGAN has GeV in narrow bins.
+    """
+    return (
+        moments_error(generated, reference)
+        + unweighted_profile_error(generated, reference)
+        + angle_error(generated, reference)
+    )
 
 
 def _of_profile(axis: str) -> Callable[[Means, Means], Float]:
@@ -304,6 +332,7 @@ def _of_showers(together: Observables, weights: Weights, by_feature: Scales) -> 
             for each in (both.quantiles_of_ours, both.quantiles_of_theirs)
         )
     )
+    found["fluctuations.rel_error"] = fluctuations_error(together, weights)
     for name, scale in by_feature.items():
         values_p = scale.compared(together)
         rows = np.isfinite(values_p)
@@ -325,6 +354,33 @@ def profile_values(sample: Observables) -> dict[str, Float]:
         "occupancy.chi2": sample.layer_hits_ntz.reshape(len(sample), -1).astype(np.float64),
         "cell_energy.chi2": sample.cell_counts_nb.astype(np.float64),
     }
+
+
+def fluctuations_error(together: Observables, weights: Weights) -> Float:
+    """|w_g / w_r - 1|, w being the relative width of ECAL/Ep at given incident energy: (R,).
+
+    In units of what it is at that energy, by quadratic fits in ln Ep to both samples together, so
+    that all showers tell of one number. Deviations count up to five of these units, so that a few
+    wild showers do not. Levene's test in another form (Levene 1960).
+    """
+    logarithm_p, fraction_p = np.log(together.energy_n), together.sampling_fraction_n
+    expected_p = np.polyval(quadratic(logarithm_p, fraction_p), logarithm_p)
+    expected_p = np.maximum(expected_p, 1e-3 * fraction_p.mean())
+    relative_p = fraction_p / expected_p - 1.0
+    distance_p = np.abs(relative_p)
+    spread_p = np.polyval(quadratic(logarithm_p, distance_p), logarithm_p)
+    spread_p = np.maximum(spread_p, 0.3 * distance_p.mean())
+    if not spread_p.any():
+        return np.zeros(len(weights[0]))
+    pull_p = np.clip(relative_p / spread_p, -_FARTHEST_PULL, _FARTHEST_PULL)
+    widths = []
+    for each_rp in weights:
+        total_r = each_rp.sum(axis=1)
+        mean_r = each_rp @ pull_p / total_r
+        variance_r = each_rp @ pull_p**2 / total_r - mean_r**2
+        response_r = each_rp @ (fraction_p / expected_p) / total_r
+        widths.append(np.sqrt(np.maximum(variance_r, 0.0)) / np.maximum(response_r, 1e-12))
+    return relative_error(widths[0], widths[1])
 
 
 def _robust_width(quantiles_r3: Float) -> Float:

@@ -19,7 +19,7 @@ from gan3d.data import make_folder, written_aside
 from gan3d.errors import DataError
 from gan3d.validation.bins import split_name
 from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric
-from gan3d.validation.judgement import Judgement, Verdict
+from gan3d.validation.judgement import Judgement, Verdict, is_large
 from gan3d.validation.pictures import (
     History,
     Outputs,
@@ -212,6 +212,13 @@ def headline(judgements: Sequence[Judgement]) -> str:
             sentences.append(f"Of {len(of)} {what} {agreement(of)}.")
     if unclear:
         sentences.append("Unclear is what only more showers can say.")
+    large = [
+        _within_a_sentence(verdict.title)
+        for verdict in verdicts
+        if verdict.word == "unclear" and is_large(verdict.metric.kind, verdict.estimate, settings)
+    ]
+    if large:
+        sentences.append(f"Unclear, but more than what is called close: {'; '.join(large)}.")
     return " ".join(sentences)
 
 

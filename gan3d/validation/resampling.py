@@ -14,6 +14,8 @@ _NEAR = 25
 for each other where samples have the same energies."""
 _NEARER = 10
 """The same where they have not: within a group both must be spread alike over energy."""
+_SAME_ANGLE_DEG = 5.0
+"""Bins of angle in which showers may be compared where samples are spread differently over it."""
 _SAME_ENERGY = 0.05
 """Difference in ln Ep within which showers may be compared where samples are spread differently."""
 
@@ -119,7 +121,7 @@ def energy_distance(energy_n: Float, energy_m: Float) -> float:
 
 
 def spread_alike(energy_n: Float, energy_m: Float) -> bool:
-    """Whether two samples may have one distribution of incident energies.
+    """Whether two samples may have one distribution of incident energies, or angles.
 
     They are said not to for 1 in 1000 pairs that have (Kolmogorov's distribution).
     """
@@ -159,6 +161,27 @@ def at_common_energies(
         chosen_n.append(row)
         chosen_m.append(left_rows.pop(nearest))
     return np.sort(np.array(chosen_n, np.int64)), np.sort(np.array(chosen_m, np.int64))
+
+
+def at_common_angles(
+    showers_n: tuple[Float, Float], showers_m: tuple[Float, Float], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same for incident energies and angles (rad): of each 5 degrees those at common energies.
+
+    Returns:
+        (K,) of each sample, ascending.
+
+    """
+    cells = [np.floor(np.degrees(angles) / _SAME_ANGLE_DEG) for _, angles in (showers_n, showers_m)]
+    chosen: list[list[NDArray[np.int64]]] = [[], []]
+    for cell in np.intersect1d(*cells):
+        rows = [np.flatnonzero(each == cell) for each in cells]
+        pair = at_common_energies(showers_n[0][rows[0]], showers_m[0][rows[1]], rng)
+        for side, there, taken in zip(chosen, rows, pair, strict=True):
+            side.append(there[taken])
+    empty = [np.empty(0, np.int64)]
+    one, other = (np.sort(np.concatenate(side or empty)) for side in chosen)
+    return one, other
 
 
 def same_energies(energy_n: Float, energy_m: Float) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from gan3d.config import Validation
 from gan3d.validation import multivariate
@@ -37,6 +38,9 @@ from gan3d.validation.texture import textures
 
 FEWEST_SHOWERS = 100
 """With fewer showers of both, correlations, neighbours and classifiers say nothing."""
+
+_FEWEST_HITS = 10
+"""Showers that must hit a cell, or miss it, before its occupancy is compared."""
 
 _NEARLY = 0.5
 """Share of the distance to a nearest shower below which two are nearly the same."""
@@ -101,6 +105,8 @@ class _Side:
     """Energy in the brightest cells over Ep, by the number of the cell."""
     correlated_nc: Float
     """Those of them that correlations are computed for."""
+    lit_nc: sparse.csr_array
+    """1 in all cells that are hit."""
     texture_nt: Float
     """Of the first showers only; NaN for the others."""
 
@@ -155,6 +161,7 @@ class WholeShowers:
         ours, theirs = ours.rows(slice(count)), theirs.rows(slice(count))
         rng = np.random.default_rng([self._settings.seed, 1])
         metrics, correlations = _correlations(ours, theirs, self._names, self._settings, rng)
+        metrics["cells.pull"] = _occupancy_of_cells(ours, theirs, self._settings, rng)
         metrics |= _distances(ours.complete(), theirs.complete(), self._settings, rng)
         return WholeComparison(
             count, metrics, correlations, _classified(ours, theirs, self._settings)
@@ -222,6 +229,7 @@ def _sides(generated: Sample, reference: Sample, by_feature: Scales) -> tuple[_S
             seen.layer_hits_ntz[:, 0].astype(np.float64),
             cells_kc[:, cells_c].toarray() / energy_n1,
             cells_kc[:, correlated_c].toarray() / energy_n1,
+            (cells_kc > settings.hit_threshold_gev).astype(np.float32),
             np.concatenate([texture_nt, missing]),
         )
 
@@ -283,6 +291,47 @@ def _correlations(
         )
         matrices[name] = Matrices(labels, one[0], other[0])
     return metrics, matrices
+
+
+def _occupancy_of_cells(
+    ours: _Side, theirs: _Side, settings: Validation, rng: np.random.Generator
+) -> Found:
+    """The largest of all cells' pulls, in how often they are hit: hot, dead and noisy cells.
+
+    Its error is that of a pull, 1.
+    """
+    together = sparse.vstack([ours.lit_nc, theirs.lit_nc]).tocsr()
+    ours_p = (np.arange(together.shape[0]) < len(ours)).astype(np.float64)
+    exchanged_k = _largest_pull(together, _exchanges(ours, theirs, settings, rng))
+    of_halves = _largest_pull(theirs.lit_nc, _halves(len(theirs), settings, rng))
+    return Found(
+        float(_largest_pull(together, ours_p[None, :])[0]),
+        1.0,
+        exchanged_k,
+        (float(of_halves.mean()), float(of_halves.std(ddof=1))),
+    )
+
+
+def _largest_pull(lit_pc: sparse.csr_array, ours_rp: Float) -> Float:
+    """Largest |p - q| over its standard error, p and q being shares of showers that hit a cell.
+
+    Of the cells that at least ten showers hit, and ten do not. `ours_rp` says which showers are of
+    the one sample, (R, P): (R,).
+    """
+    showers = lit_pc.shape[0]
+    hits_c = np.asarray(lit_pc.sum(axis=0)).ravel()
+    used_c = (hits_c >= _FEWEST_HITS) & (hits_c <= showers - _FEWEST_HITS)
+    if not used_c.any():
+        return np.zeros(len(ours_rp))
+    hits_c = hits_c[used_c]
+    ours_cr = lit_pc[:, used_c].T @ ours_rp.T.astype(np.float32)
+    count_r = ours_rp.sum(axis=1)
+    other_r = showers - count_r
+    difference_cr = ours_cr / count_r - (hits_c[:, None] - ours_cr) / other_r
+    share_c = hits_c / showers
+    variance_cr = (share_c * (1.0 - share_c))[:, None] * (1.0 / count_r + 1.0 / other_r)
+    largest_r: Float = np.abs(difference_cr / np.sqrt(variance_cr)).max(axis=0)
+    return largest_r
 
 
 def _distances(

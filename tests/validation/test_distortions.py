@@ -44,6 +44,23 @@ def noisy(images, rng):
     return np.where(new, rng.uniform(1e-6, 1e-5, images.shape), images)
 
 
+def with_small_fluctuations(showers, rng):
+    """ECAL/Ep a fifth nearer to its mean at the shower's incident energy."""
+    logarithm_n = np.log(showers.energy_n)
+    fraction_n = showers.images_nxyz.sum(axis=(1, 2, 3)) / showers.energy_n
+    mean_n = np.polyval(np.polyfit(logarithm_n, fraction_n, 2), logarithm_n)
+    factor_n = (mean_n + 0.8 * (fraction_n - mean_n)) / fraction_n
+    images = showers.images_nxyz * factor_n[:, None, None, None]
+    return Showers(images.astype(np.float32), showers.energy_n)
+
+
+def with_hot_cell(images, rng):
+    """200 keV in one cell far from the axis, in three showers of ten."""
+    images = images.copy()
+    images[np.arange(len(images)) % 10 < 3, 2, 3, 5] = 2e-4
+    return images
+
+
 FAULTS = {
     "none": lambda showers, rng: showers,
     "response 3 % too high": of_images(lambda images, rng: images * 1.03),
@@ -55,6 +72,8 @@ FAULTS = {
     "5 % of showers are near copies": with_near_copies,
     "2 % of showers have a third too much energy": of_images(with_outliers),
     "noise below the threshold": of_images(noisy),
+    "fluctuations of the response 20 % too small": with_small_fluctuations,
+    "one hot cell in 30 % of showers": of_images(with_hot_cell),
 }
 
 LOW = "cell_energy.separation"
@@ -108,6 +127,8 @@ SEEN = {
     "5 % of showers are near copies": ({"near_copies.within"}, set()),
     "2 % of showers have a third too much energy": ({"outliers"}, set()),
     "noise below the threshold": ({LOW, "cell_energy.chi2"}, {"classifier.texture.auc"}),
+    "fluctuations of the response 20 % too small": (set(), {"fluctuations.rel_error"}),
+    "one hot cell in 30 % of showers": ({"cells.pull"}, set()),
 }
 
 UNSEEN = {
@@ -124,6 +145,8 @@ UNSEEN = {
     "5 % of showers are near copies": {"sampling_fraction.rel_error", "copies.within", LOW},
     "2 % of showers have a third too much energy": {"near_copies.within", "start.ks", LOW},
     "noise below the threshold": {"hits.separation", "total_energy.separation"},
+    "fluctuations of the response 20 % too small": {"sampling_fraction.rel_error", "hits.ks", LOW},
+    "one hot cell in 30 % of showers": {"sampling_fraction.rel_error", "start.ks"},
 }
 
 

@@ -41,6 +41,7 @@ def test_every_metric_has_companions_and_all_are_numbers(geant4, other_geant4, g
     for name in all_metrics(settings):
         assert name in metrics or name.startswith(
             (
+                "cells.",
                 "classifier.",
                 "correlation.",
                 "frechet",
@@ -177,6 +178,52 @@ def test_a_verdict_goes_by_probability_and_then_by_tolerance(kind, found, said):
     assert word(kind, found, Validation()) == said
 
 
+@pytest.mark.parametrize(
+    ("kind", "found", "said"),
+    [
+        # Exchanges of unlike samples make a usual value look impossible,
+        (RELATIVE_ERROR, estimate(0.08, 0.07, 0.02, p=0.0, detectable=0.01), "unclear"),
+        (RELATIVE_ERROR, estimate(0.03, 0.03, 0.001, p=0.0, detectable=0.01), "agrees"),
+        (RELATIVE_ERROR, estimate(0.12, 0.07, 0.02, p=0.0), "differs"),
+        # and an impossible one usual.
+        (RELATIVE_ERROR, estimate(10.0, 0.07, 0.03, p=1.0, detectable=20.0), "differs"),
+        (RELATIVE_ERROR, estimate(0.04, 0.01, 0.001, p=0.02, detectable=0.05), "agrees"),
+        (NEIGHBOUR, estimate(0.6, 0.5, 0.2, p=0.0), "too alike"),
+        (AUC, estimate(0.9, 0.5, 0.02, p=0.0), "differs"),
+    ],
+)
+def test_where_samples_differ_a_verdict_goes_by_perfect_generators_too(kind, found, said):
+    assert word(kind, found, Validation(), differ=True) == said
+
+
+def test_a_wrong_response_does_not_change_what_is_said_of_the_width(geant4, other_geant4, geometry):
+    settings = Validation(noise_replicas=20, exchanges=50, bootstrap_replicas=10, sample_showers=0)
+    as_it_is, scaled = (
+        judge(
+            Showers(other_geant4.images_nxyz * factor, other_geant4.energy_n),
+            geant4,
+            geometry,
+            settings,
+        )
+        for factor in (np.float32(1), np.float32(2))
+    )
+    assert scaled.p < 0.01 < as_it_is.p
+    words = [
+        {verdict.name: verdict.word for verdict in (*each.verdicts, *each.bin_verdicts)}
+        for each in (as_it_is, scaled)
+    ]
+    widths = [name for name in words[0] if "resolution" in name or "fluctuations" in name]
+    assert len(widths) == 10
+    for name in widths:
+        assert words[1][name] in ("agrees", "unclear"), name
+    assert words[1]["sampling_fraction.rel_error"] == "differs"
+    emptied = other_geant4.images_nxyz.copy()
+    emptied[::2] = 0.0
+    halved = judge(Showers(emptied, other_geant4.energy_n), geant4, geometry, settings)
+    words = {verdict.name: verdict.word for verdict in halved.verdicts}
+    assert words["resolution.rel_error"] == words["fluctuations.rel_error"] == "differs"
+
+
 def test_near_copies_of_reference_showers_are_too_alike(geant4, other_geant4, geometry):
     """A tenth of the showers are the reference's with every cell changed by a per cent."""
     settings = Validation(noise_replicas=10, bootstrap_replicas=2)
@@ -273,9 +320,41 @@ def test_a_fault_is_seen_at_other_incident_energies(geometry):
     assert judgement.p < 0.01
 
 
+def with_angles(showers, theta_n):
+    """Upright showers whose layers are moved along y, as those of inclined particles are."""
+    cells_nz = np.rint((np.arange(25) - 8) / np.tan(theta_n)[:, None]).astype(int)
+    y_y = np.arange(25)[None, :, None] - cells_nz[:, None, :]
+    images = np.take_along_axis(showers.images_nxyz, np.clip(y_y, 0, 24)[:, None], axis=2)
+    return Showers(images, showers.energy_n, {"theta": theta_n})
+
+
+def test_other_incident_angles_are_no_fault(geant4, other_geant4, geometry, settings):
+    rng = np.random.default_rng(0)
+    reference = with_angles(geant4, rng.uniform(1.1, 2.0, 400))
+    ours = with_angles(other_geant4, rng.uniform(1.1, 1.5, 300))
+    judgement = judge(ours, reference, geometry, settings)
+    assert judgement.p > 0.01
+    assert 60 < judgement.metrics["generated.compared_showers"] < 200
+    assert any("differently over incident angle: compared" in each for each in judgement.remarks)
+
+
+def test_wrong_angles_make_the_optimisation_metric_worse(geant4, other_geant4, geometry, settings):
+    rng = np.random.default_rng(0)
+    theta_n, true_n = rng.uniform(1.1, 2.0, 400), rng.uniform(1.1, 2.0, 300)
+    reference, ours = with_angles(geant4, theta_n), with_angles(other_geant4, true_n)
+    others = Showers(ours.images_nxyz, ours.energy_n, {"theta": np.roll(true_n, 7)})
+    unknown = Showers(ours.images_nxyz, ours.energy_n)
+    right, wrong, without = (
+        compare_showers(each, reference, geometry, settings)["optimisation_metric"]
+        for each in (ours, others, unknown)
+    )
+    assert wrong > right + 0.1
+    assert without == pytest.approx(right, abs=0.02)
+
+
 def test_no_showers_at_common_energies(geant4, geometry, settings):
     order = np.argsort(geant4.energy_n)
-    with pytest.raises(DataError, match=r"only \d+ showers of both.*generate --like"):
+    with pytest.raises(DataError, match=r"only \d+ showers of both.*--like"):
         judge(geant4.take(order[:153]), geant4.take(order[149:]), geometry, settings)
 
 
