@@ -16,8 +16,14 @@ from numpy.typing import NDArray
 
 from gan3d.data import Showers
 from gan3d.errors import RunError
-from gan3d.generation.run import DEFAULT_BATCH, Columns, find_checkpoint, load_run
-from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, checkpoint_step, read_json
+from gan3d.generation.run import DEFAULT_BATCH, Columns, load_run
+from gan3d.models.weights import (
+    CHECKPOINTS,
+    checkpoint_folders,
+    checkpoint_step,
+    find_checkpoint,
+    read_json,
+)
 
 
 @dataclass(frozen=True)
