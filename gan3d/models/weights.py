@@ -13,6 +13,10 @@ CHECKPOINTS = "checkpoints"
 GENERATOR_WEIGHTS = "generator.weights.h5"
 DISCRIMINATOR_WEIGHTS = "discriminator.weights.h5"
 AVERAGE_WEIGHTS = "generator_average.weights.h5"
+STATE = "state.json"
+
+REPLACED = ".replaced.partial"
+"""How the name of a checkpoint ends while another one takes its place."""
 
 WhichCheckpoint = Literal["last", "best"] | int
 """The newest checkpoint, that of the smallest optimisation metric, or that after so many steps."""
@@ -45,6 +49,12 @@ def checkpoint_folders(folder: Path) -> list[Path]:
 def checkpoint_step(checkpoint: Path) -> int:
     """Global step of a checkpoint, by its name."""
     return int(checkpoint.name.removeprefix("step-"))
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the run in `folder` can go on from a checkpoint, complete or being replaced."""
+    checkpoints = folder / CHECKPOINTS
+    return bool(checkpoint_folders(checkpoints)) or any(checkpoints.glob(f".step-*{REPLACED}"))
 
 
 def generation_weights(checkpoint: Path) -> Path:
@@ -93,3 +103,13 @@ def find_checkpoint(path: Path, checkpoint: WhichCheckpoint = "last") -> Path:
         names = ", ".join(folder.name for folder in folders)
         raise RunError(f"{path}: no checkpoint {wanted.name} (there are: {names})")
     return wanted
+
+
+def epochs_done(checkpoint: Path) -> tuple[int, int]:
+    """Epochs done, and steps done of the one under way."""
+    path = checkpoint / STATE
+    state = read_json(path)
+    try:
+        return int(state["epoch"]), int(state["step_in_epoch"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: does not say where training stood ({error!r})") from error
