@@ -371,8 +371,8 @@ class Training(Section):
 
     init_from: str | None = None
     """Another run whose weights this one begins with, as `gan3d validate` names it: RUN, RUN@best
-    or RUN@STEP, relative to the YAML file that names it. Variables of the same layer and shape are
-    taken, of the generator those that it generates with; all others begin anew, and all are listed.
+    or RUN@STEP, relative to the YAML file that names it. Layers of the same name and shapes are
+    taken, of the generator as it generates with; all others begin anew, and all are listed.
     For another geometry, detector or particle a trained network is nearer than noise. Optimisers,
     schedule and epochs begin at 0, and what is measured on the training showers is measured on
     these. null: all weights are drawn with run.seed (3DGAN)."""

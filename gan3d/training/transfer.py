@@ -1,9 +1,10 @@
 """A run that begins with the weights of another one: `training.init_from`.
 
-Variables are matched one by one, so the other run may have another geometry, other conditions or
-another architecture: what has the same layer and shape is taken, the rest begins as it was drawn.
-A layer is known by its name, and one that was given none by its place among those of its kind, as
-Keras numbers names anew in every process.
+Layers are matched one by one, so the other run may have another geometry, other conditions or
+another architecture: a layer whose variables all have the same shapes is taken, the rest begins as
+it was drawn. (A bias that fits is nothing without the kernel that it was trained with.) A layer is
+known by its name, and one that was given none by its place among those of its kind, as Keras
+numbers names anew in every process.
 """
 
 from __future__ import annotations
@@ -54,6 +55,11 @@ class _Slot(NamedTuple):
     """Number of the variable in its layer, after those of layers inside it."""
     of: int
     """How many variables the layer has: with another number, the same place is another thing."""
+
+    @property
+    def owner(self) -> tuple[str, str, str]:
+        """The (innermost) layer that the variable is of."""
+        return self.layer, self.kind, self.place.rpartition("/")[0]
 
 
 _Values = Mapping[_Slot, NDArray[Any]]
@@ -185,8 +191,7 @@ class Transfer:
         taken = sum(len(part.taken) for part in parts)
         measured = sum(len(part.measured) for part in parts)
         fresh = [
-            f"{network} {each.name} ({_in_words(each.shape)}, "
-            f"{'not there' if each.there is None else f'there {_in_words(each.there)}'})"
+            f"{network} {each.name} ({_in_words(each.shape)}, {_compared(each)})"
             for network, part in zip(("generator", "discriminator"), parts, strict=True)
             for each in part.fresh
         ]
@@ -216,8 +221,8 @@ def take_weights(start: Start, generator: keras.Model, discriminator: keras.Mode
     )
     if not transfer.generator.taken and not transfer.discriminator.taken:
         raise ConfigError(
-            f"{KEY}: {start.run}: no variable of its networks ({start.architecture}) has the layer "
-            "and shape of one here; nothing would be taken"
+            f"{KEY}: {start.run}: no layer of its networks ({start.architecture}) has the name and "
+            "the shapes of one here; nothing would be taken"
         )
     return transfer
 
@@ -232,13 +237,14 @@ def _take(network: keras.Model, values: _Values) -> Part:
         with h5py.File(path, "r+") as file:
             order = {layer.name: number for number, layer in enumerate(network.layers)}
             own = sorted(_slots(file), key=lambda each: order[each[1]])  # as a reader expects it
+            theirs = {slot: value.shape for slot, value in values.items()}
+            differing = {slot.owner for slot, _, data in own if theirs.get(slot) != data.shape}
             for slot, named, dataset in own:
-                name, other = _variable_name(network, named, slot), values.get(slot)
-                if other is None or other.shape != dataset.shape:
-                    there = None if other is None else other.shape
-                    fresh.append(Fresh(name, dataset.shape, there))
+                name = _variable_name(network, named, slot)
+                if slot.owner in differing:
+                    fresh.append(Fresh(name, dataset.shape, theirs.get(slot)))
                 else:
-                    dataset[()] = other
+                    dataset[()] = values[slot]
                     taken[slot] = name
         network.load_weights(path)
     known = {slot for slot, _, _ in own}
@@ -275,9 +281,9 @@ def _slots(file: h5py.File) -> Iterator[tuple[_Slot, str, h5py.Dataset]]:
         kind = re.sub(r"_\d+$", "", group)
         # Groups are counted in the network, names that Keras makes in the process.
         given = re.fullmatch(rf"{re.escape(kind)}(_\d+)?", named) is None
-        inside = _datasets(layer)
-        for place, dataset in inside.items():
-            yield _Slot(named if given else group, kind, place, len(inside)), named, dataset
+        for place, dataset in _datasets(layer).items():
+            slot = _Slot(named if given else group, kind, place, len(dataset.parent))
+            yield slot, named, dataset
 
 
 def _datasets(layer: h5py.Group) -> dict[str, h5py.Dataset]:
@@ -296,6 +302,14 @@ def _variable_name(network: keras.Model, named: str, slot: _Slot) -> str:
     weights = network.get_layer(named).weights
     own = slot.place.isdecimal() and len(weights) == slot.of
     return f"{slot.layer}/{weights[int(slot.place)].name if own else slot.place}"
+
+
+def _compared(fresh: Fresh) -> str:
+    if fresh.there is None:
+        return "not there"
+    if fresh.there == fresh.shape:
+        return "with its layer"
+    return f"there {_in_words(fresh.there)}"
 
 
 def _in_words(shape: tuple[int, ...]) -> str:

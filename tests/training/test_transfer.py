@@ -109,6 +109,27 @@ def test_of_another_geometry_what_fits_is_taken_and_the_rest_is_listed(write_run
     assert told["fresh"][0] == {"name": "cells/kernel", "shape": (4, 8), "there": (4, 6)}
 
 
+def test_a_bias_that_fits_stays_with_its_kernel(write_run):
+    import keras
+
+    def network(inputs):
+        x = start = keras.Input((inputs,))
+        x = keras.layers.Dense(2, name="first")(x)
+        return keras.Model(start, keras.layers.Dense(2, name="second")(x))
+
+    theirs = [network(3), network(3)]
+    randomise(*theirs)
+    start = starting_from(write_run(*theirs))
+    ours = [network(4), network(3)]
+    transfer = take_weights(start, *ours)
+    assert not np.any(ours[0].get_layer("first").bias)
+    assert same(values(ours[0])[2:], values(theirs[0])[2:])
+    assert str(transfer).endswith(
+        "6 of 8 variables taken; fresh: generator first/kernel (4×2, there 3×2), "
+        "generator first/bias (2, with its layer)"
+    )
+
+
 def test_what_only_one_of_the_two_has_is_told_apart(write_run):
     start = starting_from(write_run(*build(batch_norm=True)))
     told = take_weights(start, *build(batch_norm=False)).as_dict()["generator"]
@@ -322,7 +343,7 @@ def test_the_command_says_what_another_grid_begins_with(
     write_run(*networks, experiment=first)
     assert main(["train", "deeper.yaml", "--dry-run"]) == 0
     plan = " ".join(capsys.readouterr().out.split())
-    expected = "step-00000012 (3 epochs done): 7 of 14 variables taken; fresh: generator "
+    expected = "step-00000012 (3 epochs done): 6 of 14 variables taken; fresh: generator "
     assert expected in plan
 
     second = labelled_gan3d("train", "deeper.yaml")
