@@ -86,6 +86,7 @@ def make_trainer(
     from gan3d.runtime import SingleProcess
     from gan3d.training.response import measure_response
     from gan3d.training.trainer import Trainer
+    from gan3d.training.transfer import find_start
 
     monkeypatch.setattr("gan3d.training.trainer.architecture_of", lambda _: tiny_architecture)
     monkeypatch.setattr("gan3d.generation.run.architecture_of", lambda _: tiny_architecture)
@@ -113,7 +114,8 @@ def make_trainer(
         heldout = read_part(division.validation, experiment.data)
         response = measure_response(division.train, experiment)
         run = tmp_path / folder
-        return Trainer(experiment, run, files, loader, heldout, SingleProcess(), response)
+        start = find_start(experiment)
+        return Trainer(experiment, run, files, loader, heldout, SingleProcess(), response, start)
 
     yield make
     for loader in loaders:

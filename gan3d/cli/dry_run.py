@@ -12,6 +12,7 @@ from gan3d.cli.train import check_judged
 from gan3d.config import Experiment, Horovod, Model
 
 if TYPE_CHECKING:
+    from gan3d.models import Architecture
     from gan3d.runtime import Launch
     from gan3d.training.schedule import LearningRateSchedule
     from gan3d.training.session import Found
@@ -26,7 +27,8 @@ _MARGIN = 15
 def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -> None:
     """Check the experiment, its data and this node as `gan3d train` does, and print what would run.
 
-    Nothing is written and no network is built. Raises the errors that training would raise before
+    Nothing is written, and networks are built only to see what they would take from another run
+    (`training.init_from`). Raises the errors that training would raise before
     its first step.
     """
     from gan3d.data import count_steps, divide
@@ -44,7 +46,8 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     horovod = _horovod(experiment.horovod, ranks)
     check_energies(experiment.training, found.response)
     import_tensorflow()
-    check_grid(architecture_of(experiment), experiment.data)
+    architecture = architecture_of(experiment)
+    check_grid(architecture, experiment.data)
 
     division = divide(found.files, experiment.data.split)
     batch = rank_batch(experiment)
@@ -55,6 +58,7 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
         "run": f"{folder}, {_resumed(folder) if resume else 'new'}",
         "architecture": experiment.model.architecture,
         **_conditions(experiment.model),
+        **_start(experiment.model, architecture, found),
         "files": _files(found),
         "showers": f"{len(division.train)} for training, {len(division.validation)} held out",
         "ranks": f"{ranks}, each with {_batches(experiment)}: {ranks * batch} showers a step",
@@ -111,6 +115,19 @@ def _conditions(model: Model) -> dict[str, str]:
             what = f"one of {', '.join(map(str, label.values))}"
         said.append(f"{label.name} (column {label.column}: {what})")
     return {"conditions": "; ".join(said)}
+
+
+def _start(model: Model, architecture: Architecture, found: Found) -> dict[str, str]:
+    """A line of what would be taken from another run, if one is to be begun with."""
+    if found.start is None:
+        return {}
+    from gan3d.training.transfer import take_weights
+
+    networks = architecture.build_generator(model), architecture.build_discriminator(model)
+    text = str(take_weights(found.start, *networks))
+    if architecture.adapt is not None:
+        text += "; then statistics of the training showers are put in"
+    return {"init_from": text}
 
 
 def _files(found: Found) -> str:

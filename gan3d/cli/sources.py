@@ -11,11 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from gan3d.errors import UsageError
-
-Checkpoint = Literal["last", "best"] | int
+from gan3d.models.weights import WhichCheckpoint, parse_run
 
 GENERATED = "Generated"
 """What the only sample is called that has no name."""
@@ -31,7 +29,7 @@ class Source:
     """What it is called."""
     run: Path | None = None
     """The folder of a run, which generates them."""
-    checkpoint: Checkpoint = "last"
+    checkpoint: WhichCheckpoint = "last"
     """Of the run."""
     patterns: list[str] = field(default_factory=list)
     """Of shower files, where it is no run."""
@@ -45,7 +43,7 @@ def parse_sources(arguments: Sequence[str]) -> list[Source]:
     sources: list[Source] = []
     for argument in arguments:
         label, what = split_label(argument)
-        run, checkpoint = _run_of(what)
+        run, checkpoint = parse_run(what)
         if run is not None:
             name = run.resolve().name + ("" if checkpoint == "last" else f"@{checkpoint}")
             sources.append(Source(label or name, run, checkpoint))
@@ -74,18 +72,3 @@ def split_label(argument: str) -> tuple[str | None, str]:
     if found is None or Path(argument).exists():
         return None, argument
     return found[1], found[2]
-
-
-def _run_of(what: str) -> tuple[Path | None, Checkpoint]:
-    if Path(what).is_dir():
-        return Path(what), "last"
-    folder, at, checkpoint = what.rpartition("@")
-    if not at or not Path(folder).is_dir():
-        return None, "last"
-    if checkpoint in ("last", "best"):
-        return Path(folder), "best" if checkpoint == "best" else "last"
-    if not checkpoint.isdecimal():
-        raise UsageError(
-            f"{what}: '{checkpoint}' is neither last, best nor the number of a step of {folder}"
-        )
-    return Path(folder), int(checkpoint)

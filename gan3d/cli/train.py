@@ -12,7 +12,7 @@ import click
 
 from gan3d.cli.console import make_console
 from gan3d.cli.progress import ProgressDisplay, TrainingProgress
-from gan3d.config import Experiment, load_experiment
+from gan3d.config import Experiment, load_experiment, naming_places
 from gan3d.errors import ConfigError, Gan3dError, Preempted, RankLostError, UsageError
 
 if TYPE_CHECKING:
@@ -71,11 +71,14 @@ def command(
 
         launch = launched()
         if launch.rank == 0:
-            plan(experiment, folder, ranks=ranks or launch.size, resume=resume)
+            with naming_places(config, overrides, node):
+                plan(experiment, folder, ranks=ranks or launch.size, resume=resume)
         return
     if ranks is not None:
         raise UsageError("--ranks is for --dry-run; ranks are started by horovodrun -np N")
-    if not train(experiment, folder, resume=resume):
+    with naming_places(config, overrides, node):
+        finished = train(experiment, folder, resume=resume)
+    if not finished:
         ctx.exit(Preempted.exit_code)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gan3d.config.load import dump_experiment, load_experiment
+from gan3d.config.load import dump_experiment, load_experiment, naming_places
 from gan3d.config.schema import (
     Condition,
     Data,
@@ -48,4 +48,5 @@ __all__ = [
     "dump_experiment",
     "load_experiment",
     "load_simulation",
+    "naming_places",
 ]

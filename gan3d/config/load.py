@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,16 +13,19 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from gan3d.config.messages import explain
+from gan3d.config.messages import explain, known_keys, told
 from gan3d.config.schema import Experiment, Section
 from gan3d.config.tree import Entry, Place, dump_yaml, merge, parse_yaml
 from gan3d.errors import ConfigError
 
-FILES = (("data", "files"), ("data", "validation_files"))
+FILES = (("data", "files"), ("data", "validation_files"), ("training", "init_from"))
 """Keys whose texts are paths, made absolute relative to the file that names them."""
 
 NODE_KEYS = ("node", "horovod", "data.workers", "data.reader_niceness")
 """What a node file may hold: what a machine is, and no experiment."""
+
+_EXAMPLE = "training.epochs=5"
+"""A good override of an experiment."""
 
 SectionT = TypeVar("SectionT", bound=Section)
 
@@ -43,10 +47,29 @@ def load_experiment(
         Experiment,
         Path(path),
         overrides,
-        example="training.epochs=5",
+        example=_EXAMPLE,
         upon=() if node is None else (node,),
         files=FILES,
     )
+
+
+@contextmanager
+def naming_places(
+    path: Path, overrides: Sequence[str] = (), node: Path | None = None
+) -> Iterator[None]:
+    """Let a ConfigError from inside say where the key is written that its message begins with.
+
+    For what is found wrong after `load_experiment` of the same arguments, in other rooms, which
+    know keys and no files.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        key, colon, message = str(error).partition(": ")
+        if not colon or key not in known_keys(Experiment):
+            raise
+        tree = _read_all(Path(path), overrides, _EXAMPLE, () if node is None else (node,), {})
+        raise ConfigError(told(tree, key.split("."), message)) from error
 
 
 def load_sections(
@@ -66,6 +89,25 @@ def load_sections(
     over all. `files` are the keys whose texts are paths. Raises ConfigError as
     `load_experiment` does.
     """
+    tree = _read_all(path, overrides, example, upon, options)
+    for location in files:
+        tree = _with_absolute_paths(tree, location)
+    try:
+        # JSON's strict mode takes a list for a tuple and a text for a path, but never a text or a
+        # truth value for a number.
+        return schema.model_validate_json(json.dumps(tree.plain()), strict=True)
+    except ValidationError as error:
+        raise ConfigError(explain(error, tree, schema)) from None
+
+
+def _read_all(
+    path: Path | None,
+    overrides: Sequence[str],
+    example: str,
+    upon: Sequence[Path],
+    options: Mapping[str, str],
+) -> Entry:
+    """What `load_sections` is told by files and overrides, merged."""
     tree = Entry({}, Place(name="defaults", line=None, folder=Path()))
     if path is not None:
         tree = _read(path, named_by=None, above=())
@@ -77,14 +119,7 @@ def load_sections(
         tree = merge(tree, _parse_override(override, example))
     for option, override in options.items():
         tree = merge(tree, _parse_override(override, example, option))
-    for location in files:
-        tree = _with_absolute_paths(tree, location)
-    try:
-        # JSON's strict mode takes a list for a tuple and a text for a path, but never a text or a
-        # truth value for a number.
-        return schema.model_validate_json(json.dumps(tree.plain()), strict=True)
-    except ValidationError as error:
-        raise ConfigError(explain(error, tree, schema)) from None
+    return tree
 
 
 def _check_node_file(tree: Entry) -> None:

@@ -44,27 +44,28 @@ def _line(details: ErrorDetails, tree: Entry, schema: type[Section]) -> str:
     context = details.get("ctx", {})
     kind = details["type"]
     if kind == "extra_forbidden":
-        return _told(tree, location, f"unknown key; {_nearest_key(location, schema)}")
+        return told(tree, location, f"unknown key; {_nearest_key(location, schema)}")
     if kind == "missing" and location and isinstance(location[-1], int):
         # A position of a fixed-length list, not a key.
-        return _told(tree, location[:-1], f"more than {location[-1]} value(s) expected")
+        return told(tree, location[:-1], f"more than {location[-1]} value(s) expected")
     if kind == "missing":
-        return _told(tree, location, "this key is required")
+        return told(tree, location, "this key is required")
     if kind == "value_error":
         return _combination(tree, location, str(context["error"]))
     if kind not in _EXPECTED:
-        return _told(tree, location, details["msg"])
-    told = f"expected {_EXPECTED[kind].format(**context)}, got {_shown(details['input'])}"
+        return told(tree, location, details["msg"])
+    said = f"expected {_EXPECTED[kind].format(**context)}, got {_shown(details['input'])}"
     if kind == "literal_error":
         choices = [
             choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")
         ]
         near = difflib.get_close_matches(str(details["input"]), choices, n=1)
-        told += f"; did you mean '{near[0]}'?" if near else ""
-    return _told(tree, location, told)
+        said += f"; did you mean '{near[0]}'?" if near else ""
+    return told(tree, location, said)
 
 
-def _told(tree: Entry, location: Sequence[str | int], message: str) -> str:
+def told(tree: Entry, location: Sequence[str | int], message: str) -> str:
+    """The message about the key at `location`, with its place before it."""
     place = tree.nearest(location).place
     key = dotted(location)
     # An override names its key already.

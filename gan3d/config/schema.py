@@ -369,6 +369,13 @@ class EarlyStopping(Section):
 class Training(Section):
     """The training recipe."""
 
+    init_from: str | None = None
+    """Another run whose weights this one begins with, as `gan3d validate` names it: RUN, RUN@best
+    or RUN@STEP, relative to the YAML file that names it. Layers of the same name and shapes are
+    taken, of the generator as it generates with; all others begin anew, and all are listed.
+    For another geometry, detector or particle a trained network is nearer than noise. Optimisers,
+    schedule and epochs begin at 0, and what is measured on the training showers is measured on
+    these. null: all weights are drawn with run.seed (3DGAN)."""
     epochs: PositiveInt = 25
     """Passes over the training showers. 3DGAN: 25 (fixed angle)."""
     batch_size: PositiveInt = 8

@@ -2,7 +2,8 @@
 
 from gan3d.generation.checkpoints import Checkpoint, find_checkpoints, stream_checkpoints
 from gan3d.generation.dataset import Dataset, write_while_generating
-from gan3d.generation.run import TrainedRun, find_checkpoint, load_run
+from gan3d.generation.run import TrainedRun, load_run
+from gan3d.models.weights import find_checkpoint
 
 __all__ = [
     "Checkpoint",

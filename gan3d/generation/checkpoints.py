@@ -15,9 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.data import Showers
-from gan3d.errors import RunError
-from gan3d.generation.run import DEFAULT_BATCH, Columns, find_checkpoint, load_run
-from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, checkpoint_step, read_json
+from gan3d.generation.run import DEFAULT_BATCH, Columns, load_run
+from gan3d.models.weights import (
+    CHECKPOINTS,
+    checkpoint_folders,
+    checkpoint_step,
+    epochs_done,
+    find_checkpoint,
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def find_checkpoints(path: str | Path) -> list[Checkpoint]:
     path = Path(path)
     find_checkpoint(path)
     folders = checkpoint_folders(path / CHECKPOINTS)
-    done = [_epochs_done(folder) for folder in folders]
+    done = [epochs_done(folder) for folder in folders]
     # Epochs have about as many steps as those that the newest checkpoint has behind it.
     epochs, steps = done[-1]
     steps_per_epoch = (checkpoint_step(folders[-1]) - steps) / epochs if epochs else float("inf")
@@ -71,13 +76,3 @@ def stream_checkpoints(
         # Keras' models refer to themselves: without this they pile up, 10 MB a checkpoint.
         del run
         gc.collect()
-
-
-def _epochs_done(checkpoint: Path) -> tuple[int, int]:
-    """Epochs done, and steps done of the one under way."""
-    path = checkpoint / "state.json"
-    state = read_json(path)
-    try:
-        return int(state["epoch"]), int(state["step_in_epoch"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path}: does not say where training stood ({error!r})") from error

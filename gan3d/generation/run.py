@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,9 @@ from gan3d.errors import RunError, UsageError
 from gan3d.models import architecture_of
 from gan3d.models.sampling import sample_images
 from gan3d.models.weights import (
-    CHECKPOINTS,
     DISCRIMINATOR_WEIGHTS,
-    checkpoint_folders,
-    checkpoint_name,
+    WhichCheckpoint,
+    find_checkpoint,
     generation_weights,
     read_json,
 )
@@ -305,7 +304,7 @@ def check_energies(energy_n: NDArray[np.floating[Any]], batch_size: int) -> NDAr
     return energies
 
 
-def load_run(path: str | Path, checkpoint: Literal["last", "best"] | int = "last") -> TrainedRun:
+def load_run(path: str | Path, checkpoint: WhichCheckpoint = "last") -> TrainedRun:
     """Load the generator of the run in folder `path`.
 
     `checkpoint` is the newest ("last"), the one with the smallest optimisation metric ("best"), or
@@ -345,26 +344,3 @@ def _label_ranges(path: Path) -> dict[str, tuple[float, float]]:
             lowest, highest = ranges.get(column, (low, high))
             ranges[column] = min(lowest, low), max(highest, high)
     return ranges
-
-
-def find_checkpoint(path: Path, checkpoint: Literal["last", "best"] | int = "last") -> Path:
-    """The folder of a run's checkpoint, as `load_run` chooses it; loads nothing."""
-    if not (path / "config.yaml").is_file():
-        raise RunError(f"{path}: not a run's folder (no config.yaml); name one that `train` made")
-    if checkpoint not in ("last", "best") and not isinstance(checkpoint, int):
-        raise UsageError(f"checkpoint '{checkpoint}': 'last', 'best' or the number of a step")
-    folders = checkpoint_folders(path / CHECKPOINTS)
-    if not folders:
-        raise RunError(f"{path}: no checkpoint yet; train at least one epoch")
-    if checkpoint == "last":
-        return folders[-1]
-    if checkpoint == "best":
-        best = path / "best.json"
-        if not best.is_file():
-            raise RunError(f"{path}: no best.json; no epoch of this run has been judged")
-        checkpoint = int(read_json(best)["step"])
-    wanted = path / CHECKPOINTS / checkpoint_name(checkpoint)
-    if wanted not in folders:
-        names = ", ".join(folder.name for folder in folders)
-        raise RunError(f"{path}: no checkpoint {wanted.name} (there are: {names})")
-    return wanted

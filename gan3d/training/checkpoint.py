@@ -25,6 +25,8 @@ from gan3d.models.weights import (
     AVERAGE_WEIGHTS,
     DISCRIMINATOR_WEIGHTS,
     GENERATOR_WEIGHTS,
+    REPLACED,
+    STATE,
     checkpoint_folders,
     checkpoint_name,
     read_json,
@@ -34,10 +36,7 @@ from gan3d.training.step import AdversarialStep
 
 FORMAT = 2
 VARIABLES = "variables.h5"
-STATE = "state.json"
 LOSS_SCALE = "loss_scale"
-
-_REPLACED = ".replaced.partial"
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def save_checkpoint(
     (aside / STATE).write_text(json.dumps(state, indent=2) + "\n")
     for path in [*aside.iterdir(), aside]:
         _sync(path)
-    replaced = folder / f".{final.name}.{own}{_REPLACED}"
+    replaced = folder / f".{final.name}.{own}{REPLACED}"
     if final.exists():
         final.rename(replaced)  # `recover_checkpoints` puts it back if this is where we end
     aside.rename(final)
@@ -151,7 +150,7 @@ def recover_checkpoints(folder: Path) -> None:
 
     Nobody may be writing there.
     """
-    for replaced in folder.glob(f".step-*{_REPLACED}"):
+    for replaced in folder.glob(f".step-*{REPLACED}"):
         final = folder / replaced.name[1:].partition(".")[0]
         if final.exists():
             shutil.rmtree(replaced)

@@ -21,6 +21,7 @@ DATA = "data.json"
 HISTORY = "history.jsonl"
 BEST = "best.json"
 STATUS = "status.json"
+INIT = "init.json"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -28,6 +28,7 @@ from gan3d.data import (
     survey_files,
 )
 from gan3d.errors import TrainingError
+from gan3d.models.weights import has_checkpoint
 from gan3d.runtime import Signals, Watchdog, describe_environment, share_text
 from gan3d.training.records import (
     check_resumable,
@@ -40,6 +41,7 @@ from gan3d.training.records import (
     write_status,
 )
 from gan3d.training.response import Response, measure_response
+from gan3d.training.transfer import Start, find_start
 
 if TYPE_CHECKING:
     from gan3d.runtime import Communicator
@@ -64,6 +66,8 @@ class Found:
     files: Survey
     response: Response
     heldout: Showers | None
+    start: Start | None = None
+    """The weights of another run to begin with, where there are some."""
 
 
 def find(experiment: Experiment, folder: Path, ranks: int, *, resume: bool) -> Found:
@@ -74,6 +78,8 @@ def find(experiment: Experiment, folder: Path, ranks: int, *, resume: bool) -> F
     check_run_folder(folder, resume=resume)
     if resume:
         check_resumable(folder, experiment)
+    # A run that goes on has weights of its own; one that has none yet begins anew.
+    start = None if resume and has_checkpoint(folder) else find_start(experiment)
     data, showers = experiment.data, experiment.validation.epoch_showers
     labels = experiment.model.labels
     skip = data.on_bad_file == "skip"
@@ -95,7 +101,7 @@ def find(experiment: Experiment, folder: Path, ranks: int, *, resume: bool) -> F
             # files are not counted by it.
             if bad and files.validation_files is not None:
                 files = leave_out(files, bad)
-            return Found(files, response, heldout)
+            return Found(files, response, heldout, start)
         files = leave_out(files, bad)
 
 
@@ -204,7 +210,10 @@ class Session:
             labels=experiment.model.labels,
         )
         heldout = self.found.heldout if self.found else None
-        trainer = Trainer(experiment, self.folder, files, loader, heldout, communicator, response)
+        start = self.found.start if self.found else None
+        trainer = Trainer(
+            experiment, self.folder, files, loader, heldout, communicator, response, start
+        )
         trainer.progress = self._watchdog.progress
         return trainer
 

@@ -51,6 +51,7 @@ from gan3d.training.records import (
     CONFIG,
     DATA,
     ENVIRONMENT,
+    INIT,
     RESPONSE,
     read_history,
     write_history,
@@ -61,6 +62,7 @@ from gan3d.training.response import Response
 from gan3d.training.schedule import LearningRateSchedule, count_reductions
 from gan3d.training.step import AdversarialStep, without_remapper
 from gan3d.training.timing import StepTimes
+from gan3d.training.transfer import Start, Transfer, take_weights
 
 if TYPE_CHECKING:
     from gan3d.runtime import Communicator
@@ -134,12 +136,14 @@ class Trainer:
         heldout: Showers | None,
         communicator: Communicator,
         response: Response,
+        start: Start | None = None,
     ) -> None:
         """Build the networks from the seed; nothing is exchanged before `join`.
 
         `folder` is the run's, `files` what `loader` has this rank's showers from, `heldout` those
         that rank 0 compares the generator with after every epoch (None: it reads them when it needs
-        them), `response` that of the training showers, the same on all ranks.
+        them), `response` that of the training showers, the same on all ranks, `start` the weights
+        of another run that rank 0 begins with, and the others by it.
         """
         self.experiment = experiment
         self.folder = folder
@@ -177,12 +181,27 @@ class Trainer:
             experiment.training,
             memory_bytes() // communicator.local_size,
         )
-        if architecture.adapt is not None and communicator.rank == 0:  # the others get its weights
-            showers = loader.sample(experiment.data.statistics_showers)
-            scaled_n1 = showers.energy_n[:, None] / np.float32(experiment.data.energy_scale_gev)
-            networks = self.step.generator, self.step.discriminator
-            architecture.adapt(*networks, showers.images_nxyz, scaled_n1, *self._labels(showers))
-            self.step.begin_average()
+        self.transfer: Transfer | None = None
+        """What was taken from another run."""
+        if communicator.rank == 0:  # the others get its weights
+            self._begin_weights(start)
+
+    def _begin_weights(self, start: Start | None) -> None:
+        """What the networks begin with besides what the seed has drawn."""
+        networks = self.step.generator, self.step.discriminator
+        if start is not None:
+            self.transfer = take_weights(start, *networks)
+        # After it: what is measured is of these showers, not of the other run's.
+        if self.architecture.adapt is not None:
+            data = self.experiment.data
+            showers = self.loader.sample(data.statistics_showers)
+            scaled_n1 = showers.energy_n[:, None] / np.float32(data.energy_scale_gev)
+            labels = self._labels(showers)
+            self.architecture.adapt(*networks, showers.images_nxyz, scaled_n1, *labels)
+        if self.transfer is not None:
+            self.transfer = self.transfer.note_measured(*networks)
+            self.notes.append(f"init_from: {self.transfer}")
+        self.step.begin_average()
 
     def _labels(self, showers: Showers) -> list[NDArray[np.float32]]:
         """The conditions beside the energy, one (N, C) as the networks see them; or none."""
@@ -270,6 +289,8 @@ class Trainer:
             make_folder(self.folder)
             write_json(self.folder / RESPONSE, self.response.as_dict())
             write_json(self.folder / DATA, self.files.as_dict())
+        if self.transfer is not None:
+            write_json(self.folder / INIT, self.transfer.as_dict())
         write_json(self.folder / ENVIRONMENT, environment)
         # The config comes last: a folder with a config is a run.
         write_text(self.folder / CONFIG, dump_experiment(self.experiment))

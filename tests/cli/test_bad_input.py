@@ -84,6 +84,10 @@ def unknown_architecture(folder):
     (folder / "experiment.yaml").write_text(CONFIG.replace("ecal25", "ecal52"))
 
 
+def unknown_start(folder):
+    (folder / "experiment.yaml").write_text(f"{CONFIG}  init_from: runs/none@best\n")
+
+
 def no_experiment(folder):
     (folder / "experiment.yaml").unlink()
 
@@ -122,7 +126,12 @@ TABLE = [
     (all_empty, 1, ["train.h5", "empty", "threshold_gev"]),
     (typo, 2, ["experiment.yaml:8", "training.batchsize", "batch_size"]),
     (wrong_type, 2, ["experiment.yaml:7", "training.epochs"]),
-    (unknown_architecture, 2, ["ecal52", "did you mean 'ecal25'"]),
+    (
+        unknown_architecture,
+        2,
+        ["experiment.yaml:5: model.architecture: ", "ecal52", "did you mean 'ecal25'"],
+    ),
+    (unknown_start, 2, ["experiment.yaml:9: training.init_from: ", "runs/none@best: no such run"]),
     (no_experiment, 2, ["experiment.yaml"]),
     (large_batch, 1, ["training.batch_size"]),
     (run_folder_in_a_file, 1, ["runs"]),

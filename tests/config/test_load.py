@@ -6,7 +6,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gan3d.config import Data, Experiment, Node, Run, Training, dump_experiment, load_experiment
+from gan3d.config import (
+    Data,
+    Experiment,
+    Node,
+    Run,
+    Training,
+    dump_experiment,
+    load_experiment,
+    naming_places,
+)
 from gan3d.errors import ConfigError
 
 MINIMAL = "data:\n  files: [a.h5]\n"
@@ -75,6 +84,13 @@ def test_shower_files_are_relative_to_the_file_that_names_them(write, tmp_path):
     assert data.validation_files == [str(tmp_path / "v.h5")]
     data = load_experiment(path, ["data.files=[y.h5]"]).data
     assert data.files == [str(tmp_path / "y.h5")]
+
+
+def test_the_run_to_begin_from_is_relative_to_the_file_that_names_it(write, tmp_path):
+    path = write("a/e.yaml", MINIMAL + "training: {init_from: ../runs/first@best}\n")
+    assert load_experiment(path).training.init_from == str(tmp_path / "runs" / "first@best")
+    overridden = load_experiment(path, ["training.init_from=runs/second@1200"])
+    assert overridden.training.init_from == str(tmp_path / "runs" / "second@1200")
 
 
 def test_overrides_win_over_files_and_later_ones_over_earlier(write):
@@ -234,6 +250,23 @@ def test_a_mistake_in_an_override_names_it(write):
     assert complaint(path, "data.files=*.h5").startswith("--set data.files: not valid YAML")
     for text in ("training.epochs", "=3", "training..epochs=3"):
         assert complaint(path, text).startswith(f"--set {text}: expected KEY=VALUE")
+
+
+def test_what_is_found_wrong_later_gets_the_place_of_its_key(write):
+    write("a.yaml", MINIMAL)
+    path = write("e.yaml", "extends: a.yaml\ntraining:\n  epochs: 3\n")
+
+    def told(message, *overrides):
+        with pytest.raises(ConfigError) as caught, naming_places(path, overrides):
+            raise ConfigError(message)
+        return str(caught.value)
+
+    assert told("training.epochs: too few") == "e.yaml:3: training.epochs: too few"
+    assert told("data.files: gone") == "a.yaml:2: data.files: gone"
+    assert told("training.epochs: few", "training.epochs=2") == "--set training.epochs: few"
+    # Of a key that nobody has written, the section's; of no key, nothing.
+    assert told("training.batch_size: big") == "e.yaml:2: training.batch_size: big"
+    assert told("other.yaml: gone") == "other.yaml: gone"
 
 
 def test_files_that_cannot_be_read(write, tmp_path):

@@ -1,0 +1,316 @@
+"""A run that begins with the weights of another one: `training.init_from`.
+
+Layers are matched one by one, so the other run may have another geometry, other conditions or
+another architecture: a layer whose variables all have the same shapes is taken, the rest begins as
+it was drawn. (A bias that fits is nothing without the kernel that it was trained with.) A layer is
+known by its name, and one that was given none by its place among those of its kind, as Keras
+numbers names anew in every process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from gan3d.config import Experiment, load_experiment
+from gan3d.errors import ConfigError, RunError, UsageError
+from gan3d.models.weights import (
+    AVERAGE_WEIGHTS,
+    DISCRIMINATOR_WEIGHTS,
+    epochs_done,
+    find_checkpoint,
+    generation_weights,
+    parse_run,
+)
+
+if TYPE_CHECKING:
+    import keras
+
+KEY = "training.init_from"
+
+# Where these differ, numbers mean something else to a network.
+_MEANINGS = (
+    ("data", "energy_scale_gev"),
+    ("data", "cell_power"),
+    ("model", "conditions"),
+)
+
+
+class _Slot(NamedTuple):
+    """A variable's place in a network, whatever the process that built it."""
+
+    layer: str
+    """The layer's name, or its kind and number where it was given none."""
+    kind: str
+    """The layer's class, in Keras's spelling (`conv3d`)."""
+    place: str
+    """Number of the variable in its layer, after those of layers inside it."""
+    of: int
+    """How many variables the layer has: with another number, the same place is another thing."""
+
+    @property
+    def owner(self) -> tuple[str, str, str]:
+        """The (innermost) layer that the variable is of."""
+        return self.layer, self.kind, self.place.rpartition("/")[0]
+
+
+_Values = Mapping[_Slot, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """The weights that a run is to begin with, in memory: the other run is not needed again."""
+
+    run: Path
+    """The other run's folder."""
+    checkpoint: str
+    """Name of its checkpoint."""
+    epochs: int
+    """Epochs done there."""
+    architecture: str
+    """What it trained."""
+    averaged: bool
+    """Whether the generator's are the moving average."""
+    generator: _Values
+    discriminator: _Values
+    differences: tuple[str, ...]
+    """Keys with other values there, by which its weights mean something else."""
+
+
+def find_start(experiment: Experiment) -> Start | None:
+    """Read what `training.init_from` names; None: it names nothing.
+
+    Of the generator the weights that the other run generates with: where it keeps a moving average,
+    that is the better generator, and the weights of the last step are that with noise. Optimisers
+    and counters are left: they belong to the other run's showers, rates and ranks. Raises
+    ConfigError where there is no run, no such checkpoint, or one that cannot be read.
+    """
+    named = experiment.training.init_from
+    if named is None:
+        return None
+    try:
+        run, which = parse_run(named)
+        if run is None:
+            raise RunError(
+                f"{named}: no such run; name the folder of one (RUN, RUN@best, RUN@STEP)"
+            )
+        checkpoint = find_checkpoint(run, which)
+        other = load_experiment(run / "config.yaml")
+        generator = generation_weights(checkpoint)
+        return Start(
+            run=run,
+            checkpoint=checkpoint.name,
+            epochs=epochs_done(checkpoint)[0],
+            architecture=other.model.architecture,
+            averaged=generator.name == AVERAGE_WEIGHTS,
+            generator=_read(generator),
+            discriminator=_read(checkpoint / DISCRIMINATOR_WEIGHTS),
+            differences=tuple(
+                f"{section}.{key}"
+                for section, key in _MEANINGS
+                if getattr(getattr(other, section), key)
+                != getattr(getattr(experiment, section), key)
+            ),
+        )
+    except (RunError, UsageError) as error:
+        raise ConfigError(f"{KEY}: {str(error).partition(chr(10))[0]}") from error
+
+
+class Fresh(NamedTuple):
+    """A variable that is not taken from the other run."""
+
+    name: str
+    shape: tuple[int, ...]
+    there: tuple[int, ...] | None
+    """The shape that it has in the other run; None: there is nothing like it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What became of one network's variables."""
+
+    taken: Mapping[_Slot, str]
+    """Those with the other run's values, with their names."""
+    fresh: Sequence[Fresh]
+    """Those with values of their own."""
+    unused: Sequence[str]
+    """What the other run's network has beyond these: layer and place."""
+    measured: Sequence[str] = ()
+    """Those that had been taken, but now hold statistics of the training showers."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a run began with."""
+
+    start: Start
+    generator: Part
+    discriminator: Part
+
+    def note_measured(self, generator: keras.Model, discriminator: keras.Model) -> Transfer:
+        """Look again, after statistics of the training showers have been put into the networks."""
+        return replace(
+            self,
+            generator=_look_again(self.generator, generator, self.start.generator),
+            discriminator=_look_again(self.discriminator, discriminator, self.start.discriminator),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `init.json`: all variables by name."""
+        start = self.start
+        parts = {"generator": self.generator, "discriminator": self.discriminator}
+        return {
+            "run": str(start.run),
+            "checkpoint": start.checkpoint,
+            "epochs": start.epochs,
+            "architecture": start.architecture,
+            "generator_weights": "moving average" if start.averaged else "last",
+            "other_values_there": list(start.differences),
+            **{
+                network: {
+                    "taken": list(part.taken.values()),
+                    "measured": list(part.measured),
+                    "fresh": [each._asdict() for each in part.fresh],
+                    "unused": list(part.unused),
+                }
+                for network, part in parts.items()
+            },
+        }
+
+    def __str__(self) -> str:
+        """One line: where from, how many were taken, which were not and why."""
+        start, parts = self.start, (self.generator, self.discriminator)
+        taken = sum(len(part.taken) for part in parts)
+        measured = sum(len(part.measured) for part in parts)
+        fresh = [
+            f"{network} {each.name} ({_in_words(each.shape)}, {_compared(each)})"
+            for network, part in zip(("generator", "discriminator"), parts, strict=True)
+            for each in part.fresh
+        ]
+        text = (
+            f"{start.run}, {start.checkpoint} ({start.epochs} "
+            f"epoch{'' if start.epochs == 1 else 's'} done"
+            f"{', moving average of the generator' if start.averaged else ''}): "
+            f"{taken} of {taken + measured + len(fresh)} variables taken"
+        )
+        if measured:
+            text += f"; measured on the training showers: {measured}"
+        text += f"; fresh: {', '.join(fresh) or 'none'}"
+        if start.differences:
+            text += f"; note: other values of {', '.join(start.differences)} there"
+        return text
+
+
+def take_weights(start: Start, generator: keras.Model, discriminator: keras.Model) -> Transfer:
+    """Give the networks those weights of `start` that fit; the others stay as they are.
+
+    Raises ConfigError where none fits.
+    """
+    transfer = Transfer(
+        start,
+        _take(generator, start.generator),
+        _take(discriminator, start.discriminator),
+    )
+    if not transfer.generator.taken and not transfer.discriminator.taken:
+        raise ConfigError(
+            f"{KEY}: {start.run}: no layer of its networks ({start.architecture}) has the name and "
+            "the shapes of one here; nothing would be taken"
+        )
+    return transfer
+
+
+def _take(network: keras.Model, values: _Values) -> Part:
+    """Give `network` those of `values` that fit, by way of a weight file of its own."""
+    taken: dict[_Slot, str] = {}
+    fresh: list[Fresh] = []
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "own.weights.h5"
+        network.save_weights(path)
+        with h5py.File(path, "r+") as file:
+            order = {layer.name: number for number, layer in enumerate(network.layers)}
+            own = sorted(_slots(file), key=lambda each: order[each[1]])  # as a reader expects it
+            theirs = {slot: value.shape for slot, value in values.items()}
+            differing = {slot.owner for slot, _, data in own if theirs.get(slot) != data.shape}
+            for slot, named, dataset in own:
+                name = _variable_name(network, named, slot)
+                if slot.owner in differing:
+                    fresh.append(Fresh(name, dataset.shape, theirs.get(slot)))
+                else:
+                    dataset[()] = values[slot]
+                    taken[slot] = name
+        network.load_weights(path)
+    known = {slot for slot, _, _ in own}
+    return Part(taken, fresh, [f"{s.layer}/{s.place}" for s in values if s not in known])
+
+
+def _look_again(part: Part, network: keras.Model, values: _Values) -> Part:
+    """`part`, with what no longer has the other run's values as measured."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "own.weights.h5"
+        network.save_weights(path)
+        now = _read(path)
+    same = {slot for slot in part.taken if np.array_equal(now[slot], values[slot])}
+    return replace(
+        part,
+        taken={slot: name for slot, name in part.taken.items() if slot in same},
+        measured=[name for slot, name in part.taken.items() if slot not in same],
+    )
+
+
+def _read(path: Path) -> dict[_Slot, NDArray[Any]]:
+    """The variables in a weight file. Raises RunError where it cannot be read."""
+    try:
+        with h5py.File(path, "r") as file:
+            return {slot: np.asarray(dataset[()]) for slot, _, dataset in _slots(file)}
+    except (OSError, KeyError) as error:
+        raise RunError(f"{path}: no weights that can be read ({error})") from error
+
+
+def _slots(file: h5py.File) -> Iterator[tuple[_Slot, str, h5py.Dataset]]:
+    """All variables in a weight file of Keras, with their layers' names in that process."""
+    for group, layer in file["layers"].items():
+        named = str(layer["vars"].attrs.get("name", group))
+        kind = re.sub(r"_\d+$", "", group)
+        # Groups are counted in the network, names that Keras makes in the process.
+        given = re.fullmatch(rf"{re.escape(kind)}(_\d+)?", named) is None
+        for place, dataset in _datasets(layer).items():
+            slot = _Slot(named if given else group, kind, place, len(dataset.parent))
+            yield slot, named, dataset
+
+
+def _datasets(layer: h5py.Group) -> dict[str, h5py.Dataset]:
+    found: dict[str, h5py.Dataset] = {}
+
+    def visit(path: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[path.removeprefix("vars/")] = item
+
+    layer.visititems(visit)
+    return found
+
+
+def _variable_name(network: keras.Model, named: str, slot: _Slot) -> str:
+    """`conv_1/kernel`; with a number where the layer has layers inside it."""
+    weights = network.get_layer(named).weights
+    own = slot.place.isdecimal() and len(weights) == slot.of
+    return f"{slot.layer}/{weights[int(slot.place)].name if own else slot.place}"
+
+
+def _compared(fresh: Fresh) -> str:
+    if fresh.there is None:
+        return "not there"
+    if fresh.there == fresh.shape:
+        return "with its layer"
+    return f"there {_in_words(fresh.there)}"
+
+
+def _in_words(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "a number"
