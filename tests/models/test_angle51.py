@@ -77,7 +77,7 @@ def test_it_wants_an_angle_and_nothing_else(conditions, given):
         architecture_of(experiment)
 
 
-@pytest.mark.parametrize("name", ["ecal25", "ecal25-mkl16", "ecal25-compact"])
+@pytest.mark.parametrize("name", ["ecal25", "ecal25-mkl16"])
 def test_fixed_angle_networks_take_the_energy_alone(name):
     model = Model(architecture=name, conditions=["energy", "theta"])
     experiment = Experiment(data=Data(files=["a.h5"]), model=model)
