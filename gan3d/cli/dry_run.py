@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,8 @@ from gan3d.cli.train import check_judged
 from gan3d.config import Experiment, Horovod, Model
 
 if TYPE_CHECKING:
+    import keras
+
     from gan3d.models import Architecture
     from gan3d.runtime import Launch
     from gan3d.training.schedule import LearningRateSchedule
@@ -27,9 +31,9 @@ _MARGIN = 15
 def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -> None:
     """Check the experiment, its data and this node as `gan3d train` does, and print what would run.
 
-    Nothing is written, and networks are built only to see what they would take from another run
-    (`training.init_from`). Raises the errors that training would raise before
-    its first step.
+    Nothing is written, and networks are built only to be counted, and to see what they would take
+    from another run (`training.init_from`). Raises the errors that training would raise before its
+    first step.
     """
     from gan3d.data import count_steps, divide
     from gan3d.models import architecture_of, check_architecture
@@ -49,6 +53,10 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     architecture = architecture_of(experiment)
     check_grid(architecture, experiment.data)
 
+    networks = [
+        build(experiment.model)
+        for build in (architecture.build_generator, architecture.build_discriminator)
+    ]
     division = divide(found.files, experiment.data.split)
     batch = rank_batch(experiment)
     steps = count_steps(division.train, batch_size=batch, size=ranks)
@@ -58,7 +66,8 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
         "run": f"{folder}, {_resumed(folder) if resume else 'new'}",
         "architecture": experiment.model.architecture,
         **_conditions(experiment.model),
-        **_start(experiment.model, architecture, found),
+        **_networks(experiment, networks),
+        **_start(networks, architecture, found),
         "files": _files(found),
         "showers": f"{len(division.train)} for training, {len(division.validation)} held out",
         "ranks": f"{ranks}, each with {_batches(experiment)}: {ranks * batch} showers a step",
@@ -117,13 +126,31 @@ def _conditions(model: Model) -> dict[str, str]:
     return {"conditions": "; ".join(said)}
 
 
-def _start(model: Model, architecture: Architecture, found: Found) -> dict[str, str]:
+def _networks(experiment: Experiment, networks: list[keras.Model]) -> dict[str, str]:
+    """Lines of the networks' sizes, and of the shapes that images take in them, in order."""
+    from gan3d.models.arithmetic import forward_flops, step_flops
+
+    rows = {}
+    for network in networks:
+        trainable = sum(prod(weight.shape) for weight in network.trainable_weights)
+        outputs = [layer.output for layer in network.layers]
+        shapes = [each.shape[1:] for each in outputs if len(getattr(each, "shape", ())) == 5]
+        images = ", ".join("x".join(map(str, shape)) for shape, _ in itertools.groupby(shapes))
+        rows[network.name] = (
+            f"{network.count_params()} parameters, {trainable} trainable; "
+            f"{forward_flops(network) / 1e9:.2g} GFLOP per shower; images {images}"
+        )
+    updates = experiment.training.generator_updates
+    flops = step_flops(networks[0], networks[1], updates)
+    return {**rows, "step": f"{flops / 1e9:.3g} GFLOP per shower"}
+
+
+def _start(networks: list[keras.Model], architecture: Architecture, found: Found) -> dict[str, str]:
     """A line of what would be taken from another run, if one is to be begun with."""
     if found.start is None:
         return {}
     from gan3d.training.transfer import take_weights
 
-    networks = architecture.build_generator(model), architecture.build_discriminator(model)
     text = str(take_weights(found.start, *networks))
     if architecture.adapt is not None:
         text += "; then statistics of the training showers are put in"

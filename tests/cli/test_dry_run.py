@@ -87,6 +87,12 @@ def test_it_says_what_would_run(plan):
     rows, _ = plan("--ranks", "3")
     assert rows["run"] == "runs/experiment, new"
     assert rows["architecture"] == "ecal25"
+    # Published: 872 948 and 73 450 parameters; the shapes of its images are in the architecture.
+    assert rows["generator"].startswith("872948 parameters, ")
+    assert re.search(r"images 7x7x8x8, .*25x25x25x1$", rows["generator"])
+    assert rows["discriminator"].startswith("73450 parameters, ")
+    assert "images 25x25x25x1, 25x25x25x32" in rows["discriminator"]
+    assert re.fullmatch(r"19\.\d GFLOP per shower", rows["step"])
     assert rows["files"] == "1 for training, 1 held out"
     assert rows["showers"] == "50 for training, 10 held out"
     assert rows["ranks"] == "3, each with batches of 4 showers: 12 showers a step"
