@@ -315,10 +315,10 @@ def load_run(path: str | Path, checkpoint: WhichCheckpoint = "last") -> TrainedR
     chosen = find_checkpoint(path, checkpoint)
     experiment = load_experiment(path / "config.yaml")
     weights = generation_weights(chosen)
+    ranges = _label_ranges(path, experiment.model.labels) if experiment.model.labels else {}
     try:
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         low, high = read_json(path / "response.json")["energy_range_gev"]
-        ranges = _label_ranges(path) if experiment.model.labels else {}
         generator = architecture_of(experiment).build_generator(experiment.model)
         generator.load_weights(weights)
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -336,11 +336,26 @@ def load_run(path: str | Path, checkpoint: WhichCheckpoint = "last") -> TrainedR
     )
 
 
-def _label_ranges(path: Path) -> dict[str, tuple[float, float]]:
-    """Ranges of the labels in all files that a run was trained on, by their column."""
+def _label_ranges(path: Path, labels: Sequence[Condition]) -> dict[str, tuple[float, float]]:
+    """Ranges of the labels in all files that a run was trained on, by their column.
+
+    Raises RunError where the run does not say them.
+    """
     ranges: dict[str, tuple[float, float]] = {}
-    for entry in Survey.from_dict(read_json(path / "data.json")).files:
+    try:
+        files = Survey.from_dict(read_json(path / "data.json")).files
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path / 'data.json'}: not the files that a run was trained on ({error!r})"
+        ) from error
+    for entry in files:
         for column, low, high in entry.labels:
             lowest, highest = ranges.get(column, (low, high))
             ranges[column] = min(lowest, low), max(highest, high)
+    missing = [label.column for label in labels if label.column not in ranges]
+    if missing:
+        raise RunError(
+            f"{path / 'data.json'}: does not say the range of {missing[0]} that the run was "
+            "trained on, which its networks are told"
+        )
     return ranges

@@ -1,6 +1,7 @@
 """What networks are told of the showers that they generate."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from labelled import CONFIG
 
 import gan3d
 from gan3d.config import Condition
-from gan3d.data import read_showers
+from gan3d.data import Survey, read_showers
+from gan3d.data.survey import FileEntry
 from gan3d.errors import RunError, UsageError
 from gan3d.generation import Dataset
 from gan3d.generation.run import draw_labels
@@ -20,6 +22,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.usefixtures("labelled_architec
 
 THETA = Condition(name="angle", column="theta", unit="rad")
 PARTICLE = Condition(name="particle", column="pdg", kind="categories", values=[11, 22])
+PDG_RANGE = ("pdg", 11.0, 22.0)
 RANGES = {"theta": (1.0, 2.0), "pdg": (11.0, 22.0)}
 
 
@@ -33,8 +36,11 @@ def run_folder(tmp_path):
     checkpoint.mkdir(parents=True)
     (folder / "config.yaml").write_text(CONFIG)
     (folder / "response.json").write_text('{"energy_range_gev": [10.0, 100.0]}')
-    files = [{"labels": [["theta", low, low + 0.5], ["pdg", 11, 22]]} for low in (1.0, 1.5)]
-    (folder / "data.json").write_text(json.dumps({"files": files}))
+    files = [
+        FileEntry(Path(f"{low}.h5"), 10, 10, 1000, 500.0, (("theta", low, low + 0.5), PDG_RANGE))
+        for low in (1.0, 1.5)
+    ]
+    (folder / "data.json").write_text(json.dumps(Survey(tuple(files), None).as_dict()))
     experiment = load_experiment(folder / "config.yaml")
     generator = architecture_of(experiment).build_generator(experiment.model)
     generator.save_weights(checkpoint / "generator.weights.h5")
@@ -92,8 +98,14 @@ def test_a_stream_wants_them(run):
 
 
 def test_a_run_that_does_not_say_its_labels_is_refused(run_folder):
+    survey = json.loads((run_folder / "data.json").read_text())
+    for entry in survey["files"]:
+        entry["labels"] = [["theta", 1.0, 1.5]]
+    (run_folder / "data.json").write_text(json.dumps(survey))
+    with pytest.raises(RunError, match=r"data\.json: does not say the range of pdg"):
+        gan3d.load_run(run_folder)
     (run_folder / "data.json").write_text('{"files": [{}]}')
-    with pytest.raises(RunError, match="labels"):
+    with pytest.raises(RunError, match=r"data\.json: not the files"):
         gan3d.load_run(run_folder)
 
 
