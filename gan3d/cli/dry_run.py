@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import textwrap
-from collections.abc import Callable
-from math import prod
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gan3d.cli.console import make_console
 from gan3d.cli.train import check_judged
 from gan3d.config import Experiment, Horovod, Model
 
 if TYPE_CHECKING:
-    import keras
-
     from gan3d.models import Architecture
     from gan3d.runtime import Launch
     from gan3d.training.schedule import LearningRateSchedule
@@ -126,26 +122,17 @@ def _conditions(model: Model) -> dict[str, str]:
     return {"conditions": "; ".join(said)}
 
 
-def _networks(experiment: Experiment, networks: list[keras.Model]) -> dict[str, str]:
+def _networks(experiment: Experiment, networks: Sequence[Any]) -> dict[str, str]:
     """Lines of the networks' sizes, and of the shapes that images take in them, in order."""
-    from gan3d.models.arithmetic import forward_flops, step_flops
+    from gan3d.models.arithmetic import describe_network, step_flops
 
-    rows = {}
-    for network in networks:
-        trainable = sum(prod(weight.shape) for weight in network.trainable_weights)
-        outputs = [layer.output for layer in network.layers]
-        shapes = [each.shape[1:] for each in outputs if len(getattr(each, "shape", ())) == 5]
-        images = ", ".join("x".join(map(str, shape)) for shape, _ in itertools.groupby(shapes))
-        rows[network.name] = (
-            f"{network.count_params()} parameters, {trainable} trainable; "
-            f"{forward_flops(network) / 1e9:.2g} GFLOP per shower; images {images}"
-        )
     updates = experiment.training.generator_updates
     flops = step_flops(networks[0], networks[1], updates)
-    return {**rows, "step": f"{flops / 1e9:.3g} GFLOP per shower"}
+    described = {network.name: describe_network(network) for network in networks}
+    return {**described, "step": f"{flops / 1e9:.3g} GFLOP per shower"}
 
 
-def _start(networks: list[keras.Model], architecture: Architecture, found: Found) -> dict[str, str]:
+def _start(networks: Sequence[Any], architecture: Architecture, found: Found) -> dict[str, str]:
     """A line of what would be taken from another run, if one is to be begun with."""
     if found.start is None:
         return {}

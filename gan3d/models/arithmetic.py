@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import prod
 from typing import Any
 
@@ -38,6 +39,18 @@ def step_flops(
     """
     g, d = (forward_flops(network, zeros=zeros) for network in (generator, discriminator))
     return g + 2 * 3 * d + generator_updates * (3 * g + 2 * d)
+
+
+def describe_network(model: keras.Model) -> str:
+    """Parameters, arithmetic of a pass and the shapes that images take, in words."""
+    trainable = sum(prod(weight.shape) for weight in model.trainable_weights)
+    outputs = [layer.output for layer in model.layers]
+    shapes = [each.shape[1:] for each in outputs if len(getattr(each, "shape", ())) == 5]
+    images = ", ".join("x".join(map(str, shape)) for shape, _ in itertools.groupby(shapes))
+    return (
+        f"{model.count_params()} parameters, {trainable} trainable; "
+        f"{forward_flops(model) / 1e9:.2g} GFLOP per shower; images {images}"
+    )
 
 
 def activation_bytes(model: keras.Model) -> int:
