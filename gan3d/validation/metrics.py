@@ -363,7 +363,15 @@ def fluctuations_error(together: Observables, weights: Weights) -> Float:
     that all showers tell of one number. Deviations count up to five of these units, so that a few
     wild showers do not. Levene's test in another form (Levene 1960).
     """
-    logarithm_p, fraction_p = np.log(together.energy_n), together.sampling_fraction_n
+    logarithm_p = np.log(together.energy_n)
+    # Over the mean of its own sample, as the first weighting has them: one curve is to fit both,
+    # whatever their responses.
+    ours_p, theirs_p = (each_rp[0] for each_rp in weights)
+    means = [each_p @ together.sampling_fraction_n / each_p.sum() for each_p in (ours_p, theirs_p)]
+    counted_p = np.maximum(ours_p + theirs_p, 1.0)
+    own_p = (ours_p * means[0] + theirs_p * means[1]) / counted_p
+    own_p = np.where(own_p > 0.0, own_p, max(means))
+    fraction_p = together.sampling_fraction_n / np.where(own_p > 0.0, own_p, 1.0)
     expected_p = np.polyval(quadratic(logarithm_p, fraction_p), logarithm_p)
     expected_p = np.maximum(expected_p, 1e-3 * fraction_p.mean())
     relative_p = fraction_p / expected_p - 1.0
@@ -372,14 +380,21 @@ def fluctuations_error(together: Observables, weights: Weights) -> Float:
     spread_p = np.maximum(spread_p, 0.3 * distance_p.mean())
     if not spread_p.any():
         return np.zeros(len(weights[0]))
-    pull_p = np.clip(relative_p / spread_p, -_FARTHEST_PULL, _FARTHEST_PULL)
+    farthest_p = _FARTHEST_PULL * spread_p
+    response_p = 1.0 + np.clip(relative_p, -farthest_p, farthest_p)
+    weight_p = spread_p**-2
     widths = []
     for each_rp in weights:
         total_r = each_rp.sum(axis=1)
-        mean_r = each_rp @ pull_p / total_r
-        variance_r = each_rp @ pull_p**2 / total_r - mean_r**2
-        response_r = each_rp @ (fraction_p / expected_p) / total_r
-        widths.append(np.sqrt(np.maximum(variance_r, 0.0)) / np.maximum(response_r, 1e-12))
+        mean_r = each_rp @ response_p / total_r
+        # The mean of ((response - mean) / spread)^2, of each sample around its own mean: a wrong
+        # response would else be a width, too.
+        squares_r = (
+            each_rp @ (weight_p * response_p**2)
+            - 2.0 * mean_r * (each_rp @ (weight_p * response_p))
+            + mean_r**2 * (each_rp @ weight_p)
+        ) / total_r
+        widths.append(np.sqrt(np.maximum(squares_r, 0.0)) / np.maximum(mean_r, 1e-12))
     return relative_error(widths[0], widths[1])
 
 

@@ -196,7 +196,8 @@ def test_where_samples_differ_a_verdict_goes_by_perfect_generators_too(kind, fou
     assert word(kind, found, Validation(), differ=True) == said
 
 
-def test_a_wrong_response_does_not_change_what_is_said_of_the_width(geant4, other_geant4, geometry):
+def test_a_wrong_response_does_not_change_what_is_said_of_the_width(other_geant4, geometry):
+    geant4 = read_showers([sample_files().train], threshold_gev=1e-6, limit=1000)
     settings = Validation(noise_replicas=20, exchanges=50, bootstrap_replicas=10, sample_showers=0)
     as_it_is, scaled = (
         judge(
