@@ -40,6 +40,8 @@ _SMALLEST_EIGENVALUE = 1e-3
 _SHOWERS_PER_COMPONENT = 10
 
 _FARTHEST_PULL = 5.0
+_ROUNDING = 1e-6
+"""Relative; images are of 32-bit numbers."""
 
 _CENTRAL = np.array([0.158655, 0.5, 0.841345])
 """Probabilities at -1, 0 and +1 standard deviation of a Gaussian."""
@@ -378,7 +380,7 @@ def fluctuations_error(together: Observables, weights: Weights) -> Float:
     distance_p = np.abs(relative_p)
     spread_p = np.polyval(quadratic(logarithm_p, distance_p), logarithm_p)
     spread_p = np.maximum(spread_p, 0.3 * distance_p.mean())
-    if not spread_p.any():
+    if distance_p.mean() < _ROUNDING:  # No shower fluctuates but by its rounding.
         return np.zeros(len(weights[0]))
     farthest_p = _FARTHEST_PULL * spread_p
     response_p = 1.0 + np.clip(relative_p, -farthest_p, farthest_p)

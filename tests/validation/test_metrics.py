@@ -140,6 +140,14 @@ def test_a_sample_of_one_energy_can_be_compared(one_cell, geometry, settings):
     assert list(values.values()) == pytest.approx([0.0] * len(values), abs=1e-12)
 
 
+def test_rounding_is_no_fluctuation(one_cell, geometry, settings):
+    showers = one_cell((12, 12, 8), count=30)
+    rounded = np.random.default_rng(0).choice([1.0, 1.0 + 2e-7], (30, 1, 1, 1)).astype(np.float32)
+    others = Showers(showers.images_nxyz * rounded, showers.energy_n)
+    values = as_they_are(others, showers, geometry, settings, [Bin("energy", 40.0, 70.0)])
+    assert values["fluctuations.rel_error"] == 0.0
+
+
 def test_a_feature_that_no_shower_has_is_missing(one_cell, geometry, settings):
     """All energy in one cell: no width, and so neither skewness nor kurtosis nor an axis."""
     showers = one_cell((12, 12, 8), count=30)
