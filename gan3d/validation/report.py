@@ -42,7 +42,7 @@ def write_report(
     histories: Mapping[str, History] | None = None,
     outputs: Mapping[str, Outputs] | None = None,
 ) -> Path:
-    """Write `index.html` (self-contained), `metrics.json` and `figures/`; returns the page.
+    """Write `index.html` (self-contained), `metrics.json` and `figures/` (`validation.figures`); returns the page.
 
     The folder is made where it is missing. All files are written aside and renamed.
 
@@ -66,9 +66,12 @@ def write_report(
     if len(set(names)) < len(names):
         raise DataError(f"samples to compare need names of their own, not {', '.join(names)}")
     make_folder(folder)
-    make_folder(folder / "figures")
-    shown = [scorecard_picture(judged), *pictures(judged, histories or {}, outputs or {})]
-    page = _render(judged, title, facts, _embedded(shown, folder / "figures"))
+    shown: list[tuple[Picture, str]] = []
+    if judged[0].settings.figures:
+        make_folder(folder / "figures")
+        drawn = [scorecard_picture(judged), *pictures(judged, histories or {}, outputs or {})]
+        shown = _embedded(drawn, folder / "figures")
+    page = _render(judged, title, facts, shown)
     with written_aside(folder / "metrics.json") as aside:
         aside.write_text(json.dumps(flat_metrics(judged), indent=1) + "\n", encoding="utf-8")
     index = folder / "index.html"
@@ -139,7 +142,7 @@ def _render(
         show=show,
         beyond=show_beyond,
         show_p=show_p,
-        scorecard=shown[0],
+        scorecard=shown[:1],
         pictures=shown[1:],
     )
 
