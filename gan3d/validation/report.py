@@ -42,9 +42,10 @@ def write_report(
     histories: Mapping[str, History] | None = None,
     outputs: Mapping[str, Outputs] | None = None,
 ) -> Path:
-    """Write `index.html` (self-contained), `metrics.json` and `figures/` (`validation.figures`); returns the page.
+    """Write `index.html` (self-contained), `metrics.json` and `figures/`; returns the page.
 
-    The folder is made where it is missing. All files are written aside and renamed.
+    Without `validation.figures` tables alone. The folder is made where it is missing. All files
+    are written aside and renamed.
 
     Args:
         judgements: what `judge` returned, of one or of several generated samples with labels of

@@ -38,7 +38,7 @@ def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
                 engine.execute(figure)
             figure.set_layout_engine("none")
         figure.dpi = _DOTS_PER_INCH
-        # Not by `savefig`, which draws everything once more before, for figures cut to their content.
+        # Not by `savefig`, which draws all once more before, for figures cut to their content.
         with written_aside(pdf) as aside, style():
             FigureCanvasPdf(figure).print_pdf(aside, metadata={"CreationDate": None})
         figure.dpi = _DOTS_PER_INCH  # The PDF has left its own.
