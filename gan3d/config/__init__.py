@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gan3d.config.cells import CellScale
 from gan3d.config.load import dump_experiment, load_experiment, naming_places
 from gan3d.config.schema import (
     Condition,
@@ -27,6 +28,7 @@ from gan3d.config.simulation import Beam, Calorimeter, Simulation, load_simulati
 __all__ = [
     "Beam",
     "Calorimeter",
+    "CellScale",
     "Condition",
     "Data",
     "Decay",

@@ -138,7 +138,7 @@ class TrainedRun:
         """
         architecture = architecture_of(self.experiment)
         data = self.experiment.data
-        images_nxyzc = np.power(showers.images_nxyz, np.float32(data.cell_power))[..., None]
+        images_nxyzc = data.cell_scale.seen(showers.images_nxyz)[..., None]
         energy_n1 = (showers.energy_n / data.energy_scale_gev).astype(np.float32)[:, None]
         labels_nc = None
         if self.judged_labels:

@@ -40,6 +40,7 @@ KEY = "training.init_from"
 _MEANINGS = (
     ("data", "energy_scale_gev"),
     ("data", "cell_power"),
+    ("data", "cell_log_gev"),
     ("model", "conditions"),
 )
 
