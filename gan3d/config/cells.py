@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-
 _LARGEST_LOG = 30.0
 """What networks make beyond this is taken for it: 1e13 times `log_gev`, and finite."""
 
@@ -42,3 +41,7 @@ class CellScale:
             bounded = functions.minimum(seen, np.float32(_LARGEST_LOG))
             return functions.expm1(bounded) * np.float32(self.log_gev)
         return seen if self.plain else functions.power(seen, np.float32(1.0 / self.power))
+
+
+GEV = CellScale()
+"""The energies as they are."""

@@ -330,7 +330,8 @@ def sample_sums(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the sums of cells and the incident energies (GeV) of `limit` showers of `part`.
 
-    Cells are as the networks see them: their sums are GeV where these see GeV. The showers are those of `ShowerLoader.sample`, but no images are built. Raises DataError as
+    Cells are as the networks see them: their sums are GeV where these see GeV. The
+    showers are those of `ShowerLoader.sample`, but no images are built. Raises DataError as
     `read_part` does; not, however, where files are noted in `bad`: then what is left may be none.
     """
     ecal, energy, lit = [np.empty(0)], [np.empty(0)], 0

@@ -97,6 +97,13 @@ class _Spectral:
             self.spectrum.advance(super().kernel)  # type: ignore[misc]
         return super().call(inputs)  # type: ignore[misc]
 
+    # Keras's layers would save `kernel`, the scaled one; files have what is trained.
+    def save_own_variables(self, store: Any) -> None:
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        keras.layers.Layer.load_own_variables(self, store)
+
     def get_config(self) -> dict[str, Any]:
         """What the layer is made of."""
         return {**super().get_config(), "gain": self.gain}  # type: ignore[misc]
@@ -117,7 +124,7 @@ class SpectralConv3D(_Spectral, Conv3D):
     """gan3d's layer with a kernel of bounded spectrum."""
 
 
-_SPECTRAL: dict[type, type] = {
+_SPECTRAL: dict[type, Any] = {
     keras.layers.Dense: SpectralDense,
     keras.layers.Conv3D: SpectralPlainConv3D,
     Conv3D: SpectralConv3D,

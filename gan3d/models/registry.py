@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from gan3d.config import CellScale, Experiment, Geometry, Model
+from gan3d.config import GEV, CellScale, Experiment, Geometry, Model
 from gan3d.errors import ConfigError
 from gan3d.models import architectures
 
@@ -60,7 +60,7 @@ class Wanted:
     """The section `model`."""
     geometry: Geometry = field(default_factory=Geometry)
     """The grid of the images that the networks see."""
-    cell_scale: CellScale = CellScale()
+    cell_scale: CellScale = GEV
     """The images hold this of the cell energies (`data.cell_power`, `data.cell_log_gev`)."""
 
 
@@ -161,10 +161,14 @@ def architecture_of(experiment: Experiment) -> Architecture:
             f"data.{key}: {architecture.name} has the physics of cells in GeV built in, and looks "
             f"at their logarithm itself; leave {key} out"
         )
+    return with_options(architecture, model)
+
+
+def with_options(architecture: Architecture, model: Model) -> Architecture:
+    """The same with those options of `model` that change discriminators of all architectures."""
     if model.spectral_norm is None and not model.minibatch_deviation:
         return architecture
-    build = partial(_build_with_options, architecture)
-    return replace(architecture, build_discriminator=build)
+    return replace(architecture, build_discriminator=partial(_build_with_options, architecture))
 
 
 def _build_with_options(architecture: Architecture, model: Model) -> keras.Model:

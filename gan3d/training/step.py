@@ -23,7 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from gan3d.config import CellScale, Horovod, Training
+from gan3d.config import GEV, CellScale, Horovod, Training
 from gan3d.errors import ConfigError
 from gan3d.models import Architecture
 from gan3d.models.discriminator_options import Featured, with_features
@@ -59,7 +59,7 @@ class AdversarialStep:
         horovod: Horovod | None = None,
         *,
         xla: bool = False,
-        cell_scale: CellScale = CellScale(),
+        cell_scale: CellScale = GEV,
     ) -> None:
         """Make the optimisers' slots and, where it is asked for, the average of the generator.
 

@@ -629,6 +629,13 @@ def _check_comparable(generated: Observables, reference: Observables) -> None:
                 f"{sample.label}: validation.angle_bins_deg asks for bins of angle, but the "
                 "showers' file says no angle (theta); remove the bins, or take other files"
             )
+        # float32 of pi is above pi.
+        largest = float(np.nanmax(np.abs(sample.theta_n), initial=0.0))
+        if reference.settings.angle_bins_deg and largest > math.pi + 1e-6:
+            raise DataError(
+                f"{sample.label}: angles (theta) up to {largest:.4g}, expected rad, between -pi "
+                "and pi; are they in degrees?"
+            )
 
 
 def _spread_differently(generated: Observables, reference: Observables) -> str:

@@ -29,7 +29,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from gan3d.config import CellScale, Model
+from gan3d.config import GEV, CellScale, Model
 from gan3d.models.angle_layers import (
     BarycentreAngle,
     CellCounts,
@@ -37,11 +37,12 @@ from gan3d.models.angle_layers import (
     measure_angle,
 )
 from gan3d.models.layers import BatchNormalization, CellsInGev, Conv3D, Dropout, EcalSum
+from gan3d.models.presets import PRESET_GRIDS
 from gan3d.models.registry import AUXILIARY, GENERATION, Architecture, Output, Wanted
 
 LATENT_DIM = 254
 """Normal draws; with the energy and the angle they are the published 256."""
-IMAGE_SHAPE = (51, 51, 25)
+IMAGE_SHAPE = PRESET_GRIDS["angle51"]
 _EPSILON = 1e-6
 
 
@@ -83,7 +84,7 @@ def build_generator(settings: Model) -> keras.Model:
 def build_discriminator(
     settings: Model,
     *,
-    cell_scale: CellScale = CellScale(),
+    cell_scale: CellScale = GEV,
     cell_size: tuple[float, float, float] = (1, 1, 1),
 ) -> keras.Model:
     """Discriminator: images (B, 51, 51, 25, 1) in `cell_scale` of GeV -> its five outputs.
