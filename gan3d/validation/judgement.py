@@ -13,7 +13,7 @@ from scipy import stats
 from gan3d.config import Geometry, Validation
 from gan3d.data import LARGEST_FRACTION, Showers
 from gan3d.errors import DataError
-from gan3d.validation.bins import Bin, bins_of, split_name
+from gan3d.validation.bins import Bin, bins_of, particle_bins, split_name
 from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric, all_metrics
 from gan3d.validation.classifier import told_apart
 from gan3d.validation.measures import Float, cell_energy_edges
@@ -203,7 +203,7 @@ def judge(
     )
     everything = ours_sample.observables, theirs_sample.observables
     _check_comparable(*everything)
-    bins, remarks = _usable_bins(bins_of(settings), *everything)
+    bins, remarks = _usable_bins([*bins_of(settings), *particle_bins(*everything)], *everything)
     remarks += _sample_remarks(*everything)
     unlike = _spread_differently(*everything)
     if unlike:
