@@ -6,7 +6,8 @@ showers, and its speed is measured apart, in short runs that take turns with the
 ratio follows which epochs are reached in the same time. All runs lie in one folder, and a call that
 is repeated goes on where it was interrupted: runs that are finished, or have failed, stay.
 
-The metrics are those of the history (`validation.*`): 0 is perfect, so less is better.
+The metrics are those of the history (`validation.*`), of which less is better: 0 is perfect, of
+`chi2` about 1.
 """
 
 from __future__ import annotations
@@ -353,7 +354,7 @@ def compare(
 ) -> dict[str, dict[str, Any]]:
     """Mean and spread of each metric over the seeds, and whether the difference is beyond that.
 
-    `ours` and `theirs` (the default's) hold metrics by name and seed; less is better. p is Welch's
+    `ours` and `theirs` (the default's) hold metrics by name and seed. p is Welch's
     (unequal spreads), `word` better or worse where it is below `SIGNIFICANT`, else within the
     spread, or too few where there are not two seeds of both.
     """

@@ -39,7 +39,9 @@ class CellScale:
         """From what networks see, or make, to GeV."""
         if self.log_gev is not None:
             bounded = functions.minimum(seen, np.float32(_LARGEST_LOG))
-            return functions.expm1(bounded) * np.float32(self.log_gev)
+            # exp(x) - 1, as exact for small x, in functions that ONNX has.
+            ratio = functions.tanh(np.float32(0.5) * bounded) * (functions.exp(bounded) + 1.0)
+            return ratio * np.float32(self.log_gev)
         return seen if self.plain else functions.power(seen, np.float32(1.0 / self.power))
 
 

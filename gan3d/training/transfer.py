@@ -113,9 +113,7 @@ def find_start(experiment: Experiment) -> Start | None:
             architecture=other.model.architecture,
             averaged=generator.name == AVERAGE_WEIGHTS,
             generator=_in_order(_read(generator), other, experiment),
-            discriminator=_in_order(
-                _read(checkpoint / DISCRIMINATOR_WEIGHTS), other, experiment
-            ),
+            discriminator=_in_order(_read(checkpoint / DISCRIMINATOR_WEIGHTS), other, experiment),
             differences=tuple(
                 f"{section}.{key}"
                 for section, key in _MEANINGS
@@ -286,9 +284,7 @@ def _look_again(part: Part, network: keras.Model, values: _Values) -> Part:
         network.save_weights(path)
         now = _read(path)
     same = {
-        slot
-        for slot in part.taken
-        if np.all((now[slot] == values[slot]) | np.isnan(values[slot]))
+        slot for slot in part.taken if np.all((now[slot] == values[slot]) | np.isnan(values[slot]))
     }
     return replace(
         part,

@@ -66,8 +66,9 @@ def command(
 
     All take equally many showers. The speed of each is measured apart, in short runs that take
     turns, and says which epochs are to be compared after the same time. The table has mean and
-    spread (standard deviation) over the seeds, and whether the difference is beyond that (Welch's
-    test, p below 0.05: of twenty differences by chance alone one is).
+    spread (standard deviation) over the seeds, and in its last column better or worse where the
+    difference is beyond that, else within (Welch's test, p below 0.05: of twenty differences by
+    chance alone one is).
 
     Runs that are finished, or have failed, are not repeated: remove a folder to have it made anew.
     """
@@ -111,25 +112,32 @@ def _print(console: Console, figures: Mapping[str, Any]) -> None:
         for seed, message in result["failed"].items():
             said = f"{result['option']}, seed {seed}, failed: {message}"
             console.print(said, markup=False, highlight=False, soft_wrap=True)
-        if result["overrides"] and result["after_the_same_showers"]:
-            console.print(_table(result))
+        after = {
+            name: result[f"after_the_same_{name}"]
+            for name in ("showers", "time")
+            if result["overrides"] and result[f"after_the_same_{name}"]
+        }
+        if len(after) == 2 and after["time"] == after["showers"]:
+            after = {"showers and the same time": after["showers"]}
+        for same, rows in after.items():
+            console.print(_table(result, same, rows))
 
 
-def _table(result: Mapping[str, Any]) -> Table:
+def _table(result: Mapping[str, Any], same: str, rows: Mapping[str, Any]) -> Table:
     ratio = result["showers_per_second_over_default"]
-    speed = "" if ratio is None else f", {ratio:.3g} times the showers/s"
+    speed = "" if ratio is None else f"; {ratio:.3g} times the default's showers/s"
     table = Table(
         box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left",
-        title=f"{result['option']} ({', '.join(result['overrides'])}){speed}",
+        title=f"{result['option']} ({', '.join(result['overrides'])}){speed}: after the same "
+        f"{same}",
     )  # fmt: skip
-    for name in ("metric", "default", "same showers", "", "same time", ""):
-        table.add_column(name, justify="left" if name in ("metric", "") else "right")
-    timed = result["after_the_same_time"]
-    for name, found in result["after_the_same_showers"].items():
-        cells = [name, _text(found, "default_"), _text(found), found["word"]]
-        if name in timed:
-            cells += [_text(timed[name]), timed[name]["word"]]
-        table.add_row(*cells)
+    table.add_column("metric", no_wrap=True)
+    for name in ("default", result["option"]):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("spread", no_wrap=True)
+    for name, found in rows.items():
+        word = "within" if found["word"] == "within the spread" else found["word"]
+        table.add_row(name, _text(found, "default_"), _text(found), word)
     return table
 
 
