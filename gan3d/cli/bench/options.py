@@ -17,9 +17,9 @@ from gan3d.errors import UsageError
 
 EXAMPLE = """\b
 Examples:
-  gan3d bench options configs/ecal25.yaml --steps 5000 --seeds 3 --options response,features -o compared
-  gan3d bench options configs/ecal25.yaml --minutes 60 --options all -o compared --json
-"""  # noqa: E501 - a line that can be copied
+  gan3d bench options mine.yaml --steps 5000 --options response,average -o out
+  gan3d bench options mine.yaml --minutes 60 --options all -o out --json
+"""
 
 
 @click.command(name="options", epilog=EXAMPLE)
