@@ -83,13 +83,17 @@ def make_trainer(
     """A trainer of the tiny networks: make_trainer(**{"training.epochs": 2})."""
     from gan3d.config import load_experiment
     from gan3d.data import ShowerLoader, divide, read_part, survey_files
+    from gan3d.models.registry import with_options
     from gan3d.runtime import SingleProcess
     from gan3d.training.response import measure_response
     from gan3d.training.trainer import Trainer
     from gan3d.training.transfer import find_start
 
-    monkeypatch.setattr("gan3d.training.trainer.architecture_of", lambda _: tiny_architecture)
-    monkeypatch.setattr("gan3d.generation.run.architecture_of", lambda _: tiny_architecture)
+    def architecture_of(experiment):
+        return with_options(tiny_architecture, experiment.model)
+
+    monkeypatch.setattr("gan3d.training.trainer.architecture_of", architecture_of)
+    monkeypatch.setattr("gan3d.generation.run.architecture_of", architecture_of)
     tiny_files()
     path = tmp_path / "experiment.yaml"
     path.write_text(

@@ -162,6 +162,7 @@ def _build(
             experiment.run.seed,
             experiment.horovod,
             xla=experiment.node.xla,
+            cell_scale=experiment.data.cell_scale,
         )
     return strategy, step
 

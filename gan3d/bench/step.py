@@ -174,6 +174,7 @@ def _build_step(
         SingleProcess(),
         experiment.run.seed,
         xla=experiment.node.xla,
+        cell_scale=experiment.data.cell_scale,
     )
     batch, rate, done = training.batch_size, training.optimizer.learning_rate, 0
 

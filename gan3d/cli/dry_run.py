@@ -33,6 +33,7 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     """
     from gan3d.data import count_steps, divide
     from gan3d.models import architecture_of, check_architecture
+    from gan3d.models.presets import check_preset
     from gan3d.runtime import launched
     from gan3d.runtime.quiet import import_tensorflow
     from gan3d.training.checks import check_energies, check_grid
@@ -40,6 +41,7 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     from gan3d.training.session import find, rank_batch
 
     check_architecture(experiment.model.architecture)
+    check_preset(experiment)
     found = find(experiment, folder, ranks, resume=resume)
     check_judged(experiment, found)
     node = _node(experiment, launched())
@@ -230,6 +232,9 @@ def _learning_rate(experiment: Experiment, schedule: LearningRateSchedule) -> st
         text += f" x {schedule.scale:.4g} ({training.learning_rate_scaling}) = {schedule.peak:.4g}"
         if schedule.warmup_epochs:
             text += f" after {schedule.warmup_epochs:g} epochs of warm-up"
+    own = training.optimizer.discriminator_learning_rate
+    if own is not None:
+        text += f" (the discriminator's {own / training.optimizer.learning_rate:.4g} times that)"
     return f"{text}, then {_decay(schedule)}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gan3d.export import ExportedModel
-    from gan3d.generation import Dataset, TrainedRun
+    from gan3d.generation import Dataset, Told, TrainedRun
     from gan3d.runtime import Launch
 
 EXAMPLE = """\b
@@ -168,13 +168,19 @@ def command(
         raise UsageError("--like gives energies and conditions; leave --energy and --condition out")
     if any(name == "energy" for name, _ in conditions):
         raise UsageError("--condition energy: has an option of its own, --energy")
+
+    def draw(told: Told | ExportedModel) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
+        if like:
+            return _taken_from(like, told, count)
+        energy_n = told.draw_energies(count, energy, seed)
+        return energy_n, told.draw_labels(count, dict(conditions), seed)
+
+    # What is wrong with them is said before TensorFlow is loaded, where a run says what it takes.
+    told = _told(run, checkpoint)
+    drawn = draw(told) if told else None
     trained = _load(run, checkpoint)
     _check_memory(trained, min(batch_size, count))
-    if like:
-        energy_n, columns = _taken_from(like, trained, count)
-    else:
-        energy_n = trained.draw_energies(count, energy, seed)
-        columns = trained.draw_labels(count, dict(conditions), seed)
+    energy_n, columns = drawn or draw(cast("ExportedModel", trained))
     with ProgressDisplay(make_console()) as display:
         for note in _beyond(trained, energy_n, columns):
             display.say(note)
@@ -205,14 +211,14 @@ def command(
 
 
 def _taken_from(
-    patterns: tuple[str, ...], trained: TrainedRun | ExportedModel, count: int
+    patterns: tuple[str, ...], told: Told | ExportedModel, count: int
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
     """Energies (GeV) and labels of the first `count` showers of files; over again if fewer."""
     import numpy as np
 
     from gan3d.data import check_labels, expand_patterns, open_shower_file, pick_columns
 
-    labels = trained.labels
+    labels = told.labels
     energies, parts, read = [], [], 0
     for path in expand_patterns(patterns):
         if read >= count:
@@ -275,14 +281,27 @@ def _write_share(
     )
 
 
+def _told(path: Path, checkpoint: Literal["last", "best"] | int) -> Told | None:
+    """What the networks of a run are told; None: it is an exported model, which has to be loaded.
+
+    Raises RunError where there is neither.
+    """
+    from gan3d.export import is_exported
+    from gan3d.generation import find_checkpoint, read_told
+
+    if is_exported(path):
+        return None
+    find_checkpoint(path, checkpoint)
+    return read_told(path)
+
+
 def _load(path: Path, checkpoint: Literal["last", "best"] | int) -> TrainedRun | ExportedModel:
     from gan3d.config import Node
     from gan3d.export import is_exported, load_exported
-    from gan3d.generation import find_checkpoint, load_run
+    from gan3d.generation import load_run
     from gan3d.runtime import apply_node, usable_cores
 
     if not is_exported(path):
-        find_checkpoint(path, checkpoint)
         apply_node(Node())
         return load_run(path, checkpoint)
     if checkpoint != "last":

@@ -89,11 +89,13 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> bool
     epochs are done or it has stopped early; not so when `run.max_minutes` are over.
     """
     from gan3d.models import check_architecture
+    from gan3d.models.presets import check_preset
     from gan3d.runtime import apply_node, launched, noted_signals, run_ranks
     from gan3d.training.records import write_status
     from gan3d.training.session import Session, find
 
     check_architecture(experiment.model.architecture)
+    check_preset(experiment)
     launch = launched()
     found = find(experiment, folder, launch.size, resume=resume) if launch.rank == 0 else None
     check_judged(experiment, found)

@@ -170,6 +170,7 @@ def _judge(
     for source in sources:
         if source.run is not None:
             find_checkpoint(source.run, source.checkpoint)
+            _check_reference(source.run, reference)
         else:
             expand_patterns(source.patterns)
     if not reference and len(runs) < len(sources):
@@ -241,6 +242,21 @@ def _judge(
     }
     click.echo("drawing the report", err=True)
     return judgements, write_named(judgements, folder, facts, trained, outputs, title=title)
+
+
+def _check_reference(run: Path, patterns: Sequence[str]) -> None:
+    """Look at the files of a reference, before TensorFlow is loaded for the run.
+
+    Raises DataError, naming the file, for one of another grid, or without a label that the run is
+    conditioned on, and for particles that the run's experiment does not allow together.
+    """
+    from gan3d.config import load_experiment
+    from gan3d.data import survey_files
+
+    experiment = load_experiment(run / "config.yaml")
+    if patterns:
+        own = {"files": list(patterns), "validation_files": None, "on_bad_file": "error"}
+        survey_files(experiment.data.model_copy(update=own), experiment.model.labels)
 
 
 def _title(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gan3d.config.cells import GEV, CellScale
 from gan3d.config.load import dump_experiment, load_experiment, naming_places
 from gan3d.config.schema import (
     Condition,
@@ -25,8 +26,10 @@ from gan3d.config.schema import (
 from gan3d.config.simulation import Beam, Calorimeter, Simulation, load_simulation
 
 __all__ = [
+    "GEV",
     "Beam",
     "Calorimeter",
+    "CellScale",
     "Condition",
     "Data",
     "Decay",

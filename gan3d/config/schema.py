@@ -21,6 +21,8 @@ from pydantic import (
     model_validator,
 )
 
+from gan3d.config.cells import CellScale
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
@@ -89,6 +91,10 @@ class Data(Section):
     cell_power: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """The networks see cell energies (GeV) raised to this power, which narrows their seven decades;
     generated showers are raised back. 3DGAN: 1 for the fixed angle, 0.85 for variable angles."""
+    cell_log_gev: PositiveFloat | None = None
+    """The networks see ln(1 + cell energy / this), in GeV, in place of a power; generated showers
+    are turned back. Linear below it, a decade is 2.3 above: 1e-4 is the energy that a
+    minimum-ionising particle leaves. null: `cell_power` (3DGAN)."""
     shuffle: bool = True
     """New, seeded, global order of the showers every epoch; off keeps the order of the files."""
     shuffle_window: PositiveInt = 2048
@@ -117,6 +123,20 @@ class Data(Section):
     statistics_showers: PositiveInt = 2000
     """Training showers, from all over the files, that the response and the statistics built into
     networks are measured on before training: 2000 give the mean response to 0.1 %."""
+
+    @model_validator(mode="after")
+    def _one_cell_scale(self) -> Self:
+        if self.cell_log_gev is not None and self.cell_power != 1.0:
+            raise ValueError(
+                f"cell_log_gev: excludes cell_power ({self.cell_power:g}): the networks see a "
+                "logarithm or a power; set cell_power to 1, or cell_log_gev to null"
+            )
+        return self
+
+    @property
+    def cell_scale(self) -> CellScale:
+        """What the networks see of cell energies."""
+        return CellScale(self.cell_power, self.cell_log_gev)
 
     @property
     def model_geometry(self) -> Geometry:
@@ -239,6 +259,15 @@ class Model(Section):
     and pass. 3DGAN: off, each rank normalises with its own batch."""
     leaky_slope: NonNegativeFloat = 0.3
     """Slope of LeakyReLU below 0. 0.3 is the Keras default, which 3DGAN used."""
+    spectral_norm: PositiveFloat | None = None
+    """Kernels of the discriminator are scaled to this largest singular value (Miyato et al. 2018:
+    1), by a step of power iteration a pass: it cannot become steep. The heads that estimate numbers
+    are left alone. Cells in GeV are small: without batch normalisation, values above 1 let it see
+    them at all. null: kernels are free (3DGAN)."""
+    minibatch_deviation: bool = False
+    """Tell the discriminator's head how much the features of the batch differ from shower to
+    shower, as one number (Karras et al. 2018): generated showers that are all alike then give
+    themselves away. Of each rank's own batch. Off: 3DGAN; `compact` has its own always."""
 
     @property
     def labels(self) -> list[Condition]:
@@ -273,6 +302,9 @@ class Optimizer(Section):
     """3DGAN: RMSprop."""
     learning_rate: PositiveFloat = 1e-3
     """Base learning rate of one worker. 3DGAN: 0.001."""
+    discriminator_learning_rate: PositiveFloat | None = None
+    """That of the discriminator, where it has one of its own (two time scales: Heusel et al. 2017);
+    warm-up and decay are as the generator's. null: learning_rate (3DGAN)."""
     rho: Fraction = 0.9
     """RMSprop: decay of the mean square (Keras default)."""
     momentum: Fraction = 0.0
@@ -293,7 +325,7 @@ class Optimizer(Section):
 
 
 class LossWeights(Section):
-    """Weights of the discriminator's outputs, of those that an architecture has.
+    """Weights of the discriminator's outputs, of those that an architecture has, and further terms.
 
     The defaults are 3DGAN's for the fixed angle. Other published sets: 6 / 0.2 / 0.1, and for
     variable angles 3 / 0.1 / 0.1 with 25 for the angle and 0.1 for the bins.
@@ -309,6 +341,22 @@ class LossWeights(Section):
     """Mean absolute error (rad) of the angle that the image shows. 3DGAN: 25."""
     bins: NonNegativeFloat = 0.1
     """Mean absolute percentage error of the numbers of cells in bins of energy. 3DGAN: 0.1."""
+    response: NonNegativeFloat = 0.0
+    """Generator: mean over showers of |ECAL/Ep over the mean response at that Ep - 1|, in GeV
+    whatever the networks see. 0: not computed (3DGAN), as with the three below. The terms are of
+    the order of 0.1 where `generation` is of the order of 1, so 1 to 10."""
+    layers: NonNegativeFloat = 0.0
+    """Generator: sum over layers of |mean share of a shower's energy in the layer - that of Monte
+    Carlo at the same energies|; means over the batch of a rank."""
+    features: NonNegativeFloat = 0.0
+    """Generator: feature matching (Salimans et al. 2016, eq. 4): mean squared difference of the
+    batch means, of Monte Carlo and generated, of what the discriminator's last layer sees. One more
+    pass of the discriminator a step: 1.1 times the time of one of `ecal25`."""
+    gradient_penalty: NonNegativeFloat = 0.0
+    """Discriminator: half the mean squared gradient of its logit by the cells of Monte Carlo (R1:
+    Mescheder et al. 2018, gamma = 10), in units of their root mean square. Its update with Monte
+    Carlo is differentiated twice, through Keras's convolutions: 1.7 times the time of a step of
+    `ecal25` on a processor."""
 
 
 class WeightAverage(Section):
@@ -398,6 +446,9 @@ class Training(Section):
     """Weights of the losses."""
     label_flip: Fraction = 0.05
     """Fraction of the discriminator's real/fake labels that are flipped at random. 3DGAN: 0.05."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
+    """The discriminator's label of Monte Carlo is 1 less this, that of generated showers stays 0
+    (one-sided: Salimans et al. 2016, 0.1). 3DGAN: 0."""
     generator_updates: PositiveInt = 2
     """Generator updates per step. 3DGAN: 2."""
     incident_energy_gev: tuple[PositiveFloat, PositiveFloat] | None = None

@@ -26,7 +26,7 @@ from gan3d.data.labels import (
     network_labels,
     pick_columns,
 )
-from gan3d.data.loader import ShowerLoader, read_part, sample_sums, stream_part
+from gan3d.data.loader import ShowerLoader, read_part, sample_layers, sample_sums, stream_part
 from gan3d.data.order import count_steps, order_epoch, shuffle_quality
 from gan3d.data.preprocessing import regrid
 from gan3d.data.shower_file import ShowerFile
@@ -68,6 +68,7 @@ __all__ = [
     "read_part",
     "read_showers",
     "regrid",
+    "sample_layers",
     "sample_sums",
     "shuffle_quality",
     "stated_cell_size",

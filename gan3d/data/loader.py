@@ -17,7 +17,7 @@ from gan3d.config import Condition, Data
 from gan3d.data.blocks import BlockReader, read_chosen
 from gan3d.data.labels import pick_columns
 from gan3d.data.order import EpochOrder, Piece, count_steps, left_after, order_epoch, spread
-from gan3d.data.preprocessing import to_power
+from gan3d.data.preprocessing import to_scale
 from gan3d.data.showers import Showers
 from gan3d.data.sparse import SparseShowers, cell_dtype, join
 from gan3d.data.split import Part
@@ -243,7 +243,7 @@ class ShowerLoader:
         """A thread's work."""
         rows = part.rows(piece.block)[piece.first : piece.stop]
         try:
-            return to_power(self._reader.read(entry, rows), self._data.cell_power)
+            return to_scale(self._reader.read(entry, rows), self._data.cell_scale)
         except DataError as error:
             raise _BadFileError(str(error)) from error
 
@@ -330,7 +330,7 @@ def sample_sums(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the sums of cells and the incident energies (GeV) of `limit` showers of `part`.
 
-    Cells are as the networks see them: their sums are GeV with a `data.cell_power` of 1. The
+    Cells are as the networks see them: their sums are GeV where these see GeV. The
     showers are those of `ShowerLoader.sample`, but no images are built. Raises DataError as
     `read_part` does; not, however, where files are noted in `bad`: then what is left may be none.
     """
@@ -345,11 +345,30 @@ def sample_sums(
     return ecal_n, energy_n
 
 
+def sample_layers(
+    part: Part, data: Data, limit: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the energies in the layers (N, layer) and the incident energies (N,) of showers, GeV.
+
+    They are those of `sample_sums`, in GeV whatever the networks see. Raises DataError where a file
+    cannot be read.
+    """
+    layers, energy = [], []
+    for showers in read_chosen(part, spread(part, limit), data):
+        depth = showers.image_shape[2]
+        row_h = np.repeat(np.arange(len(showers)), np.diff(showers.offset_n1))
+        place_h = row_h * depth + showers.cell_h.astype(np.int64) % depth
+        sums = np.bincount(place_h, showers.deposit_h, minlength=len(showers) * depth)
+        layers.append(sums.reshape(-1, depth))
+        energy.append(showers.energy_n.astype(np.float64))
+    return np.concatenate(layers), np.concatenate(energy)
+
+
 def _sample(
     part: Part, data: Data, limit: int, bad: dict[Path, str] | None
 ) -> Iterator[SparseShowers]:
     for showers in read_chosen(part, spread(part, limit), data, bad):
-        yield to_power(showers, data.cell_power)
+        yield to_scale(showers, data.cell_scale)
 
 
 class _OrderSettings(TypedDict):

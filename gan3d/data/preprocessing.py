@@ -1,6 +1,6 @@
 """From the showers of a file to those that the networks see.
 
-The threshold is applied where a file is read; here follow the model's grid and the power of the
+The threshold is applied where a file is read; here follow the model's grid and the scale of the
 cell energies. Both work on lists of lit cells, whole blocks at a time.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gan3d.config import CellScale
 from gan3d.data.showers import Showers
 from gan3d.data.sparse import Shape, SparseShowers, cell_dtype, from_images
 
@@ -44,11 +45,11 @@ def regrid(showers: Showers, shape: Shape) -> Showers:
     return to_grid(cells, shape).dense()
 
 
-def to_power(showers: SparseShowers, power: float) -> SparseShowers:
-    """Raise the cell energies (GeV) to `power`."""
-    if power == 1.0:
+def to_scale(showers: SparseShowers, scale: CellScale) -> SparseShowers:
+    """Take the cell energies (GeV) to the scale that networks see."""
+    if scale.plain:
         return showers
-    return showers.with_deposits(np.power(showers.deposit_h, np.float32(power)))
+    return showers.with_deposits(scale.seen(showers.deposit_h))
 
 
 @lru_cache(maxsize=8)

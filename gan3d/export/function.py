@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
+from keras import ops
 
 from gan3d.config import Condition
 from gan3d.export.metadata import Latent
@@ -37,8 +38,7 @@ def build_function(run: TrainedRun, latent: Latent) -> Any:
             seen = [_seen(value, label) for value, label in zip(values, labels, strict=True)]
             inputs.append(tf.concat(seen, axis=1))
         images_nxyz = generator(inputs, training=False)[..., 0]
-        if data.cell_power != 1.0:
-            images_nxyz = tf.pow(images_nxyz, 1.0 / data.cell_power)
+        images_nxyz = data.cell_scale.gev(images_nxyz, ops)
         below_nxyz = images_nxyz < data.threshold_gev
         return {"cells": tf.where(below_nxyz, tf.zeros_like(images_nxyz), images_nxyz)}
 

@@ -45,6 +45,39 @@ Outputs = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
+class Told:
+    """What the networks of a run are told of a shower, known without loading them."""
+
+    labels: list[Condition]
+    """What they are conditioned on beside the incident energy."""
+    energy_range_gev: tuple[float, float]
+    """Incident energies (GeV) of the training showers."""
+    label_ranges: Mapping[str, tuple[float, float]]
+    """Smallest and largest value of each label of the training showers' files, by its column."""
+
+    def draw_energies(
+        self, n: int, energy: float | tuple[float, float] | None, seed: int
+    ) -> NDArray[np.float32]:
+        """As `TrainedRun.draw_energies`."""
+        return draw_energies(n, self.energy_range_gev if energy is None else energy, seed)
+
+    def draw_labels(self, n: int, conditions: Mapping[str, Given], seed: int) -> dict[str, Any]:
+        """As `TrainedRun.draw_labels`."""
+        return draw_labels(n, self.labels, self.label_ranges, conditions, seed)
+
+
+def read_told(path: Path) -> Told:
+    """Read what the run in folder `path` is told. Raises RunError where it does not say."""
+    labels = load_experiment(path / "config.yaml").model.labels
+    try:
+        low, high = read_json(path / "response.json")["energy_range_gev"]
+        energies = float(low), float(high)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path / 'response.json'}: no response of a run ({error!r})") from error
+    return Told(labels, energies, _label_ranges(path, labels) if labels else {})
+
+
+@dataclass(frozen=True)
 class TrainedRun:
     """The generator of a run and what is needed to use it."""
 
@@ -138,7 +171,7 @@ class TrainedRun:
         """
         architecture = architecture_of(self.experiment)
         data = self.experiment.data
-        images_nxyzc = np.power(showers.images_nxyz, np.float32(data.cell_power))[..., None]
+        images_nxyzc = data.cell_scale.seen(showers.images_nxyz)[..., None]
         energy_n1 = (showers.energy_n / data.energy_scale_gev).astype(np.float32)[:, None]
         labels_nc = None
         if self.judged_labels:
@@ -315,10 +348,9 @@ def load_run(path: str | Path, checkpoint: WhichCheckpoint = "last") -> TrainedR
     chosen = find_checkpoint(path, checkpoint)
     experiment = load_experiment(path / "config.yaml")
     weights = generation_weights(chosen)
-    ranges = _label_ranges(path, experiment.model.labels) if experiment.model.labels else {}
+    told = read_told(path)
     try:
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        low, high = read_json(path / "response.json")["energy_range_gev"]
         generator = architecture_of(experiment).build_generator(experiment.model)
         generator.load_weights(weights)
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -331,8 +363,8 @@ def load_run(path: str | Path, checkpoint: WhichCheckpoint = "last") -> TrainedR
         checkpoint=chosen,
         generator=generator,
         weights_sha256=digest,
-        energy_range_gev=(float(low), float(high)),
-        label_ranges=ranges,
+        energy_range_gev=told.energy_range_gev,
+        label_ranges=told.label_ranges,
     )
 
 

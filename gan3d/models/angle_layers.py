@@ -90,33 +90,6 @@ def count_in_bins(images_bxyz: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="gan3d")
-class CellPower(keras.layers.Layer):
-    """Raise images to a power: what `data.cell_power` did to them is undone by its inverse."""
-
-    def __init__(self, power: float, **kwargs: Any) -> None:
-        kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
-        self.power = power
-
-    def call(self, images_bxyzc: Any) -> Any:
-        """Raise each cell."""
-        return raise_to(images_bxyzc, self.power)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """As given."""
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """What the layer is made of."""
-        return {**super().get_config(), "power": self.power}
-
-
-def raise_to(images: Any, power: float) -> Any:
-    """Images raised to a power; 1 leaves them as they are, to the last bit."""
-    return images if power == 1.0 else ops.power(images, power)
-
-
-@keras.saving.register_keras_serializable(package="gan3d")
 class BarycentreAngle(keras.layers.Layer):
     """`measure_angle` of images (B, x, y, layer, 1) in GeV: (B, 1), rad."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 from keras import ops
 
+from gan3d.config import CellScale
 from gan3d.models.convolution import Pads, convolve, convolve_plainly, same_pads
 
 
@@ -30,6 +32,32 @@ class EcalSum(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
         """(B, x, y, layer, 1) -> (B, 1)."""
         return (input_shape[0], 1)
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class CellsInGev(keras.layers.Layer):
+    """Undo what `data.cell_power` or `data.cell_log_gev` did to images.
+
+    In float32 whatever the precision policy.
+    """
+
+    def __init__(self, power: float, log_gev: float | None = None, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.scale = CellScale(power, log_gev)
+
+    def call(self, images_bxyzc: Any) -> Any:
+        """To GeV."""
+        return self.scale.gev(images_bxyzc, ops)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """As given."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """What the layer is made of."""
+        own = {"power": self.scale.power, "log_gev": self.scale.log_gev}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="gan3d")
@@ -120,3 +148,19 @@ def set_plain(network: keras.Model) -> None:
     for layer in network.layers:
         if isinstance(layer, Conv3D):
             layer.plain = True
+
+
+@contextmanager
+def convolved_plainly(network: keras.Model) -> Iterator[None]:
+    """Let `network` compute its convolutions as Keras does, where it is traced meanwhile.
+
+    These can be differentiated twice; the gradients that `gan3d.models.convolution` gives cannot.
+    """
+    layers = [layer for layer in network.layers if isinstance(layer, Conv3D)]
+    before = [layer.plain for layer in layers]
+    set_plain(network)
+    try:
+        yield
+    finally:
+        for layer, plain in zip(layers, before, strict=True):
+            layer.plain = plain

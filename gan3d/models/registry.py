@@ -6,10 +6,11 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from gan3d.config import Experiment, Geometry, Model
+from gan3d.config import GEV, CellScale, Experiment, Geometry, Model
 from gan3d.errors import ConfigError
 from gan3d.models import architectures
 
@@ -59,8 +60,8 @@ class Wanted:
     """The section `model`."""
     geometry: Geometry = field(default_factory=Geometry)
     """The grid of the images that the networks see."""
-    cell_power: float = 1.0
-    """The images hold cell energies (GeV) raised to this (`data.cell_power`)."""
+    cell_scale: CellScale = GEV
+    """The images hold this of the cell energies (`data.cell_power`, `data.cell_log_gev`)."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class Architecture:
     """A generator and a discriminator that belong together.
 
     The generator maps `latent` (B, latent_dim), standard normal, and `energy` (B, 1), the incident
-    energy over `data.energy_scale_gev`, to images (B, x, y, layer, 1) in GeV, or in a power of it
-    (`data.cell_power`). Where `model.conditions` names more than the energy, it has a third input
+    energy over `data.energy_scale_gev`, to images (B, x, y, layer, 1) in GeV, or in another scale
+    (`data.cell_scale`). Where `model.conditions` names more than the energy, it has a third input
     `labels` (B, C), those conditions in their order: numbers as (value - offset) / scale,
     categories as their place in the list of values.
 
@@ -100,6 +101,8 @@ class Architecture:
     discriminator) before training."""
     outputs: tuple[Output, ...] = (GENERATION, AUXILIARY, ECAL)
     """What the discriminator says, in the order in which losses are told."""
+    cells_in_gev: bool = False
+    """Whether images have to hold GeV: no `data.cell_power` and no `data.cell_log_gev`."""
     labels: tuple[Literal["number", "categories"], ...] | None = ()
     """Kinds of the conditions that it takes beside the energy, in this order; None: any."""
 
@@ -149,10 +152,35 @@ def get_architecture(name: str, wanted: Wanted | None = None) -> Architecture:
 def architecture_of(experiment: Experiment) -> Architecture:
     """The architecture of an experiment, made for its grid. Raises ConfigError."""
     model, data = experiment.model, experiment.data
-    wanted = Wanted(model, data.model_geometry, data.cell_power)
+    wanted = Wanted(model, data.model_geometry, data.cell_scale)
     architecture = get_architecture(model.architecture, wanted)
     _check_labels(architecture, model)
-    return architecture
+    if architecture.cells_in_gev and not data.cell_scale.plain:
+        key = "cell_power" if data.cell_log_gev is None else "cell_log_gev"
+        raise ConfigError(
+            f"data.{key}: {architecture.name} has the physics of cells in GeV built in, and looks "
+            f"at their logarithm itself; leave {key} out"
+        )
+    return with_options(architecture, model)
+
+
+def with_options(architecture: Architecture, model: Model) -> Architecture:
+    """The same with those options of `model` that change discriminators of all architectures."""
+    if model.spectral_norm is None and not model.minibatch_deviation:
+        return architecture
+    return replace(architecture, build_discriminator=partial(_build_with_options, architecture))
+
+
+def _build_with_options(architecture: Architecture, model: Model) -> keras.Model:
+    from gan3d.models.discriminator_options import normalise_spectrum, show_deviation
+
+    discriminator = architecture.build_discriminator(model)
+    if model.minibatch_deviation:
+        discriminator = show_deviation(discriminator, architecture.name)
+    if model.spectral_norm is not None:
+        heads = [output.name for output in architecture.outputs if output is not GENERATION]
+        discriminator = normalise_spectrum(discriminator, model.spectral_norm, heads)
+    return discriminator
 
 
 def _check_labels(architecture: Architecture, model: Model) -> None:

@@ -40,7 +40,7 @@ def sample_images(
 ) -> Iterator[NDArray[np.float32]]:
     """Images (B, x, y, layer) in GeV for incident energies `energy_n` (GeV), batch by batch.
 
-    `data` gives the energy scale, the power of the cell energies and the threshold that the
+    `data` gives the energy scale, the scale of the cell energies and the threshold that the
     showers of the experiment have;
     `first` is the number of the first shower within its seed. `labels_nc` are the further
     conditions, as the network sees them, where it has some.
@@ -60,6 +60,5 @@ def sample_images(
             inputs.append(np.pad(labels_nc[start : start + batch_size], padding))
         images_bxyzc = generator.predict_on_batch(inputs)
         images_bxyz = keras.ops.convert_to_numpy(images_bxyzc)[: len(energy_b1), ..., 0]
-        if data.cell_power != 1.0:
-            images_bxyz = np.power(images_bxyz, np.float32(1.0 / data.cell_power))
+        images_bxyz = data.cell_scale.gev(images_bxyz)
         yield np.where(images_bxyz < data.threshold_gev, np.float32(0), images_bxyz)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gan3d.config import Data, Training
 from gan3d.errors import ConfigError
+from gan3d.models.presets import check_shape
 from gan3d.training.response import Response
 
 if TYPE_CHECKING:
@@ -23,13 +24,7 @@ _KEPT_SHARE = 0.5
 
 def check_grid(architecture: Architecture, data: Data) -> None:
     """Raise ConfigError where the networks make images of another grid than they would see."""
-    seen = data.model_geometry.shape
-    if architecture.image_shape != seen:
-        raise ConfigError(
-            f"model.architecture: {architecture.name} makes images of "
-            f"{architecture.image_shape} cells, but the networks would see {seen} "
-            "(data.geometry.shape, or data.grid where files are cropped or padded)"
-        )
+    check_shape(architecture.name, architecture.image_shape, data.model_geometry.shape)
 
 
 def check_energies(training: Training, response: Response) -> None:

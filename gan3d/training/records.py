@@ -134,6 +134,7 @@ _FREE = (
     ("training", "epochs"),
     ("training", "early_stopping"),
     ("training", "optimizer", "learning_rate"),
+    ("training", "optimizer", "discriminator_learning_rate"),
     ("node",),
     *(("horovod", key) for key in HOROVOD_VARIABLES),
     ("validation",),

@@ -11,7 +11,7 @@ then the mean over the other conditions, and only its range of energies is used.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Experiment
-from gan3d.data import Part, sample_sums
+from gan3d.data import Part, sample_layers, sample_sums
 from gan3d.errors import DataError
+
+_LAYER_DEGREE = 2
 
 
 @dataclass(frozen=True)
 class Response:
     """Mean ECAL sum (GeV) of a shower: e * polyval(coefficients, e) with e = Ep / energy scale.
 
-    With a `data.cell_power` p the sum is of the cell energies raised to it, in GeV ** p.
+    The sum is of what the networks see of cells: with a `data.cell_power` p in GeV ** p.
     """
 
     coefficients: tuple[float, ...]
@@ -38,6 +40,11 @@ class Response:
     """Unit of e (GeV)."""
     showers: int
     """Showers that were fitted."""
+    gev_coefficients: tuple[float, ...] | None = None
+    """As `coefficients`, of sums in GeV whatever the networks see; None: nobody asked for them."""
+    layer_coefficients: tuple[tuple[float, ...], ...] | None = None
+    """Of each layer, its mean share in a shower's energy as a polynomial of ln(e), highest power
+    first; None: nobody asked for them."""
 
     def ecal_gev(self, energy_n: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Mean ECAL sum (GeV) of showers with incident energies `energy_n` (GeV)."""
@@ -52,11 +59,14 @@ class Response:
     def from_dict(cls, fields: Mapping[str, Any]) -> Response:
         """Return the response that `as_dict` gave these fields. Raises KeyError or TypeError."""
         low, high = fields["energy_range_gev"]
+        gev, layers = fields.get("gev_coefficients"), fields.get("layer_coefficients")
         return cls(
             coefficients=tuple(fields["coefficients"]),
             energy_range_gev=(low, high),
             energy_scale_gev=fields["energy_scale_gev"],
             showers=fields["showers"],
+            gev_coefficients=None if gev is None else tuple(gev),
+            layer_coefficients=None if layers is None else tuple(map(tuple, layers)),
         )
 
 
@@ -72,12 +82,44 @@ def measure_response(
     ecal_n, energy_n = sample_sums(train, data, data.statistics_showers, bad)
     if bad:
         return None
-    return fit_response(
+    training = experiment.training
+    response = fit_response(
         ecal_n,
         energy_n,
-        degree=experiment.training.response_degree,
+        degree=training.response_degree,
         energy_scale_gev=data.energy_scale_gev,
     )
+    weights = training.loss_weights
+    if experiment.model.labels or not (weights.response or weights.layers):
+        return response
+    layers_nz, energy_n = sample_layers(train, data, data.statistics_showers)
+    gev = fit_response(
+        layers_nz.sum(axis=1),
+        energy_n,
+        degree=training.response_degree,
+        energy_scale_gev=data.energy_scale_gev,
+    )
+    return replace(
+        response,
+        gev_coefficients=gev.coefficients,
+        layer_coefficients=fit_layers(layers_nz, energy_n / data.energy_scale_gev),
+    )
+
+
+def fit_layers(
+    layers_nz: NDArray[np.float64], scaled_n: NDArray[np.float64]
+) -> tuple[tuple[float, ...], ...]:
+    """Least-squares parabola in ln(e) of each layer's share in the energy of showers.
+
+    `layers_nz` are the energies in layers, `scaled_n` the incident energies e over the scale. The
+    maximum moves deeper with the logarithm of the energy. Fewer different energies than three give
+    a straight line, or the mean. Showers without energy are left out.
+    """
+    lit_n = layers_nz.sum(axis=1) > 0.0
+    shares_nz = layers_nz[lit_n] / layers_nz[lit_n].sum(axis=1, keepdims=True)
+    degree = min(_LAYER_DEGREE, len(np.unique(scaled_n[lit_n])) - 1)
+    found_tz = np.polyfit(np.log(scaled_n[lit_n]), shares_nz, degree)
+    return tuple(tuple(map(float, column)) for column in found_tz.T)
 
 
 def fit_response(

@@ -23,13 +23,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from gan3d.config import Horovod, Training
+from gan3d.config import GEV, CellScale, Horovod, Training
+from gan3d.errors import ConfigError
 from gan3d.models import Architecture
-from gan3d.models.layers import BatchNormalization, set_plain
+from gan3d.models.discriminator_options import Featured, with_features
+from gan3d.models.layers import BatchNormalization, convolved_plainly, set_plain
 from gan3d.training.losses import discriminator_losses, loss_names
 from gan3d.training.noise import NoiseStream
 from gan3d.training.optimizers import build_optimizer, scale_loss
 from gan3d.training.response import Response
+from gan3d.training.terms import GeneratorTerms, gradient_penalty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,10 +59,12 @@ class AdversarialStep:
         horovod: Horovod | None = None,
         *,
         xla: bool = False,
+        cell_scale: CellScale = GEV,
     ) -> None:
         """Make the optimisers' slots and, where it is asked for, the average of the generator.
 
-        `xla`: whether XLA compiles the passes through the networks.
+        `xla`: whether XLA compiles the passes through the networks; `cell_scale`: that of the
+        images. Raises ConfigError for terms of the losses that these networks cannot have.
         """
         horovod = horovod or Horovod()
         self.generator = generator
@@ -79,11 +84,18 @@ class AdversarialStep:
                 tf.Variable(w.value, trainable=False) for w in generator.weights
             ]
 
-        self.loss_names = tuple(
-            f"{who}.{name}"
-            for who in ("discriminator.real", "discriminator.fake", "generator")
-            for name in loss_names(architecture.outputs)
-        )
+        weights = training.loss_weights
+        self._terms = GeneratorTerms(weights, cell_scale, response)
+        self._featured = _featured(discriminator, training)
+        names = loss_names(architecture.outputs)
+        penalty = ("gradient_penalty",) if weights.gradient_penalty else ()
+        self._told = {
+            "discriminator.real": (*names, *penalty),
+            "discriminator.fake": names,
+            "generator": (*names, *self._terms.names),
+        }
+        """What each kind of update tells of its losses, in this order."""
+        self.loss_names = tuple(f"{who}.{name}" for who, of in self._told.items() for name in of)
         """Names of what a step returns."""
         self._architecture = architecture
         self._training = training
@@ -169,29 +181,44 @@ class AdversarialStep:
         *labels: Any,
     ) -> Any:
         self.generator_optimizer.learning_rate.assign(learning_rate)
+        optimizer = self._training.optimizer
+        if optimizer.discriminator_learning_rate is not None:
+            # One schedule for both: with the same warm-up and decay.
+            learning_rate *= optimizer.discriminator_learning_rate / optimizer.learning_rate
         self.discriminator_optimizer.learning_rate.assign(learning_rate)
         self._names.begin()
 
         # With the last exchange of the step: one of their own would cost all ranks a round more.
         riders = [flags_f] if flags_f.shape[0] else []
         measured = self._measure(images_bxyz)
+        real = _Batch(images_bxyz, energy_b1, labels, measured)
 
         def update_real() -> tuple[Any, Any]:
             real_b1 = self._flip(tf.ones_like(energy_b1), step, stream=0)
-            shower = _Batch(images_bxyz, energy_b1, labels, measured)
-            return self._update_discriminator(self._judge_real, real_b1, shower)
+            if self._training.label_smoothing:
+                real_b1 *= 1.0 - self._training.label_smoothing
+            return self._update_discriminator("discriminator.real", real_b1, real)
 
         def update_fake() -> tuple[Any, Any]:
             shower = self._generator_input(step, 0, energy_b1, labels, measured)
             real_b1 = self._flip(tf.zeros_like(shower.energy_b1), step, stream=1)
-            return self._update_discriminator(self._judge_fake, real_b1, shower)
+            return self._update_discriminator("discriminator.fake", real_b1, shower)
 
+        def update_generator(number: int) -> tuple[Any, Any]:
+            shower = self._generator_input(step, 1 + number, energy_b1, labels, measured)
+            if "features" in self._terms.names:
+                if not features:  # the discriminator does not change any more in this step
+                    said = self._said_of(images_bxyz[..., None], real)
+                    features.append(tf.stop_gradient(said["features"]))
+                shower = shower._replace(measured={**shower.measured, "features": features[0]})
+            last = number == self._training.generator_updates - 1
+            return self._update_generator(shower, riders if last else [])
+
+        features: list[Any] = []
         results: list[tuple[Any, Any]] = []
         updates: list[Callable[[], tuple[Any, Any]]] = [update_real, update_fake]
         for number in range(self._training.generator_updates):
-            shower = self._generator_input(step, 1 + number, energy_b1, labels, measured)
-            last = number == self._training.generator_updates - 1
-            updates.append(partial(self._update_generator, shower, riders if last else []))
+            updates.append(partial(update_generator, number))
         for update in updates:
             # One after the other: were the next one's first layers computed during an exchange,
             # their time would count as the exchange's.
@@ -252,11 +279,27 @@ class AdversarialStep:
     def _averaged(self) -> list[Any]:
         return [w.value for w in self.generator.weights] if self.average_weights else []
 
-    def _judge_real(self, real_b1: Any, shower: _Batch) -> Any:
+    def _judge_real(self, real_b1: Any, shower: _Batch) -> dict[str, Any]:
         """Losses of the discriminator on Monte Carlo."""
-        return self._judge(shower.source[..., None], real_b1, shower)
+        images_bxyzc = shower.source[..., None]
+        weight = self._training.loss_weights.gradient_penalty
+        if not weight:
+            return self._judge(images_bxyzc, real_b1, shower)
+        assert self._featured is not None
+        with (
+            convolved_plainly(self.discriminator),
+            tf.GradientTape(watch_accessed_variables=False) as tape,
+        ):
+            tape.watch(images_bxyzc)
+            said = self._said_of(images_bxyzc, shower)
+            logit_b1 = self._featured.logit(said["features"])
+            gradient_bxyzc = tape.gradient(logit_b1, images_bxyzc)
+        losses = self._losses(said, real_b1, shower)
+        losses["gradient_penalty"] = gradient_penalty(gradient_bxyzc, images_bxyzc)
+        losses["loss"] += weight * losses["gradient_penalty"]
+        return losses
 
-    def _judge_fake(self, real_b1: Any, shower: _Batch) -> Any:
+    def _judge_fake(self, real_b1: Any, shower: _Batch) -> dict[str, Any]:
         """Losses of the discriminator on generated showers; only it is in the tape."""
         # With the statistics of the batch, as in the generator's own updates: the moving averages
         # of batch normalisation are so far off in the first hundreds of steps that the showers
@@ -264,31 +307,41 @@ class AdversarialStep:
         images_bxyzc = self.generator(shower.generator_inputs, training=True)
         return self._judge(tf.stop_gradient(images_bxyzc), real_b1, shower)
 
-    def _judge_generator(self, real_b1: Any, shower: _Batch) -> Any:
+    def _judge_generator(self, real_b1: Any, shower: _Batch) -> dict[str, Any]:
         """Losses of the generator: what the discriminator says, with the labels of Monte Carlo."""
         images_bxyzc = self.generator(shower.generator_inputs, training=True)
-        return self._judge(images_bxyzc, real_b1, shower)
+        if not self._terms.names:
+            return self._judge(images_bxyzc, real_b1, shower)
+        said = self._said_of(images_bxyzc, shower)
+        losses = self._losses(said, real_b1, shower)
+        further = self._terms.losses(images_bxyzc, said.get("features"), shower.measured)
+        losses["loss"] += self._terms.weighted(further)
+        return losses | further
 
-    def _judge(self, images_bxyzc: Any, real_b1: Any, shower: _Batch) -> Any:
+    def _judge(self, images_bxyzc: Any, real_b1: Any, shower: _Batch) -> dict[str, Any]:
+        return self._losses(self._said_of(images_bxyzc, shower), real_b1, shower)
+
+    def _said_of(self, images: Any, shower: _Batch) -> Any:
+        """What the discriminator says of images with the conditions of `shower`."""
         labels_bc = shower.labels[0] if shower.labels else None
-        inputs = self._architecture.judged(images_bxyzc, shower.energy_b1, labels_bc)
-        targets = {"generation": real_b1, "auxiliary": shower.energy_b1, **shower.measured}
-        return discriminator_losses(
-            self._architecture.outputs,
-            self.discriminator(inputs, training=True),
-            targets,
-            self._training.loss_weights,
-        )
+        inputs = self._architecture.judged(images, shower.energy_b1, labels_bc)
+        network = self.discriminator if self._featured is None else self._featured.network
+        return network(inputs, training=True)
 
-    def _update_discriminator(
-        self, judge: Callable[..., Any], real_b1: Any, shower: _Batch
-    ) -> tuple[Any, Any]:
+    def _losses(self, said: Any, real_b1: Any, shower: _Batch) -> dict[str, Any]:
+        targets = {"generation": real_b1, "auxiliary": shower.energy_b1, **shower.measured}
+        weights = self._training.loss_weights
+        return discriminator_losses(self._architecture.outputs, said, targets, weights)
+
+    def _update_discriminator(self, who: str, real_b1: Any, shower: _Batch) -> tuple[Any, Any]:
+        judge = self._judge_real if who == "discriminator.real" else self._judge_fake
         return self._update(
-            self.discriminator, self.discriminator_optimizer, judge, real_b1, shower
+            who, self.discriminator, self.discriminator_optimizer, judge, real_b1, shower
         )
 
     def _update_generator(self, shower: _Batch, riders: list[Any]) -> tuple[Any, Any]:
         return self._update(
+            "generator",
             self.generator,
             self.generator_optimizer,
             self._judge_generator,
@@ -299,6 +352,7 @@ class AdversarialStep:
 
     def _update(
         self,
+        who: str,
         network: keras.Model,
         optimizer: keras.Optimizer,
         judge: Callable[..., Any],
@@ -307,7 +361,7 @@ class AdversarialStep:
     ) -> tuple[Any, Any]:
         """Move `network` down the gradient of what `judge` says of `batch`, averaged over ranks.
 
-        Returns the losses, in the order of `loss_names`, and the seconds that the exchange took.
+        Returns the losses, as `_told` has them, and the seconds that the exchange took.
         Tensors in `riders` are averaged with the gradients, and replaced.
         """
         variables = network.trainable_variables
@@ -325,7 +379,7 @@ class AdversarialStep:
         if self._xla:
             # Not the whole step: Horovod's exchanges, between the passes, are not XLA's.
             backward = tf.function(backward, jit_compile=True, autograph=False)
-        losses, gradients = self._accumulate(backward, inner, batch)
+        losses, gradients = self._accumulate(backward, inner, batch, len(self._told[who]))
         riders = [] if riders is None else riders
         averaged, seconds = self._communicator.average(
             [*gradients, *riders], self._names.next("gradients")
@@ -335,9 +389,13 @@ class AdversarialStep:
         return losses, tf.cast(seconds, tf.float64)
 
     def _accumulate(
-        self, backward: Callable[..., Any], variables: list[Any], batch: tuple[Any, ...]
+        self,
+        backward: Callable[..., Any],
+        variables: list[Any],
+        batch: tuple[Any, ...],
+        count: int,
     ) -> tuple[Any, list[Any]]:
-        """Mean losses and gradients of `batch`, in as many parts as there are backward passes."""
+        """Mean of `count` losses and gradients of `batch`, a part for each backward pass."""
         if self._passes == 1:
             return backward(*batch)  # type: ignore[no-any-return]
         shape = (self._passes, self._training.batch_size)
@@ -354,7 +412,6 @@ class AdversarialStep:
                 [a + b for a, b in zip(gradients, further, strict=True)],
             )
 
-        count = len(loss_names(self._architecture.outputs))
         # A loop of the graph, one part at a time: the memory of a part is all that is needed.
         _, losses, gradients = tf.while_loop(
             lambda number, *_: number < self._passes,
@@ -386,20 +443,37 @@ class AdversarialStep:
             return _Batch(latent_bz, energy_b1, labels, measured)
         low, high = self._energy_range
         energy_b1 = low + (high - low) * self._noise.uniform(step, stream + 1)
-        return _Batch(latent_bz, energy_b1, (), {"ecal": self._mean_ecal(energy_b1)})
+        expected = {"ecal": self._mean_ecal(energy_b1), **self._terms.expect(energy_b1)}
+        return _Batch(latent_bz, energy_b1, (), expected)
 
     def _measure(self, images_bxyz: Any) -> dict[str, Any]:
         """What the discriminator's outputs should say of Monte Carlo, where images say it."""
-        return {
+        measured = {
             output.name: output.measure(images_bxyz[..., None])
             for output in self._architecture.outputs
             if output.measure is not None
         }
+        return self._terms.measure(images_bxyz) | measured
 
     def _mean_ecal(self, energy_b1: Any) -> Any:
         """Target ECAL sums (GeV) for scaled energies: e * polyval(coefficients, e)."""
         coefficients = [tf.constant(c, tf.float32) for c in self._response.coefficients]
         return energy_b1 * tf.math.polyval(coefficients, energy_b1)
+
+
+def _featured(discriminator: keras.Model, training: Training) -> Featured | None:
+    """The discriminator with what its last layer sees, where a term of the losses wants that."""
+    weights = training.loss_weights
+    wanted = "gradient_penalty" if weights.gradient_penalty else "features"
+    if not getattr(weights, wanted):
+        return None
+    key = f"training.loss_weights.{wanted}"
+    if weights.gradient_penalty and keras.config.dtype_policy().compute_dtype == "float16":
+        raise ConfigError(
+            f"{key}: in mixed_float16 the gradient by the images is not scaled as the loss is, and "
+            "would be lost; set node.precision to mixed_bfloat16 or float32"
+        )
+    return with_features(discriminator, key)
 
 
 class _Batch(NamedTuple):

@@ -220,6 +220,7 @@ class Trainer:
             experiment.run.seed,
             experiment.horovod,
             xla=experiment.node.xla,
+            cell_scale=experiment.data.cell_scale,
         )
 
     def load(self) -> None:

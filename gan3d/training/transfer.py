@@ -40,6 +40,7 @@ KEY = "training.init_from"
 _MEANINGS = (
     ("data", "energy_scale_gev"),
     ("data", "cell_power"),
+    ("data", "cell_log_gev"),
     ("model", "conditions"),
 )
 
@@ -111,8 +112,8 @@ def find_start(experiment: Experiment) -> Start | None:
             epochs=epochs_done(checkpoint)[0],
             architecture=other.model.architecture,
             averaged=generator.name == AVERAGE_WEIGHTS,
-            generator=_read(generator),
-            discriminator=_read(checkpoint / DISCRIMINATOR_WEIGHTS),
+            generator=_in_order(_read(generator), other, experiment),
+            discriminator=_in_order(_read(checkpoint / DISCRIMINATOR_WEIGHTS), other, experiment),
             differences=tuple(
                 f"{section}.{key}"
                 for section, key in _MEANINGS
@@ -122,6 +123,30 @@ def find_start(experiment: Experiment) -> Start | None:
         )
     except (RunError, UsageError) as error:
         raise ConfigError(f"{KEY}: {str(error).partition(chr(10))[0]}") from error
+
+
+def _in_order(values: _Values, other: Experiment, own: Experiment) -> _Values:
+    """`values`, whose embeddings have a row for each category of `own`, in its order.
+
+    A category that the other run did not know has NaN there: `_take` leaves that row as it was
+    drawn. Where it knew none, the embedding is left out.
+    """
+    theirs = {label.name: label.values for label in other.model.labels}
+    found = dict(values)
+    for label in own.model.labels:
+        known = theirs.get(label.name, [])
+        if known == label.values or not known:
+            continue
+        for slot in [slot for slot in values if slot.layer == f"embedding_{label.name}"]:
+            table = found.pop(slot)
+            if len(table) != len(known) or not set(known) & set(label.values):
+                continue
+            rows = np.full((len(label.values), *table.shape[1:]), np.nan, table.dtype)
+            for place, value in enumerate(label.values):
+                if value in known:
+                    rows[place] = table[known.index(value)]
+            found[slot] = rows
+    return found
 
 
 class Fresh(NamedTuple):
@@ -244,7 +269,8 @@ def _take(network: keras.Model, values: _Values) -> Part:
                 if slot.owner in differing:
                     fresh.append(Fresh(name, dataset.shape, theirs.get(slot)))
                 else:
-                    dataset[()] = values[slot]
+                    drawn = np.isnan(values[slot])
+                    dataset[()] = np.where(drawn, dataset[()], values[slot])
                     taken[slot] = name
         network.load_weights(path)
     known = {slot for slot, _, _ in own}
@@ -257,7 +283,9 @@ def _look_again(part: Part, network: keras.Model, values: _Values) -> Part:
         path = Path(folder) / "own.weights.h5"
         network.save_weights(path)
         now = _read(path)
-    same = {slot for slot in part.taken if np.array_equal(now[slot], values[slot])}
+    same = {
+        slot for slot in part.taken if np.all((now[slot] == values[slot]) | np.isnan(values[slot]))
+    }
     return replace(
         part,
         taken={slot: name for slot, name in part.taken.items() if slot in same},

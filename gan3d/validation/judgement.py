@@ -13,7 +13,7 @@ from scipy import stats
 from gan3d.config import Geometry, Validation
 from gan3d.data import LARGEST_FRACTION, Showers
 from gan3d.errors import DataError
-from gan3d.validation.bins import Bin, bins_of, split_name
+from gan3d.validation.bins import Bin, bins_of, particle_bins, split_name
 from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric, all_metrics
 from gan3d.validation.classifier import told_apart
 from gan3d.validation.measures import Float, cell_energy_edges
@@ -203,7 +203,7 @@ def judge(
     )
     everything = ours_sample.observables, theirs_sample.observables
     _check_comparable(*everything)
-    bins, remarks = _usable_bins(bins_of(settings), *everything)
+    bins, remarks = _usable_bins([*bins_of(settings), *particle_bins(*everything)], *everything)
     remarks += _sample_remarks(*everything)
     unlike = _spread_differently(*everything)
     if unlike:
@@ -628,6 +628,13 @@ def _check_comparable(generated: Observables, reference: Observables) -> None:
             raise DataError(
                 f"{sample.label}: validation.angle_bins_deg asks for bins of angle, but the "
                 "showers' file says no angle (theta); remove the bins, or take other files"
+            )
+        # float32 of pi is above pi.
+        largest = float(np.nanmax(np.abs(sample.theta_n), initial=0.0))
+        if reference.settings.angle_bins_deg and largest > math.pi + 1e-6:
+            raise DataError(
+                f"{sample.label}: angles (theta) up to {largest:.4g}, expected rad, between -pi "
+                "and pi; are they in degrees?"
             )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gan3d.validation.bins import Bin
 from gan3d.validation.classifier import Classified
 from gan3d.validation.judgement import Judgement, Verdict
 from gan3d.validation.measures import Float
@@ -219,6 +220,7 @@ def pictures(
             "layers. Its width is the angular resolution.",
             lambda: plots.angles(ours, theirs),
         ),
+        *_in_bins(judgements),
         *_of_whole_showers(judgements),
         Picture(
             "mean-shower",
@@ -244,6 +246,49 @@ def pictures(
         ),
     ]
     return figures + _of_trainings(histories, outputs)
+
+
+_IN_BINS = {
+    "angle": (
+        "bins of incident angle",
+        "An inclined shower is shorter in depth and moves along its axis to one side",
+    ),
+    "particle": (
+        "showers of each particle",
+        "Photons start deeper than electrons, and neutral pions are two photons close together",
+    ),
+}
+_AXES = {
+    "layer": "Longitudinal profile",
+    "x": "Transverse profile in x",
+    "y": "Transverse profile in y",
+}
+
+
+def _in_bins(judgements: Sequence[Judgement]) -> list[Picture]:
+    """Profiles in bins of angle, and of each kind of particle, side by side."""
+    from gan3d.validation import plots
+
+    ours, theirs = [each.generated.observables for each in judgements], judgements[0].reference
+    found = []
+    for quantity, bins in side_by_side(judgements).items():
+        where, physics = _IN_BINS[quantity]
+        for axis, title in _AXES.items():
+
+            def draw(bins: Sequence[Bin] = bins, axis: str = axis) -> Figure:
+                return plots.profiles_in_bins(ours, theirs.observables, bins, axis)
+
+            caption = f"{physics}; generated showers should follow {theirs.label} in each panel."
+            name = f"{quantity}-{axis}"
+            found.append(Picture(name, f"{title}, {where}", caption, draw))
+    return found
+
+
+def side_by_side(judgements: Sequence[Judgement]) -> dict[str, list[Bin]]:
+    """Bins of angle and kinds of particle that all samples have, of which there are some."""
+    shared = [each for each in judgements[0].bins if all(each in j.bins for j in judgements)]
+    by_quantity = {name: [b for b in shared if b.quantity == name] for name in _IN_BINS}
+    return {name: bins for name, bins in by_quantity.items() if bins}
 
 
 def _of_whole_showers(judgements: Sequence[Judgement]) -> list[Picture]:

@@ -17,17 +17,19 @@ from pathlib import Path
 
 from gan3d.data import make_folder, written_aside
 from gan3d.errors import DataError
-from gan3d.validation.bins import split_name
+from gan3d.validation.bins import Bin, split_name
 from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric
 from gan3d.validation.judgement import Judgement, Verdict, is_large
+from gan3d.validation.observables import Observables
 from gan3d.validation.pictures import (
     History,
     Outputs,
     Picture,
     pictures,
     scorecard_picture,
+    side_by_side,
 )
-from gan3d.validation.quantities import quantities
+from gan3d.validation.quantities import Quantity, quantities
 
 _NAMED = 4
 """Metrics that the headline names; the table below it has all."""
@@ -135,6 +137,7 @@ def _render(
         quantities=quantities(
             [each.generated.observables for each in judgements], first.reference.observables
         ),
+        side_by_side=_side_by_side(judgements),
         facts=facts,
         geometry=first.reference.observables.geometry,
         bins=[each for each in first.bins if all(each in other.bins for other in judgements)],
@@ -146,6 +149,28 @@ def _render(
         scorecard=shown[:1],
         pictures=shown[1:],
     )
+
+
+def _side_by_side(
+    judgements: Sequence[Judgement],
+) -> list[tuple[str, list[Bin], list[tuple[str, list[Quantity]]]]]:
+    """For angle and particle what of them, the bins, and each quantity in all bins."""
+    tables = []
+    for quantity, bins in side_by_side(judgements).items():
+        in_bins = [
+            quantities(
+                [_part(each.generated.observables, one) for each in judgements],
+                _part(judgements[0].reference.observables, one),
+            )
+            for one in bins
+        ]
+        rows = [(row[0].name, list(row)) for row in zip(*in_bins, strict=True)]
+        tables.append((quantity, bins, rows))
+    return tables
+
+
+def _part(sample: Observables, one: Bin) -> Observables:
+    return sample.select(one.rows(sample))
 
 
 def _main_in_bins(judgements: Sequence[Judgement]) -> dict[str, Metric]:

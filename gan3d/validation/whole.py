@@ -95,6 +95,7 @@ class _Side:
 
     energy_n: Float
     theta_n: Float
+    pdg_n: Float
     layers_nz: Float
     """Energy in the layers over Ep."""
     features_nf: Float
@@ -224,6 +225,7 @@ def _sides(generated: Sample, reference: Sample, by_feature: Scales) -> tuple[_S
         return _Side(
             seen.energy_n,
             seen.theta_n,
+            seen.pdg_n,
             seen.longitudinal_nz / energy_n1,
             np.stack(features, axis=1),
             seen.layer_hits_ntz[:, 0].astype(np.float64),
@@ -239,7 +241,7 @@ def _sides(generated: Sample, reference: Sample, by_feature: Scales) -> tuple[_S
 def _inside(side: _Side, each: Bin | None) -> _Side:
     if each is None:
         return side
-    return side.rows(np.flatnonzero(each.inside(side.energy_n, side.theta_n)))
+    return side.rows(np.flatnonzero(each.inside(side.energy_n, side.theta_n, side.pdg_n)))
 
 
 def _exchanges(ours: _Side, theirs: _Side, settings: Validation, rng: np.random.Generator) -> Float:

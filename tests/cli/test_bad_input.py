@@ -84,6 +84,11 @@ def unknown_architecture(folder):
     (folder / "experiment.yaml").write_text(CONFIG.replace("ecal25", "ecal52"))
 
 
+def other_grid_than_the_preset(folder):
+    text = CONFIG.replace("model:", "  geometry: {shape: [51, 51, 25]}\nmodel:")
+    (folder / "experiment.yaml").write_text(text)
+
+
 def unknown_start(folder):
     (folder / "experiment.yaml").write_text(f"{CONFIG}  init_from: runs/none@best\n")
 
@@ -130,6 +135,11 @@ TABLE = [
         unknown_architecture,
         2,
         ["experiment.yaml:5: model.architecture: ", "ecal52", "did you mean 'ecal25'"],
+    ),
+    (
+        other_grid_than_the_preset,
+        2,
+        ["experiment.yaml:6: model.architecture: ecal25 makes images of (25, 25, 25)", "51"],
     ),
     (unknown_start, 2, ["experiment.yaml:9: training.init_from: ", "runs/none@best: no such run"]),
     (no_experiment, 2, ["experiment.yaml"]),

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gan3d.config import CellScale
 from gan3d.data import Showers
-from gan3d.data.preprocessing import regrid, to_grid, to_power
+from gan3d.data.preprocessing import regrid, to_grid, to_scale
 from gan3d.data.sparse import from_images
 
 SHAPES = st.tuples(*[st.integers(1, 7)] * 3)
@@ -69,6 +70,6 @@ def test_dense_images_are_regridded_alike():
 @pytest.mark.parametrize("power", [0.5, 0.85, 1.0])
 def test_powers_are_taken_of_every_cell(power):
     cells = images((3, 4, 5))
-    result = to_power(sparse(cells), power).dense().images_nxyz
+    result = to_scale(sparse(cells), CellScale(power)).dense().images_nxyz
     np.testing.assert_allclose(result, cells**power, rtol=1e-6)
     assert result.dtype == np.float32

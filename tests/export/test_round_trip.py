@@ -71,9 +71,10 @@ def test_convolutions_are_exported_as_they_are_whatever_makes_them_fast(kind, ru
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_powers_scales_and_thresholds_are_in_the_model(kind, with_data, export):
+@pytest.mark.parametrize("scale", [{"cell_power": 0.85}, {"cell_log_gev": 0.5}])
+def test_scales_and_thresholds_are_in_the_model(kind, scale, with_data, export):
     plain = with_data()
-    run = with_data(cell_power=0.85, energy_scale_gev=50, threshold_gev=0.5)
+    run = with_data(**scale, energy_scale_gev=50, threshold_gev=0.5)
     expected = run.generate(7, seed=1).images_nxyz
     assert 0.1 < np.mean(expected == 0) < 0.9
     assert not np.allclose(expected, plain.generate(7, seed=1).images_nxyz, rtol=0.1)

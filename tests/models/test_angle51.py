@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from gan3d.config import Data, Experiment, Geometry, Model
+from gan3d.config import CellScale, Data, Experiment, Geometry, Model
 from gan3d.errors import ConfigError
 from gan3d.models import Wanted, architecture_of, get_architecture
 
@@ -16,7 +16,7 @@ SHAPE = (51, 51, 25)
 
 @pytest.fixture(scope="module")
 def architecture():
-    return get_architecture("angle51", Wanted(MODEL, Geometry(shape=SHAPE), 0.85))
+    return get_architecture("angle51", Wanted(MODEL, Geometry(shape=SHAPE), CellScale(0.85)))
 
 
 @pytest.fixture(scope="module")

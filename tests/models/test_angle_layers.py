@@ -14,10 +14,10 @@ from gan3d.models.angle_layers import (
     BIN_EDGES_GEV,
     BarycentreAngle,
     CellCounts,
-    CellPower,
     count_in_bins,
     measure_angle,
 )
+from gan3d.models.layers import CellsInGev
 from gan3d.simulation import ShowerSimulator
 from gan3d.simulation.angle import measured_theta
 from gan3d.validation import observe
@@ -171,7 +171,7 @@ def test_counts_have_no_gradient():
     assert tape.gradient(counts, images) is None
 
 
-@pytest.mark.parametrize("layer", [BarycentreAngle(PITCH), CellCounts(), CellPower(1 / 0.85)])
+@pytest.mark.parametrize("layer", [BarycentreAngle(PITCH), CellCounts(), CellsInGev(0.85)])
 def test_layers_are_saved_as_data_and_compute_in_float32(layer, tmp_path):
     images = keras.Input((7, 9, 6, 1), dtype="float32")
     model = keras.Model(images, layer(images))

@@ -6,7 +6,16 @@ from pathlib import Path
 import numpy as np
 from tiny import make_tiny_architecture
 
-from gan3d.config import Data, Geometry, Horovod, Model, Node, Optimizer, Training
+from gan3d.config import (
+    Data,
+    Geometry,
+    Horovod,
+    LossWeights,
+    Model,
+    Node,
+    Optimizer,
+    Training,
+)
 from gan3d.data import ShowerLoader, survey_files, whole
 from gan3d.runtime import SingleProcess, apply_node, connect
 
@@ -16,6 +25,7 @@ communicator = connect(Horovod())
 
 import keras  # noqa: E402 - after apply_node, as in the package
 
+from gan3d.models.registry import with_options  # noqa: E402
 from gan3d.training.checkpoint import Position, save_checkpoint, state_variables  # noqa: E402
 from gan3d.training.response import Response  # noqa: E402
 from gan3d.training.step import AdversarialStep  # noqa: E402
@@ -26,8 +36,9 @@ assert size == int(sys.argv[2])
 data = Data(files=[str(folder / "train.h5")], geometry=Geometry(shape=(4, 4, 3)))
 part = whole(survey_files(data).files)
 response = Response(
-    coefficients=(0.0, 2.0), energy_scale_gev=100.0, energy_range_gev=(10.0, 100.0), showers=48
-)
+    coefficients=(0.0, 2.0), energy_scale_gev=100.0, energy_range_gev=(10.0, 100.0), showers=48,
+    gev_coefficients=(0.0, 2.0), layer_coefficients=((1 / 3,),) * 3,
+)  # fmt: skip
 architecture = make_tiny_architecture()
 
 
@@ -37,11 +48,17 @@ PLAIN = Optimizer(name="sgd", learning_rate=1e-4)
 
 def make_step(model, batch_size, horovod, communicator, optimizer=PLAIN):
     keras.utils.set_random_seed(5)
+    chosen = with_options(architecture, model)
     step = AdversarialStep(
-        architecture,
-        architecture.build_generator(model),
-        architecture.build_discriminator(model),
-        Training(batch_size=batch_size, optimizer=optimizer),
+        chosen,
+        chosen.build_generator(model),
+        chosen.build_discriminator(model),
+        Training(
+            batch_size=batch_size,
+            optimizer=optimizer,
+            label_smoothing=0.1,
+            loss_weights=LossWeights(response=2.0),  # a mean over showers, whoever has them
+        ),
         response,
         communicator,
         1,
@@ -112,7 +129,7 @@ for case in range(int(sys.argv[3])):
 
 # The published recipe. With statistics of its own batches, each rank's moving averages differ,
 # until they are averaged.
-ours = make_step(Model(), 4, Horovod(), communicator, Optimizer())
+ours = make_step(Model(spectral_norm=1.0), 4, Horovod(), communicator, Optimizer())
 for number, showers in enumerate(batches(rank, 4, 0)):
     ours(
         showers.images_nxyz,
@@ -127,6 +144,8 @@ exchanged = [
     *ours.discriminator.trainable_variables,
     *ours.generator_optimizer.variables,
     *ours.discriminator_optimizer.variables,
+    # Of spectral norms: never exchanged, but the same from the same kernels.
+    *(v for v in ours.discriminator.non_trainable_variables if v.name == "u"),
 ]
 flat = np.concatenate([np.asarray(v.numpy(), np.float64).ravel() for v in exchanged])
 everyone = communicator.gather(flat[None])

@@ -351,3 +351,51 @@ def test_the_command_says_what_another_grid_begins_with(
     assert expected in " ".join(second.stdout.split())
     told = json.loads((tmp_path / "runs" / "deeper" / "init.json").read_text())
     assert told["generator"]["taken"] == ["embedding_particle/embeddings"]
+
+
+def test_an_embedding_follows_its_categories(labelled_architectures, write_run):
+    """In another order, and with one that the other run did not know."""
+
+    def experiment(values, start=None):
+        return Experiment.model_validate(
+            {
+                "data": {"files": ["x.h5"], "geometry": {"shape": [4, 4, 3]}},
+                "model": {
+                    "architecture": "tiny-labelled",
+                    "conditions": ["energy", {"name": "particle", "values": values}],
+                },
+                "training": {"init_from": start},
+            }
+        )
+
+    def networks(experiment):
+        found = architecture_of(experiment)
+        built = (
+            found.build_generator(experiment.model),
+            found.build_discriminator(experiment.model),
+        )
+        randomise(*built)
+        return built
+
+    def table(network):
+        return network.get_layer("embedding_particle").embeddings.numpy()
+
+    first = experiment([22, 11, 111])
+    theirs = networks(first)
+    run = str(write_run(*theirs, experiment=first))
+    turned = experiment([111, 22, 11], run)
+    ours = networks(turned)
+    take_weights(find_start(turned), *ours)
+    for own, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(table(own), table(other)[[2, 0, 1]])
+    more = experiment([11, 13, 22], run)
+    ours = networks(more)
+    drawn = table(ours[0])
+    take_weights(find_start(more), *ours)
+    found = table(ours[0])
+    np.testing.assert_array_equal(found[[0, 2]], table(theirs[0])[[1, 0]])
+    np.testing.assert_array_equal(found[1], drawn[1])
+    others = experiment([13, 15, 17], run)
+    ours = networks(others)
+    transfer = take_weights(find_start(others), *ours)
+    assert "embedding_particle/embeddings" not in transfer.generator.taken.values()

@@ -10,6 +10,7 @@ from gan3d.errors import UsageError
 COMMANDS = {
     "data": "Measure how fast showers come from files.",
     "generate": "Measure how fast showers are generated.",
+    "options": "Train with options, and compare the physics.",
     "scaling": "Measure 1, 2, ... ranks, and project to large machines.",
     "step": "Measure the training step, or find the fastest ranks and threads.",
     "validation": "Measure how long a validation takes.",
@@ -21,6 +22,7 @@ Examples:
   gan3d bench data
   gan3d bench data 'shards/*.parquet' --as-is --workers 1
   gan3d bench generate RUN RUN/generator.onnx
+  gan3d bench options mine.yaml --steps 5000 --options response,average -o out
   gan3d bench scaling configs/ecal25.yaml --ranks 1,2 --also mwms
   gan3d bench step --arch ecal25 --baseline
   gan3d bench validation

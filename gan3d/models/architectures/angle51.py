@@ -29,28 +29,27 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from gan3d.config import Model
+from gan3d.config import GEV, CellScale, Model
 from gan3d.models.angle_layers import (
     BarycentreAngle,
     CellCounts,
-    CellPower,
     count_in_bins,
     measure_angle,
-    raise_to,
 )
-from gan3d.models.layers import BatchNormalization, Conv3D, Dropout, EcalSum
+from gan3d.models.layers import BatchNormalization, CellsInGev, Conv3D, Dropout, EcalSum
+from gan3d.models.presets import PRESET_GRIDS
 from gan3d.models.registry import AUXILIARY, GENERATION, Architecture, Output, Wanted
 
 LATENT_DIM = 254
 """Normal draws; with the energy and the angle they are the published 256."""
-IMAGE_SHAPE = (51, 51, 25)
+IMAGE_SHAPE = PRESET_GRIDS["angle51"]
 _EPSILON = 1e-6
 
 
 def build_generator(settings: Model) -> keras.Model:
     """Generator: [latent (B, 254), energy (B, 1), labels (B, 1)] -> images (B, 51, 51, 25, 1).
 
-    The one label is the angle; images are in GeV to the power of the cells.
+    The one label is the angle; images are in the scale of `data.cell_scale`.
     """
     latent_bz = keras.Input((LATENT_DIM,), name="latent")
     energy_b1 = keras.Input((1,), name="energy")
@@ -83,9 +82,12 @@ def build_generator(settings: Model) -> keras.Model:
 
 
 def build_discriminator(
-    settings: Model, *, cell_power: float = 1.0, cell_size: tuple[float, float, float] = (1, 1, 1)
+    settings: Model,
+    *,
+    cell_scale: CellScale = GEV,
+    cell_size: tuple[float, float, float] = (1, 1, 1),
 ) -> keras.Model:
-    """Discriminator: images (B, 51, 51, 25, 1) in GeV ** `cell_power` -> its five outputs.
+    """Discriminator: images (B, 51, 51, 25, 1) in `cell_scale` of GeV -> its five outputs.
 
     `cell_size` is the pitch along (x, y, layer), in any unit.
     """
@@ -104,7 +106,7 @@ def build_discriminator(
     # pooling in float16.
     x = layers.AveragePooling3D(2, dtype="float32", name="pool")(x)
     x = layers.Flatten(dtype="float32", name="features")(x)
-    gev_bxyzc = CellPower(1.0 / cell_power, name="gev")(images_bxyzc)
+    gev_bxyzc = CellsInGev(cell_scale.power, cell_scale.log_gev, name="gev")(images_bxyzc)
     return keras.Model(
         images_bxyzc,
         {
@@ -121,18 +123,18 @@ def build_discriminator(
 
 
 def design(wanted: Wanted) -> Architecture:
-    """The preset, for cells of the power and the size that are wanted."""
-    pitch, power = wanted.geometry.cell_size_mm, wanted.cell_power
+    """The preset, for cells of the scale and the size that are wanted."""
+    pitch, scale = wanted.geometry.cell_size_mm, wanted.cell_scale
 
     def gev(images_bxyzc: Any) -> Any:
-        return raise_to(images_bxyzc[..., 0], 1.0 / power)
+        return scale.gev(images_bxyzc[..., 0], ops)
 
     return Architecture(
         name="angle51",
         latent_dim=LATENT_DIM,
         image_shape=IMAGE_SHAPE,
         build_generator=build_generator,
-        build_discriminator=partial(build_discriminator, cell_power=power, cell_size=pitch),
+        build_discriminator=partial(build_discriminator, cell_scale=scale, cell_size=pitch),
         outputs=(
             GENERATION,
             AUXILIARY,

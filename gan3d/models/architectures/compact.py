@@ -247,6 +247,7 @@ def compact(name: str, image_shape: Shape, settings: Model) -> Architecture:
         discriminator_sees_energy=True,
         discriminator_sees_labels=True,
         adapt=partial(adapt, conditions=conditions),
+        cells_in_gev=True,
         labels=None,
     )
 

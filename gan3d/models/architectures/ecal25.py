@@ -13,10 +13,11 @@ from keras import layers
 
 from gan3d.config import Model
 from gan3d.models.layers import BatchNormalization, Conv3D, Dropout, EcalSum
+from gan3d.models.presets import PRESET_GRIDS
 from gan3d.models.registry import Architecture
 
 LATENT_DIM = 200
-IMAGE_SHAPE = (25, 25, 25)
+IMAGE_SHAPE = PRESET_GRIDS["ecal25"]
 
 
 def build_generator(

@@ -25,6 +25,7 @@ from gan3d.validation.plots.profiles import (
     longitudinal_profile,
     longitudinal_profile_in_bins,
     occupancy,
+    profiles_in_bins,
     transverse_profile,
 )
 from gan3d.validation.plots.saving import save_figure
@@ -64,6 +65,7 @@ __all__ = [
     "metric_names",
     "moments",
     "occupancy",
+    "profiles_in_bins",
     "resolution",
     "response_against_energy",
     "response_histogram",

@@ -206,16 +206,17 @@ def in_energy_bins(
     for (low, high), panel in zip(energy_bins_gev, panels, strict=True):
         parts = [sample.in_energy_bin(low, high) for sample in samples]
         draw(parts, panel)
-        panel.main.set_title(f"Ep {low:g} to {high:g} GeV: {_counts(parts)}")
+        panel.main.set_title(f"Ep {low:g} to {high:g} GeV: {counts(parts)}")
     add_legend(figure, labels_of(samples))
     return figure
 
 
-def _counts(samples: Sequence[Observables]) -> str:
-    counts = [len(sample) for sample in samples]
-    if len(counts) > 2:
-        return f"{min(counts)} to {max(counts)} showers each"
-    return f"{' and '.join(map(str, counts))} showers"
+def counts(samples: Sequence[Observables]) -> str:
+    """How many showers the samples have, for a title."""
+    numbers = [len(sample) for sample in samples]
+    if len(numbers) > 2:
+        return f"{min(numbers)} to {max(numbers)} showers each"
+    return f"{' and '.join(map(str, numbers))} showers"
 
 
 def labels_of(samples: Sequence[Observables]) -> list[str]:

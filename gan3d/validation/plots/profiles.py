@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from gan3d.validation.bins import Bin
 from gan3d.validation.measures import Float
 from gan3d.validation.observables import AXES, Observables
 from gan3d.validation.plots._drawing import (
     EnergyBins,
     Generated,
+    counts,
     draw_steps,
     in_energy_bins,
     labels_of,
@@ -53,6 +55,21 @@ def longitudinal_profile_in_bins(
         energy_bins_gev,
         lambda samples, panel: _draw_profile(samples, "layer", panel),
     )
+
+
+@styled
+def profiles_in_bins(
+    generated: Generated, reference: Observables, bins: Sequence[Bin], axis: str
+) -> Figure:
+    """The profile along `axis` (x, y or layer) in each bin of angle or kind of particle."""
+    samples = reference_first(generated, reference)
+    figure, panels = figure_with_panels(len(bins), min(3, len(bins)), height_inches=4.6)
+    for each, panel in zip(bins, panels, strict=True):
+        parts = [sample.select(each.rows(sample)) for sample in samples]
+        _draw_profile(parts, axis, panel)
+        panel.main.set_title(f"{each.title}: {counts(parts)}")
+    add_legend(figure, labels_of(samples))
+    return figure
 
 
 @styled
