@@ -74,8 +74,9 @@ class Metadata(BaseModel):
     """Standard normal draws per shower."""
     image_shape: tuple[int, int, int]
     """Cells along (x, y, layer): the axes of the output `cells`."""
-    cell_size_mm: tuple[float, float, float]
-    """Cell pitch along (x, y, layer), mm."""
+    cell_size_mm: tuple[float | None, float, float]
+    """Cell pitch along (x, y, layer), mm; of a cylinder [null, radius, layer], whose cells divide
+    the turn from -pi to pi."""
     energy_unit: Literal["GeV"] = "GeV"
     """Of the input `energy` and the output `cells`."""
     energy_range_gev: tuple[float, float]

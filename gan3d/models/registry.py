@@ -102,6 +102,8 @@ class Architecture:
     """What the discriminator says, in the order in which losses are told."""
     labels: tuple[Literal["number", "categories"], ...] | None = ()
     """Kinds of the conditions that it takes beside the energy, in this order; None: any."""
+    cylinders: bool = False
+    """Whether its networks go round along the angle of a cylinder."""
 
     def judged(self, images_bxyzc: Any, energy_b1: Any, labels_bc: Any = None) -> Any:
         """The discriminator's inputs."""
@@ -152,6 +154,11 @@ def architecture_of(experiment: Experiment) -> Architecture:
     wanted = Wanted(model, data.model_geometry, data.cell_power)
     architecture = get_architecture(model.architecture, wanted)
     _check_labels(architecture, model)
+    if data.geometry.is_cylinder and not architecture.cylinders:
+        raise ConfigError(
+            f"model.architecture: {architecture.name} does not go round, and data.geometry is a "
+            "cylinder; expected one that does, such as convolutional or compact"
+        )
     return architecture
 
 

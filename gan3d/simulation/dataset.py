@@ -82,6 +82,7 @@ class Dataset:
                 yield block
                 advance(len(block))
 
+        geometry = self.simulation.geometry
         attributes: dict[str, str | int | float] = {
             "generator": f"gan3d {__version__}",
             "model": "parametric showers after hep-ex/0001020; no Monte Carlo",
@@ -96,7 +97,8 @@ class Dataset:
                 blocks(),
                 layout=self.layout,
                 pdg_id=PDG_CODES[self.simulation.beam.particle],
-                cell_size_mm=self.simulation.calorimeter.cell_size_mm,
+                # Files state lengths; a cylinder's cells have none along the angle.
+                cell_size_mm=None if geometry.is_cylinder else geometry.pitch,
                 attributes=attributes,
             )
 

@@ -122,7 +122,7 @@ def build_discriminator(
 
 def design(wanted: Wanted) -> Architecture:
     """The preset, for cells of the power and the size that are wanted."""
-    pitch, power = wanted.geometry.cell_size_mm, wanted.cell_power
+    pitch, power = wanted.geometry.pitch, wanted.cell_power
 
     def gev(images_bxyzc: Any) -> Any:
         return raise_to(images_bxyzc[..., 0], 1.0 / power)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from gan3d.config import Geometry
 from gan3d.models.architectures.compact import compact
 from gan3d.models.registry import Architecture, Wanted
 
 
 def design(wanted: Wanted) -> Architecture:
     """The preset, for the conditions that are wanted."""
-    return compact("ecal25-compact", (25, 25, 25), wanted.model)
+    return compact("ecal25-compact", Geometry(shape=(25, 25, 25)), wanted.model)
