@@ -11,6 +11,7 @@ Of files: `summary` says what they hold, `checking` what is wrong with them, `co
 
 from gan3d.data.aside import check_folder, make_folder, temporary_folder, written_aside
 from gan3d.data.blocks import LARGEST_FRACTION
+from gan3d.data.challenge import CHALLENGE_CELL_SIZES_MM
 from gan3d.data.formats import (
     expand_patterns,
     holds_challenge,
@@ -38,6 +39,7 @@ from gan3d.data.survey import Survey, check_unchanged, leave_out, survey_files
 from gan3d.data.writer import write_showers
 
 __all__ = [
+    "CHALLENGE_CELL_SIZES_MM",
     "LARGEST_FRACTION",
     "Division",
     "Part",

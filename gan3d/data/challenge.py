@@ -29,7 +29,7 @@ MEV = 1e-3
 SHAPES: dict[int, Shape] = {6480: (16, 9, 45), 40500: (50, 18, 45)}
 """Bins in (angle, radius, layer) of the Challenge's data sets 2 and 3, by their number of cells."""
 
-CELL_SIZES_MM: dict[Shape, tuple[None, float, float]] = {
+CHALLENGE_CELL_SIZES_MM: dict[Shape, tuple[None, float, float]] = {
     (16, 9, 45): (None, 4.65, 3.4),
     (50, 18, 45): (None, 2.325, 3.4),
 }

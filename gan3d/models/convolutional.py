@@ -298,6 +298,6 @@ def _check_cells(geometry: Geometry) -> None:
         x, y, z = geometry.shape
         raise ConfigError(
             f"data.geometry.shape: convolutional networks need at least {FEWEST_CELLS} cells along "
-            "each axis: the discriminator's last convolution takes one at either end, pooling makes "
-            f"one of two; the networks would see {x} x {y} x {z}"
+            "each axis: the discriminator's last convolution takes one at either end, pooling "
+            f"makes one of two; the networks would see {x} x {y} x {z}"
         )
