@@ -230,6 +230,8 @@ def fit_shower_statistics(
     raw_nzs = _share_terms(development_nz, energy_n1, extra_ne)
     mean_zs = np.einsum("nz,nzs->zs", layers_nz / np.maximum(layers_nz.sum(axis=0), 1e-30), raw_nzs)
     terms_nzs = raw_nzs - mean_zs
+    # 0.2 GeV is beyond what electrons of 100 GeV leave in a cell of a silicon-tungsten calorimeter.
+    highest = max(0.2, float((share_xyz.max(axis=(0, 1)) * layers_nz.max(axis=0)).max()))
     found = ShowerStatistics(
         log_mean_et=log_mean_et,
         log_spread_vt=log_spread_vt,
@@ -241,7 +243,7 @@ def fit_shower_statistics(
         share_slope_zks=_share_slopes(images_nxyz, layers_nz, terms_nzs, class_xyz),
         displacement_xyzd=np.zeros((*share_xyz.shape, DISPLACEMENT_TERMS)),
         share_mean_zs=mean_zs,
-        log_expected_range=np.log(np.array([1e-8, 0.2])),
+        log_expected_range=np.log(np.array([1e-8, highest])),
         log_hit_energy=float(np.log(np.median(images_nxyz[images_nxyz > 0.0]))),
         logit_hit_ke=np.zeros((SHARE_CLASSES, EXPECTED_KNOTS)),
         log_energy_kel=np.zeros((SHARE_CLASSES, EXPECTED_KNOTS, len(LOGIT_KNOTS))),

@@ -92,7 +92,8 @@ def layer_fractions(longitudinal_nz: Float) -> Float:
 def energy_depth(longitudinal_nz: Float, share: float, pitch_mm: float) -> Float:
     """Depth (mm) by which the shower has left `share` of its energy: (N,).
 
-    The energy of a layer is taken as spread evenly over its depth. With a small share it is where
+    The energy of a layer is taken as spread evenly over its depth, so that of a ring over its
+    width. With a small share it is where
     the shower starts: later for photons, which first have to convert, than for electrons.
     """
     layers = longitudinal_nz.shape[1]

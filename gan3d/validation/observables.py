@@ -76,7 +76,8 @@ class Observables:
     start_mm_n: Float
     """Depth by which the shower has left `settings.start_share` of its energy (mm)."""
     radii_mm_ns: Float
-    """Radii around the barycentre that hold `settings.containment_shares` of the energy (mm)."""
+    """Radii around the barycentre that hold `settings.containment_shares` of the energy (mm); of a
+    cylinder around its axis, the energy of a ring taken as spread evenly over its width."""
     angle_n2: Float
     """Angles of the axis to the normal of the layers in the planes (x, layer) and (y, layer), by
     the barycentre method (rad); as the moments."""
@@ -217,7 +218,6 @@ def observe_chunk(
     profiles = projections.profiles
     longitudinal_nz = profiles[2]
     pitch_z_mm = geometry.pitch[2]
-    positions = cell_positions(geometry)
     moments_nao, angle_n2 = _moments_and_angles(images_nxyz, projections, geometry)
     unknown_n = np.full(len(chunk), np.nan)
     return Observables(
@@ -233,7 +233,7 @@ def observe_chunk(
         longitudinal_nz=longitudinal_nz,
         moments_nao=moments_nao,
         start_mm_n=energy_depth(longitudinal_nz, settings.start_share, pitch_z_mm),
-        radii_mm_ns=containment_radii(projections.xy_nxy, positions, settings.containment_shares),
+        radii_mm_ns=_radii(projections, geometry, settings.containment_shares),
         angle_n2=angle_n2,
         maximum_layer_n=maximum_layer(longitudinal_nz),
         layer_fractions_n3=layer_fractions(longitudinal_nz),
@@ -242,6 +242,15 @@ def observe_chunk(
         image_hash_n=hash_images(images_nxyz),
         cell_counts_nb=count_cells(images_nxyz, cell_energy_edges(settings)),
     )
+
+
+def _radii(projections: Projections, geometry: Geometry, shares: Sequence[float]) -> Float:
+    """`Observables.radii_mm_ns`."""
+    if geometry.is_cylinder:
+        # All cells of a ring are as far out: by their centres, radii would be those of rings.
+        rings_nr, pitch_mm = projections.profiles[1], geometry.pitch[1]
+        return np.stack([energy_depth(rings_nr, share, pitch_mm) for share in shares], axis=1)
+    return containment_radii(projections.xy_nxy, cell_positions(geometry), shares)
 
 
 def _moments_and_angles(

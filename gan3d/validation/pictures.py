@@ -213,8 +213,8 @@ def pictures(
         Picture(
             "containment",
             "Radial containment",
-            "Radii around the barycentre that hold these shares of the energy; R90 is the Molière "
-            "radius.",
+            f"Radii around the {'axis' if cylinder else 'barycentre'} that hold these shares of "
+            "the energy; R90 is the Molière radius.",
             lambda: plots.containment(ours, theirs),
         ),
         Picture(

@@ -4,6 +4,7 @@ Of a cylinder the images' first two axes are the angle and the radius. Barycentr
 and angles are those in the plane all the same: a cell at radius r and angle a is at
 (r cos a, r sin a), r being the middle of its bin, as the Fast Calorimeter Challenge has it (there
 these are called eta and phi). So a shower that lies across the end of the turn is as wide as any.
+Containment radii are those around the axis.
 """
 
 from __future__ import annotations
