@@ -18,6 +18,7 @@ from gan3d.data.formats import (
     open_shower_file,
     read_showers,
     stated_cell_size,
+    stream_images,
     stream_showers,
 )
 from gan3d.data.labels import (
@@ -73,6 +74,7 @@ __all__ = [
     "sample_sums",
     "shuffle_quality",
     "stated_cell_size",
+    "stream_images",
     "stream_part",
     "stream_showers",
     "summarise",

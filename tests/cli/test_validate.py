@@ -123,7 +123,7 @@ def test_cells_of_another_size_are_not_compared(some, tmp_path):
     coarse, fine, other = map(str, paths)
     invoke(coarse, "--reference", fine, "--out", tmp_path / "alike")
     page = (tmp_path / "alike/index.html").read_text()
-    assert "10.0 × 10.0 × 5.0 mm" in page
+    assert "10 × 10 × 5 mm" in page
     for arguments, message in (
         ([other, "--reference", fine], r"other.h5: cells of 2 x 2 x 8 mm, but 10 x 10 x 5 mm"),
         ([coarse, "--reference", fine, "--reference", other], r"they are not of one detector"),
@@ -139,6 +139,20 @@ def test_axes_of_challenge_files_are_remarked(write, some, tmp_path):
     for generated, remarked in ((path, True), (write("lcd.h5", some), False)):
         result = invoke(generated, "--reference", REFERENCE, "--out", tmp_path / "out")
         assert ("cells in angle, radius and layer" in " ".join(result.output.split())) == remarked
+
+
+def test_cells_of_a_data_set_of_the_challenge_are_those_of_a_cylinder(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{name}.hdf5" for name in ("generated", "reference")]
+    for path in paths:
+        energy = rng.uniform(10, 90, 40).astype(np.float32)
+        images = rng.gamma(0.01, 1e-2, (40, 16, 9, 45)).astype(np.float32)
+        write_showers(path, [Showers(images, energy)], layout="challenge", attributes={})
+    result = invoke(paths[0], "--reference", paths[1], "--out", tmp_path / "out")
+    assert "taken as if these were x, y and depth" not in " ".join(result.output.split())
+    page = (tmp_path / "out/index.html").read_text()
+    assert "16 × 9 × 45 (angle, radius, layer) of 22.5° × 4.65 × 3.4 mm" in page
+    assert "Profile in radius" in page
 
 
 def test_wrong_calls(write, some, tmp_path):
