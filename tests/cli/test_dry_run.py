@@ -119,7 +119,7 @@ def test_networks_for_the_grid_are_derived_and_told(plan):
         ),
         (
             ["data.geometry={coordinates: cylindrical, cell_size_mm: [null, 5, 5]}"],
-            r"--set model\.architecture: ecal25 does not go round",
+            r"experiment\.yaml:\d+: model\.architecture: ecal25 does not go round",
         ),
     ],
 )
