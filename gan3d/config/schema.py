@@ -647,6 +647,9 @@ class Validation(Section):
     second or two; 1 unless epochs are short beside that."""
     showers: PositiveInt | None = None
     """Showers to generate for the report; null: as many as the reference has."""
+    figures: bool = True
+    """false: the report has tables and no figures. Drawing takes half a minute or more, most of the
+    time where samples are small."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the showers generated for the report and of everything random in it."""
     energy_bins_gev: list[tuple[PositiveFloat, PositiveFloat]] = Field(

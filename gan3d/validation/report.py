@@ -45,7 +45,8 @@ def write_report(
 ) -> Path:
     """Write `index.html` (self-contained), `metrics.json` and `figures/`; returns the page.
 
-    The folder is made where it is missing. All files are written aside and renamed.
+    Without `validation.figures` tables alone. The folder is made where it is missing. All files
+    are written aside and renamed.
 
     Args:
         judgements: what `judge` returned, of one or of several generated samples with labels of
@@ -67,9 +68,12 @@ def write_report(
     if len(set(names)) < len(names):
         raise DataError(f"samples to compare need names of their own, not {', '.join(names)}")
     make_folder(folder)
-    make_folder(folder / "figures")
-    shown = [scorecard_picture(judged), *pictures(judged, histories or {}, outputs or {})]
-    page = _render(judged, title, facts, _embedded(shown, folder / "figures"))
+    shown: list[tuple[Picture, str]] = []
+    if judged[0].settings.figures:
+        make_folder(folder / "figures")
+        drawn = [scorecard_picture(judged), *pictures(judged, histories or {}, outputs or {})]
+        shown = _embedded(drawn, folder / "figures")
+    page = _render(judged, title, facts, shown)
     with written_aside(folder / "metrics.json") as aside:
         aside.write_text(json.dumps(flat_metrics(judged), indent=1) + "\n", encoding="utf-8")
     index = folder / "index.html"
@@ -140,7 +144,7 @@ def _render(
         show=show,
         beyond=show_beyond,
         show_p=show_p,
-        scorecard=shown[0],
+        scorecard=shown[:1],
         pictures=shown[1:],
     )
 

@@ -66,7 +66,9 @@ def test_a_run_is_trained_resumed_generated_from_and_validated(
         assert refused.returncode == 2, arguments
         assert expected in " ".join(refused.stderr.split()), refused.stderr
 
-    bins = "validation: {angle_bins_deg: [[57, 90], [90, 120]], minimum_showers: 4}\n"
+    bins = (
+        "validation: {angle_bins_deg: [[57, 90], [90, 120]], minimum_showers: 4, figures: false}\n"
+    )
     (tmp_path / "judge.yaml").write_text(f"extends: experiment.yaml\n{bins}")
     judged = done(run("validate", "whole", "--config", "judge.yaml", "--json"))
     assert json.loads(judged.stdout)["optimisation_metric"] > 0

@@ -146,6 +146,14 @@ def test_without_a_training_there_are_no_figures_of_it(judgement):
         assert names == FIGURES[1:-3]
 
 
+def test_a_report_without_figures(geant4, geometry, settings, tmp_path):
+    judgement = judge(geant4, geant4, geometry, settings.model_copy(update={"figures": False}))
+    page = Page(write_report(judgement, tmp_path, title="Fast", facts={}).read_text("utf-8"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "metrics.json"]
+    assert (page.sections, page.sources, page.open) == ([], [], [])
+    assert "Figures" not in page.text
+
+
 def test_too_few_showers_for_whole_metrics_have_no_figures_of_them(geant4, geometry, settings):
     judgement = judge(geant4.take(slice(50)), geant4, geometry, settings)
     names = [picture.name for picture in pictures([judgement], {}, {})]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
 from gan3d.data import written_aside
@@ -27,18 +29,23 @@ def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
         DataError: the folder does not exist or cannot be written to.
 
     """
-    written = []
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        # Once for both files: laying out takes as long as drawing.
-        with style():
-            engine.execute(figure)
-        figure.set_layout_engine("none")
-    for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
-        target = path.with_name(path.name + suffix)  # a name may hold dots: profile.layer
-        with written_aside(target) as aside, style():
-            figure.savefig(aside, format=suffix[1:], dpi=_DOTS_PER_INCH, metadata=metadata)
-        written.append(target)
-    figure.set_layout_engine(engine)
-    pdf, png = written
+    engine, dots_per_inch, canvas = figure.get_layout_engine(), figure.dpi, figure.canvas
+    pdf, png = (path.with_name(path.name + suffix) for suffix in (".pdf", ".png"))
+    try:
+        if engine is not None:
+            # Once for both files: laying out takes as long as drawing.
+            with style():
+                engine.execute(figure)
+            figure.set_layout_engine("none")
+        figure.dpi = _DOTS_PER_INCH
+        # Not by `savefig`, which draws all once more before, for figures cut to their content.
+        with written_aside(pdf) as aside, style():
+            FigureCanvasPdf(figure).print_pdf(aside, metadata={"CreationDate": None})
+        figure.dpi = _DOTS_PER_INCH  # The PDF has left its own.
+        with written_aside(png) as aside, style():
+            FigureCanvasAgg(figure).print_png(aside, metadata={"Software": None})
+    finally:
+        figure.set_layout_engine(engine)
+        figure.dpi = dots_per_inch
+        figure.set_canvas(canvas)
     return pdf, png
