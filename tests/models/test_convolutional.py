@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -174,3 +175,32 @@ def test_the_generator_turns_showers_with_their_seed():
 def test_grids_that_have_no_plan_are_refused(geometry, said):
     with pytest.raises(ConfigError, match=said):
         networks(geometry)
+
+
+@pytest.mark.parametrize("name", ["convolutional", "compact"])
+def test_networks_learn_around_the_turn(name):
+    """All convolutions of both, through layers that wrap images around."""
+    geometry = CYLINDER.model_copy(update={"shape": (6, 4, 5)})
+    architecture, generator, discriminator = networks(geometry, name, dropout=0.0)
+    rng = np.random.default_rng(0)
+    latent = tf.constant(rng.normal(size=(4, architecture.latent_dim)), tf.float32)
+    energy = tf.constant(rng.uniform(0.1, 1.0, (4, 1)), tf.float32)
+    if name == "compact":
+        # Where two weights are multiplied and one starts at 0, the other has no gradient at first.
+        for layer, weight in (("lateral_modes", "shapes"), ("correlated_noise", "kernel")):
+            zeros = getattr(generator.get_layer(layer), weight)
+            zeros.assign(rng.normal(0.0, 0.01, zeros.shape))
+    with tf.GradientTape() as tape:
+        images = generator([latent, energy], training=True)
+        said = discriminator(architecture.judged(images, energy), training=True)
+        loss = sum(tf.reduce_sum(tf.math.log(1.0 + tf.abs(each))) for each in said.values())
+    weights = [
+        weight
+        for weight in (*generator.trainable_weights, *discriminator.trainable_weights)
+        if "conv_" in weight.path or weight.path == "correlated_noise/kernel"
+    ]
+    assert len(weights) > 6
+    gradients = tape.gradient(loss, [weight.value for weight in weights])
+    for weight, gradient in zip(weights, gradients, strict=True):
+        assert np.isfinite(gradient.numpy()).all(), weight.path
+        assert np.abs(gradient.numpy()).max() > 0, weight.path
