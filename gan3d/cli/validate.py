@@ -48,7 +48,8 @@ _MARKS = {"agrees": "=", "unclear": "?", "close": "~", "differs": "!", "too alik
 """What the colours say, where there are none."""
 
 _CHALLENGE = (
-    "Files of the Fast Calorimeter Challenge have cells in angle, radius and layer. They are taken "
+    "Files of the Fast Calorimeter Challenge have cells in angle, radius and layer, as have those "
+    "of a cylinder. They are taken "
     "as if these were x, y and depth: energies, layers, hits and classifiers are what they say; "
     "barycentres, widths, radii and angles in x and y are no lengths (data.geometry.coordinates: "
     "cylindrical takes them as what they are)."
@@ -163,7 +164,7 @@ def _judge(
     """Judge all samples against the reference and write the report."""
     import gan3d
     from gan3d.config import Node
-    from gan3d.data import check_folder, expand_patterns, holds_challenge
+    from gan3d.data import check_folder, expand_patterns, holds_challenge, stated_geometry
     from gan3d.generation import find_checkpoint
     from gan3d.validation import judge, summarise
 
@@ -202,7 +203,10 @@ def _judge(
         _check_cell_size(patterns, setting, shape)
     # Where nothing says that these are the cells of a cylinder.
     remarks = []
-    if not setting.geometry.is_cylinder and any(holds_challenge(p, shape=s) for p, s in read):
+    if not setting.geometry.is_cylinder and any(
+        holds_challenge(patterns, shape=shape) or stated_geometry(patterns, shape=shape)
+        for patterns, shape in read
+    ):
         remarks.append(_CHALLENGE)
     with naming({"Reference": named}):
         theirs = summarise(noted.passing(blocks), setting.geometry, setting.validation, label=label)
@@ -347,14 +351,11 @@ def _open_reference(
 def _geometry_of(patterns: Sequence[str], shape: Shape) -> Geometry:
     """The grid as the files state it, and the published one where they do not."""
     from gan3d.config import Geometry
-    from gan3d.data import CHALLENGE_CELL_SIZES_MM, holds_challenge, stated_cell_size
+    from gan3d.data import stated_cell_size, stated_geometry
 
     if stated := stated_cell_size(patterns):
         return Geometry(shape=shape, cell_size_mm=stated)
-    if shape in CHALLENGE_CELL_SIZES_MM and holds_challenge(patterns):
-        size_mm = CHALLENGE_CELL_SIZES_MM[shape]
-        return Geometry(coordinates="cylindrical", shape=shape, cell_size_mm=size_mm)
-    return Geometry(shape=shape)
+    return stated_geometry(patterns) or Geometry(shape=shape)
 
 
 def reference_blocks(
@@ -384,8 +385,9 @@ def _check_cell_size(patterns: Sequence[str], setting: Setting, shape: Shape) ->
     """Raise DataError where files state other cells than all samples are taken to have."""
     import numpy as np
 
-    from gan3d.data import stated_cell_size
+    from gan3d.data import stated_cell_size, stated_geometry
 
+    _check_cylinder(stated_geometry(patterns, shape=shape), patterns, setting.geometry)
     stated, assumed = stated_cell_size(patterns, shape=shape), setting.geometry.pitch
     if stated is not None and setting.geometry.is_cylinder:
         raise DataError(
@@ -397,6 +399,24 @@ def _check_cell_size(patterns: Sequence[str], setting: Setting, shape: Shape) ->
         raise DataError(
             f"{', '.join(patterns)}: cells of {said} mm, but {wanted} mm are reckoned with: other "
             "showers' files or data.geometry.cell_size_mm; only showers in equal cells compare"
+        )
+
+
+def _check_cylinder(stated: Geometry | None, patterns: Sequence[str], assumed: Geometry) -> None:
+    """Raise DataError where files hold the cells of another cylinder than is reckoned with."""
+    import numpy as np
+
+    if stated is None or not assumed.is_cylinder:
+        # Of the Challenge's cells as (x, y, layer) there is a remark.
+        return
+    if not np.allclose(stated.pitch, assumed.pitch, rtol=1e-3):
+        said, wanted = (
+            f"{each.pitch[1]:g} mm in radius and {each.pitch[2]:g} mm in depth"
+            for each in (stated, assumed)
+        )
+        raise DataError(
+            f"{', '.join(patterns)}: cells of {said}, but {wanted} are reckoned with "
+            "(data.geometry.cell_size_mm); only showers in equal cells compare"
         )
 
 

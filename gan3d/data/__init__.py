@@ -11,13 +11,14 @@ Of files: `summary` says what they hold, `checking` what is wrong with them, `co
 
 from gan3d.data.aside import check_folder, make_folder, temporary_folder, written_aside
 from gan3d.data.blocks import LARGEST_FRACTION
-from gan3d.data.challenge import CHALLENGE_CELL_SIZES_MM
 from gan3d.data.formats import (
     expand_patterns,
+    geometry_attributes,
     holds_challenge,
     open_shower_file,
     read_showers,
     stated_cell_size,
+    stated_geometry,
     stream_images,
     stream_showers,
 )
@@ -40,7 +41,6 @@ from gan3d.data.survey import Survey, check_unchanged, leave_out, survey_files
 from gan3d.data.writer import write_showers
 
 __all__ = [
-    "CHALLENGE_CELL_SIZES_MM",
     "LARGEST_FRACTION",
     "Division",
     "Part",
@@ -60,6 +60,7 @@ __all__ = [
     "divide",
     "expand_patterns",
     "find_fault",
+    "geometry_attributes",
     "holds_challenge",
     "label_inputs",
     "leave_out",
@@ -74,6 +75,7 @@ __all__ = [
     "sample_sums",
     "shuffle_quality",
     "stated_cell_size",
+    "stated_geometry",
     "stream_images",
     "stream_part",
     "stream_showers",

@@ -11,7 +11,7 @@ import numpy as np
 
 from gan3d import __version__
 from gan3d.config import Simulation
-from gan3d.data import open_shower_file, write_showers
+from gan3d.data import geometry_attributes, open_shower_file, write_showers
 from gan3d.data.aside import format_bytes, made_folder
 from gan3d.data.planned import SUFFIXES, PlannedFile, missing_files, plan_files
 from gan3d.data.shower_file import ShowerFile
@@ -90,6 +90,7 @@ class Dataset:
             "units": "GeV",
             "first_shower": file.first,
             "simulation": self.simulation.model_dump_json(),
+            **geometry_attributes(geometry),
         }
         with made_folder(self.folder):
             write_showers(
