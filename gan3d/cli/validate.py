@@ -48,9 +48,11 @@ _MARKS = {"agrees": "=", "unclear": "?", "close": "~", "differs": "!", "too alik
 """What the colours say, where there are none."""
 
 _CHALLENGE = (
-    "Files of the Fast Calorimeter Challenge have cells in angle, radius and layer. They are taken "
+    "Files of the Fast Calorimeter Challenge have cells in angle, radius and layer, as have those "
+    "of a cylinder. They are taken "
     "as if these were x, y and depth: energies, layers, hits and classifiers are what they say; "
-    "barycentres, widths, radii and angles in x and y are no lengths."
+    "barycentres, widths, radii and angles in x and y are no lengths (data.geometry.coordinates: "
+    "cylindrical takes them as what they are)."
 )
 
 _PROBABILITY = "Probability of being Monte Carlo"
@@ -162,7 +164,7 @@ def _judge(
     """Judge all samples against the reference and write the report."""
     import gan3d
     from gan3d.config import Node
-    from gan3d.data import check_folder, expand_patterns, holds_challenge
+    from gan3d.data import check_folder, expand_patterns, holds_challenge, stated_geometry
     from gan3d.generation import find_checkpoint
     from gan3d.validation import judge, summarise
 
@@ -200,7 +202,13 @@ def _judge(
     read += [(each.patterns, setting.geometry.shape) for each in sources if each.patterns]
     for patterns, shape in read:
         _check_cell_size(patterns, setting, shape)
-    remarks = [_CHALLENGE] if any(holds_challenge(p, shape=shape) for p, shape in read) else []
+    # Where nothing says that these are the cells of a cylinder.
+    remarks = []
+    if not setting.geometry.is_cylinder and any(
+        holds_challenge(patterns, shape=shape) or stated_geometry(patterns, shape=shape)
+        for patterns, shape in read
+    ):
+        remarks.append(_CHALLENGE)
     with naming({"Reference": named}):
         theirs = summarise(noted.passing(blocks), setting.geometry, setting.validation, label=label)
     facts: dict[str, str] = {}
@@ -340,21 +348,30 @@ def _open_reference(
 
     The first run's data section says what is on the images, `experiment` all else.
     """
-    from gan3d.config import Data, Geometry, Validation
-    from gan3d.data import expand_patterns, stated_cell_size, stream_showers
+    from gan3d.config import Data, Validation
+    from gan3d.data import expand_patterns, stream_showers
 
     settings = experiment.validation if experiment else Validation()
     holder = run.experiment if run else experiment
     if holder is None:
         threshold_gev: float = Data.model_fields["threshold_gev"].default
         shape, blocks = stream_showers(patterns, threshold_gev=threshold_gev)
-        stated = stated_cell_size(patterns)
-        geometry = Geometry(shape=shape, cell_size_mm=stated) if stated else Geometry(shape=shape)
+        geometry = _geometry_of(patterns, shape)
         setting = Setting(geometry, settings, threshold_gev, shape)
         return setting, blocks, _names(expand_patterns(patterns))
     data = holder.data
     setting = Setting(data.model_geometry, settings, data.threshold_gev, data.geometry.shape)
     return setting, *reference_blocks(data, patterns, labels)
+
+
+def _geometry_of(patterns: Sequence[str], shape: Shape) -> Geometry:
+    """The grid as the files state it, and the published one where they do not."""
+    from gan3d.config import Geometry
+    from gan3d.data import stated_cell_size, stated_geometry
+
+    if stated := stated_cell_size(patterns):
+        return Geometry(shape=shape, cell_size_mm=stated)
+    return stated_geometry(patterns) or Geometry(shape=shape)
 
 
 def reference_blocks(
@@ -384,14 +401,38 @@ def _check_cell_size(patterns: Sequence[str], setting: Setting, shape: Shape) ->
     """Raise DataError where files state other cells than all samples are taken to have."""
     import numpy as np
 
-    from gan3d.data import stated_cell_size
+    from gan3d.data import stated_cell_size, stated_geometry
 
-    stated, assumed = stated_cell_size(patterns, shape=shape), setting.geometry.cell_size_mm
+    _check_cylinder(stated_geometry(patterns, shape=shape), patterns, setting.geometry)
+    stated, assumed = stated_cell_size(patterns, shape=shape), setting.geometry.pitch
+    if stated is not None and setting.geometry.is_cylinder:
+        raise DataError(
+            f"{', '.join(patterns)}: cells along (x, y, layer), but those of a cylinder are "
+            "reckoned with (data.geometry.coordinates)"
+        )
     if stated is not None and not np.allclose(stated, assumed, rtol=1e-3):
         said, wanted = (" x ".join(f"{each:g}" for each in size) for size in (stated, assumed))
         raise DataError(
             f"{', '.join(patterns)}: cells of {said} mm, but {wanted} mm are reckoned with: other "
             "showers' files or data.geometry.cell_size_mm; only showers in equal cells compare"
+        )
+
+
+def _check_cylinder(stated: Geometry | None, patterns: Sequence[str], assumed: Geometry) -> None:
+    """Raise DataError where files hold the cells of another cylinder than is reckoned with."""
+    import numpy as np
+
+    if stated is None or not assumed.is_cylinder:
+        # Of the Challenge's cells as (x, y, layer) there is a remark.
+        return
+    if not np.allclose(stated.pitch, assumed.pitch, rtol=1e-3):
+        said, wanted = (
+            f"{each.pitch[1]:g} mm in radius and {each.pitch[2]:g} mm in depth"
+            for each in (stated, assumed)
+        )
+        raise DataError(
+            f"{', '.join(patterns)}: cells of {said}, but {wanted} are reckoned with "
+            "(data.geometry.cell_size_mm); only showers in equal cells compare"
         )
 
 

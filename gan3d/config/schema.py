@@ -7,6 +7,7 @@ Stampede2 recipe of CERN openlab, SURFsara and Intel.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
@@ -37,13 +38,63 @@ class Section(BaseModel):
     )
 
 
+Coordinates = Literal["cartesian", "cylindrical"]
+CellSize = tuple[PositiveFloat | None, PositiveFloat, PositiveFloat]
+
+
+def check_cell_size(coordinates: Coordinates, cell_size_mm: CellSize) -> None:
+    """Raise ValueError where the size of cells is not what these coordinates have."""
+    if coordinates == "cylindrical" and cell_size_mm[0] is not None:
+        raise ValueError(
+            "cell_size_mm: the cells of a cylinder divide the full turn: expected [null, radius, "
+            f"layer], such as [null, 4.65, 3.4], not {list(cell_size_mm)}"
+        )
+    if coordinates == "cartesian" and cell_size_mm[0] is None:
+        raise ValueError(
+            "cell_size_mm: null is for the angle of a cylinder (coordinates: cylindrical), whose "
+            "cells divide the full turn"
+        )
+
+
 class Geometry(Section):
     """The regular grid of calorimeter cells that a shower image covers."""
 
+    coordinates: Coordinates = "cartesian"
+    """cartesian: cells along (x, y, layer). cylindrical: along (angle, radius, layer), around the
+    particle's direction, from -pi to pi and from the axis outwards, as in the Fast Calorimeter
+    Challenge; the last cell of the turn is the first one's neighbour."""
     shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (25, 25, 25)
-    """Cells along (x, y, layer)."""
-    cell_size_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (5.1, 5.1, 5.1)
-    """Cell pitch along (x, y, layer) in mm. CLIC-like: 5.1 x 5.1 mm cells, one layer per 5.1 mm."""
+    """Cells along (x, y, layer), or (angle, radius, layer)."""
+    cell_size_mm: CellSize = (5.1, 5.1, 5.1)
+    """Cell pitch along (x, y, layer) in mm. CLIC-like: 5.1 x 5.1 mm cells, one layer per 5.1 mm.
+    Of a cylinder [null, radius, layer]: the cells of a turn divide it."""
+
+    @model_validator(mode="after")
+    def _cells_fit(self) -> Self:
+        check_cell_size(self.coordinates, self.cell_size_mm)
+        return self
+
+    @property
+    def is_cylinder(self) -> bool:
+        """Whether the first axis is an angle, and goes round."""
+        return self.coordinates == "cylindrical"
+
+    @property
+    def periodic(self) -> tuple[bool, bool, bool]:
+        """Along which axes the last cell is the first one's neighbour."""
+        return self.is_cylinder, False, False
+
+    @property
+    def pitch(self) -> tuple[float, float, float]:
+        """Cell pitch along the axes: mm, but rad along an angle."""
+        x, y, z = self.cell_size_mm
+        return (2.0 * math.pi / self.shape[0] if x is None else x), y, z
+
+    @property
+    def extent_mm(self) -> tuple[float, float, float]:
+        """What a cell measures along the axes (mm); along an angle halfway out."""
+        x, y, z = self.pitch
+        return (x * 0.5 * self.shape[1] * y if self.is_cylinder else x), y, z
 
 
 class Split(Section):
@@ -78,10 +129,11 @@ class Data(Section):
     """Held-out shower files. When given, all of `files` is for training and `split` is unused."""
     geometry: Geometry = Geometry()
     """The grid that every file must have. Files of the Fast Calorimeter Challenge have their
-    angular, radial and longitudinal bins along (x, y, layer)."""
+    angular, radial and longitudinal bins along (x, y, layer): a cylinder."""
     grid: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     """Cells along (x, y, layer) that the networks see; null: geometry.shape. Images are cropped or
-    padded with zeros to it: around the centre in x and y, at the back in the layers."""
+    padded with zeros to it: around the centre in x and y, at the back in the layers; those of a
+    cylinder in the layers alone."""
     split: Split = Split()
     """Division of `files` into training and held-out showers."""
     threshold_gev: NonNegativeFloat = 1e-6
@@ -137,6 +189,16 @@ class Data(Section):
     def cell_scale(self) -> CellScale:
         """What the networks see of cell energies."""
         return CellScale(self.cell_power, self.cell_log_gev)
+
+    @model_validator(mode="after")
+    def _turn_whole(self) -> Self:
+        if self.grid and self.geometry.is_cylinder and self.grid[:2] != self.geometry.shape[:2]:
+            raise ValueError(
+                f"grid: a cylinder is cropped or padded in its layers alone, its angle and radius "
+                f"have {self.geometry.shape[0]} and {self.geometry.shape[1]} cells, not "
+                f"{self.grid[0]} and {self.grid[1]}"
+            )
+        return self
 
     @property
     def model_geometry(self) -> Geometry:
@@ -268,6 +330,9 @@ class Model(Section):
     """Tell the discriminator's head how much the features of the batch differ from shower to
     shower, as one number (Karras et al. 2018): generated showers that are all alike then give
     themselves away. Of each rank's own batch. Off: 3DGAN; `compact` has its own always."""
+    kernel_mm: PositiveFloat = 25.5
+    """`convolutional`: what kernels span along each axis (mm), as far as 3, 5 or 7 cells do. Those
+    of 3DGAN's discriminator: 5 cells of 5.1 mm."""
 
     @property
     def labels(self) -> list[Condition]:

@@ -18,7 +18,16 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from gan3d.config.load import load_sections
-from gan3d.config.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Section
+from gan3d.config.schema import (
+    CellSize,
+    Coordinates,
+    Geometry,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    check_cell_size,
+)
 
 FIXED_ANGLE_SHAPE = (25, 25, 25)
 VARIABLE_ANGLE_SHAPE = (51, 51, 25)
@@ -36,11 +45,15 @@ Degrees = Annotated[float, Field(ge=30.0, le=150.0)]
 class Calorimeter(Section):
     """A sampling calorimeter: equal layers of absorber and sensor, divided into square cells."""
 
+    coordinates: Coordinates = "cartesian"
+    """As `data.geometry.coordinates` of an experiment: cylindrical cells lie around the axis that
+    the particles fly along."""
     shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
-    """Cells along (x, y, layer); null: those of the published data sets, 25 x 25 x 25 for a fixed
-    and 51 x 51 x 25 for a variable angle."""
-    cell_size_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (5.1, 5.1, 5.1)
-    """Cell pitch along (x, y, layer) in mm: a layer is one absorber and what follows it."""
+    """Cells along (x, y, layer), or (angle, radius, layer); null: those of the published data sets,
+    25 x 25 x 25 for a fixed and 51 x 51 x 25 for a variable angle."""
+    cell_size_mm: CellSize = (5.1, 5.1, 5.1)
+    """Cell pitch along (x, y, layer) in mm: a layer is one absorber and what follows it. Of a
+    cylinder [null, radius, layer]."""
     radiation_length_mm: PositiveFloat = 6.28
     """Effective radiation length of the layers (mm): 25 x 5.1 mm are 20.3 radiation lengths."""
     moliere_radius_mm: PositiveFloat = 15.6
@@ -67,6 +80,13 @@ class Calorimeter(Section):
     """Cells below this energy (GeV) are left empty. 3DGAN: 1e-6."""
 
     @model_validator(mode="after")
+    def _cells_fit(self) -> Self:
+        check_cell_size(self.coordinates, self.cell_size_mm)
+        if self.coordinates == "cylindrical" and self.shape is None:
+            raise ValueError("shape: a cylinder needs its cells along (angle, radius, layer)")
+        return self
+
+    @model_validator(mode="after")
     def _layers_thin(self) -> Self:
         thickness = self.cell_size_mm[2] / self.radiation_length_mm
         if thickness > THICKEST_LAYER_X0:
@@ -78,7 +98,10 @@ class Calorimeter(Section):
 
 
 class Beam(Section):
-    """The incident particles. They enter uniformly over the central cell of the first layer."""
+    """The incident particles.
+
+    They enter uniformly over the central cell of the first layer, those of a cylinder on its axis.
+    """
 
     particle: Literal["e-", "e+", "gamma"] = "e-"
     """Electrons and positrons shower from the front on, photons after their conversion."""
@@ -115,6 +138,22 @@ class Simulation(Section):
                 f"parametrisation needs {LOWEST_Y:g} critical energies, {lowest_gev:.3g} GeV"
             )
         return self
+
+    @model_validator(mode="after")
+    def _along_the_axis(self) -> Self:
+        if self.beam.theta_deg is not None and self.calorimeter.coordinates == "cylindrical":
+            raise ValueError("beam.theta_deg: the cells of a cylinder lie around the particle")
+        return self
+
+    @property
+    def geometry(self) -> Geometry:
+        """The grid of the calorimeter's cells."""
+        calorimeter = self.calorimeter
+        return Geometry(
+            coordinates=calorimeter.coordinates,
+            shape=self.image_shape,
+            cell_size_mm=calorimeter.cell_size_mm,
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

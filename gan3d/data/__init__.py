@@ -13,10 +13,13 @@ from gan3d.data.aside import check_folder, make_folder, temporary_folder, writte
 from gan3d.data.blocks import LARGEST_FRACTION
 from gan3d.data.formats import (
     expand_patterns,
+    geometry_attributes,
     holds_challenge,
     open_shower_file,
     read_showers,
     stated_cell_size,
+    stated_geometry,
+    stream_images,
     stream_showers,
 )
 from gan3d.data.labels import (
@@ -57,6 +60,7 @@ __all__ = [
     "divide",
     "expand_patterns",
     "find_fault",
+    "geometry_attributes",
     "holds_challenge",
     "label_inputs",
     "leave_out",
@@ -72,6 +76,8 @@ __all__ = [
     "sample_sums",
     "shuffle_quality",
     "stated_cell_size",
+    "stated_geometry",
+    "stream_images",
     "stream_part",
     "stream_showers",
     "summarise",

@@ -29,6 +29,13 @@ MEV = 1e-3
 SHAPES: dict[int, Shape] = {6480: (16, 9, 45), 40500: (50, 18, 45)}
 """Bins in (angle, radius, layer) of the Challenge's data sets 2 and 3, by their number of cells."""
 
+CHALLENGE_CELL_SIZES_MM: dict[Shape, tuple[None, float, float]] = {
+    (16, 9, 45): (None, 4.65, 3.4),
+    (50, 18, 45): (None, 2.325, 3.4),
+}
+"""Their pitch in radius and layer (mm): the Challenge's `binning_dataset_*.xml` for the radius; a
+layer is two of 1.4 mm tungsten and 0.3 mm silicon (arXiv:2410.21611)."""
+
 
 class ChallengeFile(Hdf5File):
     """A file of the Fast Calorimeter Challenge with the same bins in every layer."""

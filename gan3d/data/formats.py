@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
 import numpy as np
+from pydantic import ValidationError
 
-from gan3d.data.challenge import ChallengeFile
+from gan3d.config import Geometry
+from gan3d.data.challenge import CHALLENGE_CELL_SIZES_MM, ChallengeFile
 from gan3d.data.chunks import is_shortage
 from gan3d.data.hdf5 import faults_named, open_hdf5
-from gan3d.data.lcd import LcdFile, has_angle
+from gan3d.data.lcd import CALORIMETERS, ECAL, LcdFile, has_angle
 from gan3d.data.parquet import ParquetFile
 from gan3d.data.preprocessing import to_grid
 from gan3d.data.shower_file import ShowerFile
@@ -22,6 +25,8 @@ from gan3d.errors import DataError
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _PARQUET_SIGNATURE = b"PAR1"
+_GEOMETRY = "geometry"  # an attribute of files
+_PAIRED_SHOWERS = 100  # read at once: 15 MB of 25 x 25 x 25 and 11 x 11 x 60 cells
 _LAYOUTS = (
     "LCD (ECAL and target, or ECAL, energy and theta), Fast Calorimeter Challenge (showers and "
     "incident_energies) or gan3d's Parquet"
@@ -44,15 +49,18 @@ def expand_patterns(patterns: Sequence[str | Path]) -> list[Path]:
     return sorted(found.values())
 
 
-def open_shower_file(path: Path, *, shape: Shape | None = None, check: bool = True) -> ShowerFile:
+def open_shower_file(
+    path: Path, *, shape: Shape | None = None, check: bool = True, image: str = ECAL
+) -> ShowerFile:
     """Open `path` with the reader for its content: LCD, Challenge or Parquet.
 
     `shape` (x, y, layer) is what the images must have; of Challenge files, which do not say it, it
-    is what they have. Raises DataError, naming the file, if it is missing, unreadable, damaged, of
+    is what they have. `image` is one of `CALORIMETERS`, of which LCD files alone have the second.
+    Raises DataError, naming the file, if it is missing, unreadable, damaged, of
     an unknown format or empty, if its images do not have that shape, or, with `check`, if an
     incident energy is not a positive number.
     """
-    file = _open(path, shape)
+    file = _open(path, shape, image)
     try:
         if shape is not None and file.image_shape != tuple(shape):
             raise DataError(
@@ -136,6 +144,28 @@ def stream_showers(
     return target, blocks()
 
 
+def stream_images(
+    patterns: Sequence[str | Path], *, threshold_gev: float = 0.0
+) -> Iterator[Mapping[str, Showers]]:
+    """Both images of the same showers, block by block, by the dataset's name: ECAL and HCAL.
+
+    Of LCD files, in the order of `read_showers`. Cells below `threshold_gev` (GeV) are set to 0.
+    Raises DataError as `open_shower_file` does, and for a file without one of them.
+    """
+    for path in expand_patterns(patterns):
+        with ExitStack() as opened:
+            files = {
+                image: opened.enter_context(open_shower_file(path, image=image))
+                for image in CALORIMETERS
+            }
+            for start in range(0, files[ECAL].count, _PAIRED_SHOWERS):
+                rows = slice(start, start + _PAIRED_SHOWERS)
+                blocks = {image: file.read(rows) for image, file in files.items()}
+                for showers in blocks.values():
+                    apply_threshold(showers, threshold_gev)
+                yield blocks
+
+
 def stated_cell_size(
     patterns: Sequence[str | Path], *, shape: Shape | None = None
 ) -> tuple[float, float, float] | None:
@@ -155,6 +185,56 @@ def stated_cell_size(
             "detector"
         )
     return next(iter(found), None)
+
+
+def geometry_attributes(geometry: Geometry) -> dict[str, str]:
+    """What files of showers say of these cells: of a cylinder all, else nothing.
+
+    Its images look like any others. `stated_geometry` reads it back.
+    """
+    return {_GEOMETRY: geometry.model_dump_json()} if geometry.is_cylinder else {}
+
+
+def stated_geometry(
+    patterns: Sequence[str | Path], *, shape: Shape | None = None
+) -> Geometry | None:
+    """The cylinder whose cells files say to hold; None where none does.
+
+    Cells of the Challenge's data sets 2 and 3 are taken for theirs. Raises DataError where files
+    hold different ones, or say it wrongly, and as `open_shower_file` does.
+    """
+    found: dict[Geometry | None, Path] = {}
+    for path in expand_patterns(patterns):
+        with open_shower_file(path, shape=shape) as file:
+            found.setdefault(_cylinder_of(path, file), path)
+    if len(found) > 1:
+        path, another = list(found.values())[:2]
+        raise DataError(
+            f"{path} and {another} hold the cells of different calorimeters, or one of a cylinder "
+            "and the other not: they are not of one detector"
+        )
+    return next(iter(found), None)
+
+
+def _cylinder_of(path: Path, file: ShowerFile) -> Geometry | None:
+    said = file.attributes.get(_GEOMETRY)
+    if said is None:
+        size_mm = CHALLENGE_CELL_SIZES_MM.get(file.image_shape)
+        if file.layout != ChallengeFile.layout or size_mm is None:
+            return None
+        return Geometry(coordinates="cylindrical", shape=file.image_shape, cell_size_mm=size_mm)
+    try:
+        geometry = Geometry.model_validate_json(str(said))
+    except ValidationError as error:
+        raise DataError(
+            f"{path}: its attribute '{_GEOMETRY}' is no grid of cells: {said}"
+        ) from error
+    if geometry.shape != file.image_shape:
+        raise DataError(
+            f"{path}: images have {_cells(file.image_shape)}, its attribute '{_GEOMETRY}' says "
+            f"{_cells(geometry.shape)}"
+        )
+    return geometry
 
 
 def _in_mm(size_mm: tuple[float, float, float]) -> str:
@@ -188,16 +268,17 @@ def _expand(pattern: str) -> list[Path]:
     return matches
 
 
-def _open(path: Path, shape: Shape | None) -> ShowerFile:
+def _open(path: Path, shape: Shape | None, image: str) -> ShowerFile:
     signature = _first_bytes(path, len(_HDF5_SIGNATURE))
     if signature.startswith(_PARQUET_SIGNATURE):
+        _check_single(path, image)
         return ParquetFile(path)
     # The signature may come later, after a block of the user's.
     if signature == _HDF5_SIGNATURE or h5py.is_hdf5(path):
         file = open_hdf5(path)
         try:
             with faults_named(path):
-                return _open_hdf5(path, file, shape)
+                return _open_hdf5(path, file, shape, image)
         except BaseException:
             file.close()
             raise
@@ -205,19 +286,25 @@ def _open(path: Path, shape: Shape | None) -> ShowerFile:
     raise DataError(f"{path}: {what}; shower files are {_LAYOUTS}")
 
 
-def _open_hdf5(path: Path, file: h5py.File, shape: Shape | None) -> ShowerFile:
+def _open_hdf5(path: Path, file: h5py.File, shape: Shape | None, image: str) -> ShowerFile:
     names = sorted(file)
     is_lcd = "ECAL" in names and ("target" in names or has_angle(names))
     is_challenge = {"showers", "incident_energies"} <= set(names)
     if is_lcd and not is_challenge:
-        return LcdFile(path, file)
+        return LcdFile(path, file, image)
     if is_challenge and not is_lcd:
+        _check_single(path, image)
         return ChallengeFile(path, file, shape)
     what = "of two layouts at once" if is_lcd else "of no known layout"
     raise DataError(
         f"{path}: the datasets are {what}: found {', '.join(names) or 'none'}; shower files are "
         f"{_LAYOUTS}"
     )
+
+
+def _check_single(path: Path, image: str) -> None:
+    if image != ECAL:
+        raise DataError(f"{path}: has one image a shower, no '{image}'; LCD files may have both")
 
 
 def _first_bytes(path: Path, count: int) -> bytes:

@@ -4,7 +4,8 @@ Fixed angle (`EleEscan_*.h5`): `ECAL` (N, x, y, layer) holds cell energies in Ge
 or (N, 1, 5) the incident particle as [PDG code, E, px, py, pz] in GeV. Variable angle
 (`EleMeasured3ThetaEscan_*.h5`): `ECAL`, `energy` in GeV, `theta`, and where they are known `mtheta`
 and `eta`, (N,) or (N, 1) each; a `target` may be there, too. Any other dataset with one number a
-shower, such as `ywindow`, is a column as well.
+shower, such as `ywindow`, is a column as well. Files of the whole calorimeter have `HCAL`
+(N, x, y, layer) beside `ECAL`: a second image of the same showers, in cells of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from gan3d.data.new_file import NewFile
 from gan3d.data.sparse import SparseShowers
 from gan3d.errors import DataError, UsageError
 
+ECAL = "ECAL"
+CALORIMETERS = (ECAL, "HCAL")
+"""Datasets that hold images, the electromagnetic calorimeter's and the hadronic one's."""
+
 TARGET_COLUMNS = ("pdgID", "E", "px", "py", "pz")
 _MOMENTUM = ("px", "py", "pz")
 _TARGET = ("pdg", *_MOMENTUM)
@@ -36,14 +41,17 @@ class LcdFile(Hdf5File):
 
     layout = "lcd"
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
-        """Take over the open `file` at `path`. Raises DataError if it is not a sound LCD file."""
-        cells = find_dataset(file, path, "ECAL")
+    def __init__(self, path: Path, file: h5py.File, image: str = ECAL) -> None:
+        """Take over the open `file` at `path`, whose images are those of the dataset `image`.
+
+        Raises DataError if it is not a sound LCD file, or has no such images.
+        """
+        cells = find_dataset(file, path, image)
         shape = cells.shape
         if shape is None or len(shape) != 4 or 0 in shape[1:]:
-            raise DataError(f"{path}: 'ECAL' has shape {shape}, expected (N, x, y, layer)")
+            raise DataError(f"{path}: '{image}' has shape {shape}, expected (N, x, y, layer)")
         self._target = self._energy = None
-        own = ["ECAL"]
+        own = [image]
         if "target" in file:
             own.append("target")
             self._target = find_dataset(file, path, "target")

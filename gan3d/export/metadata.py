@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gan3d.config import Condition
+from gan3d.config import Condition, Geometry
 from gan3d.errors import RunError
 from gan3d.generation import TrainedRun
 from gan3d.models.weights import read_json
@@ -74,8 +74,9 @@ class Metadata(BaseModel):
     """Standard normal draws per shower."""
     image_shape: tuple[int, int, int]
     """Cells along (x, y, layer): the axes of the output `cells`."""
-    cell_size_mm: tuple[float, float, float]
-    """Cell pitch along (x, y, layer), mm."""
+    cell_size_mm: tuple[float | None, float, float]
+    """Cell pitch along (x, y, layer), mm; of a cylinder [null, radius, layer], whose cells divide
+    the turn from -pi to pi."""
     energy_unit: Literal["GeV"] = "GeV"
     """Of the input `energy` and the output `cells`."""
     energy_range_gev: tuple[float, float]
@@ -91,6 +92,15 @@ class Metadata(BaseModel):
     int8: dict[str, Any] | None = None
     """What was rounded to 8 bits, with which energies it was calibrated, and what that cost;
     None: the model computes in float32."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """The grid of the cells."""
+        return Geometry(
+            coordinates="cylindrical" if self.cell_size_mm[0] is None else "cartesian",
+            shape=self.image_shape,
+            cell_size_mm=self.cell_size_mm,
+        )
 
     @classmethod
     def parse(cls, content: str, path: Path) -> Self:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Condition
-from gan3d.data import Showers
+from gan3d.data import Showers, geometry_attributes
 from gan3d.errors import RunError, UsageError
 from gan3d.export.metadata import Metadata
 from gan3d.export.targets import FORMATS, Format, check_runtime
@@ -132,6 +132,7 @@ class ExportedModel:
             "weights_sha256": self.metadata.weights_sha256,
             "seed": seed,
             "units": self.metadata.energy_unit,
+            **geometry_attributes(self.metadata.geometry),
         }
 
     def draw_energies(

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Condition, Experiment, load_experiment
-from gan3d.data import Showers, Survey, find_fault, network_labels, pick_columns
+from gan3d.data import (
+    Showers,
+    Survey,
+    find_fault,
+    geometry_attributes,
+    network_labels,
+    pick_columns,
+)
 from gan3d.errors import RunError, UsageError
 from gan3d.models import architecture_of
 from gan3d.models.sampling import sample_images
@@ -122,6 +129,7 @@ class TrainedRun:
             "weights_sha256": self.weights_sha256,
             "seed": seed,
             "units": "GeV",
+            **geometry_attributes(self.experiment.data.model_geometry),
         }
 
     def generate(

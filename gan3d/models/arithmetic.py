@@ -42,14 +42,20 @@ def step_flops(
 
 
 def describe_network(model: keras.Model) -> str:
-    """Parameters, arithmetic of a pass and the shapes that images take, in words."""
+    """Parameters, arithmetic of a pass, kernels and the shapes that images take, in words."""
     trainable = sum(prod(weight.shape) for weight in model.trainable_weights)
     outputs = [layer.output for layer in model.layers]
     shapes = [each.shape[1:] for each in outputs if len(getattr(each, "shape", ())) == 5]
     images = ", ".join("x".join(map(str, shape)) for shape, _ in itertools.groupby(shapes))
+    kernels = ", ".join(
+        "x".join(map(str, layer.kernel_size))
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv3D)
+    )
+    kernels = f"kernels {kernels}; " if kernels else ""
     return (
         f"{model.count_params()} parameters, {trainable} trainable; "
-        f"{forward_flops(model) / 1e9:.2g} GFLOP per shower; images {images}"
+        f"{forward_flops(model) / 1e9:.2g} GFLOP per shower; {kernels}images {images}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from keras import ops
 
 from gan3d.config import CellScale
 from gan3d.models.convolution import Pads, convolve, convolve_plainly, same_pads
+from gan3d.models.slicing import wrap_around
 
 
 @keras.saving.register_keras_serializable(package="gan3d")
@@ -125,6 +126,46 @@ class Conv3D(keras.layers.Conv3D):
     def get_config(self) -> dict[str, Any]:
         """What the layer is made of."""
         return {**super().get_config(), "zeros": self.zeros}
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class PeriodicPadding(keras.layers.Layer):
+    """Images with what is around them: a convolution without zeros of its own then goes round.
+
+    (B, x, y, layer, channels) -> longer by `pads`, cells before and after along (x, y, layer):
+    along `periodic` axes those of the other end, along others zeros.
+    """
+
+    def __init__(
+        self, pads: Sequence[Sequence[int]], periodic: Sequence[bool], **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pads = tuple((before, after) for before, after in pads)
+        self.periodic = tuple(periodic)
+
+    def call(self, images_bxyzc: Any) -> Any:
+        """Put them there."""
+        zeros = [
+            (0, 0) if wraps else pads for pads, wraps in zip(self.pads, self.periodic, strict=True)
+        ]
+        if any(map(any, zeros)):
+            images_bxyzc = ops.pad(images_bxyzc, ((0, 0), *zeros, (0, 0)))
+        for axis, ((before, after), wraps) in enumerate(zip(self.pads, self.periodic, strict=True)):
+            if wraps:
+                images_bxyzc = wrap_around(images_bxyzc, axis, before, after)
+        return images_bxyzc
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Longer by the pads."""
+        sizes = (
+            None if cells is None else cells + sum(pads)
+            for cells, pads in zip(input_shape[1:4], self.pads, strict=True)
+        )
+        return (input_shape[0], *sizes, input_shape[4])
+
+    def get_config(self) -> dict[str, Any]:
+        """What the layer is made of."""
+        return {**super().get_config(), "pads": self.pads, "periodic": self.periodic}
 
 
 @keras.saving.register_keras_serializable(package="gan3d")

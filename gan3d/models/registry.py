@@ -105,6 +105,8 @@ class Architecture:
     """Whether images have to hold GeV: no `data.cell_power` and no `data.cell_log_gev`."""
     labels: tuple[Literal["number", "categories"], ...] | None = ()
     """Kinds of the conditions that it takes beside the energy, in this order; None: any."""
+    cylinders: bool = False
+    """Whether its networks go round along the angle of a cylinder."""
 
     def judged(self, images_bxyzc: Any, energy_b1: Any, labels_bc: Any = None) -> Any:
         """The discriminator's inputs."""
@@ -160,6 +162,11 @@ def architecture_of(experiment: Experiment) -> Architecture:
         raise ConfigError(
             f"data.{key}: {architecture.name} has the physics of cells in GeV built in, and looks "
             f"at their logarithm itself; leave {key} out"
+        )
+    if data.geometry.is_cylinder and not architecture.cylinders:
+        raise ConfigError(
+            f"model.architecture: {architecture.name} does not go round, and data.geometry is a "
+            "cylinder; expected one that does, such as convolutional or compact"
         )
     return with_options(architecture, model)
 

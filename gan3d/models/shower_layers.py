@@ -17,7 +17,7 @@ from keras import ops
 from gan3d.models import shower_statistics as statistics
 from gan3d.models.shower_conditions import ENERGY_TERMS, NUMBER_TERMS, ShowerConditions
 from gan3d.models.shower_statistics import ShowerStatistics
-from gan3d.models.slicing import part
+from gan3d.models.slicing import part, wrap_around
 
 TINY = 1e-12
 
@@ -467,13 +467,20 @@ class CorrelatedNoise(keras.layers.Layer):
     [noise, log_expected (both B, x, y, layer, 1)] -> scores (B, x, y, layer, 1). A particle that
     crosses several cells makes their energies rise together. Two learned 3D kernels, one for rich
     and one for poor cells, are blended by the expected energy; dividing by the norm of the blend
-    leaves the spectrum of each cell as it is.
+    leaves the spectrum of each cell as it is. Along `periodic` axes the last cells are the first
+    ones' neighbours.
     """
 
-    def __init__(self, kernel_size: tuple[int, int, int] = (3, 3, 7), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        kernel_size: tuple[int, int, int] = (3, 3, 7),
+        periodic: Sequence[bool] = (False, False, False),
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.kernel_size = tuple(kernel_size)
+        self.periodic = tuple(periodic)
 
     @property
     def flops(self) -> int:
@@ -496,7 +503,7 @@ class CorrelatedNoise(keras.layers.Layer):
         centre = np.zeros((*self.kernel_size, 1, 1), dtype=np.float32)
         centre[tuple(size // 2 for size in self.kernel_size)] = 1.0
         kernel = ops.convert_to_tensor(self.kernel)
-        mixed = ops.conv(noise, kernel, padding="same")
+        mixed = self._convolve(noise, kernel)
         rich = ops.sigmoid(log_expected - self.log_energy)
         of_rich, of_poor = ops.split(mixed, 2, axis=-1)
         scores = noise + rich * of_rich + (1.0 - rich) * of_poor
@@ -508,9 +515,20 @@ class CorrelatedNoise(keras.layers.Layer):
         )
         return scores * ops.rsqrt(variance + 1e-6)
 
+    def _convolve(self, noise: Any, kernel: Any) -> Any:
+        if not any(self.periodic):
+            return ops.conv(noise, kernel, padding="same")
+        zeros = [(0, 0)]
+        for axis, (taps, wraps) in enumerate(zip(self.kernel_size, self.periodic, strict=True)):
+            zeros.append((0, 0) if wraps else (taps // 2, taps // 2))
+            if wraps:
+                noise = wrap_around(noise, axis, taps // 2, taps // 2)
+        return ops.conv(ops.pad(noise, [*zeros, (0, 0)]), kernel, padding="valid")
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {**super().get_config(), "kernel_size": self.kernel_size}
+        own = {"kernel_size": self.kernel_size, "periodic": self.periodic}
+        return {**super().get_config(), **own}
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shape of the noise."""
@@ -628,7 +646,8 @@ class ShowerSummaries(StatisticsLayer):
     [images (B, x, y, layer, 1) in GeV, condition terms (B, T)] -> (B, S). Profiles along the three
     axes, numbers of cells above thresholds per layer and in all (soft, so that they have
     gradients), first and second moments, total energy, the weight of the leading cells and the
-    correlation of neighbours.
+    correlation of neighbours. Along `periodic` axes the moments are means of the angle's cosine and
+    sine, and the last cells are the first ones' neighbours.
     """
 
     SCALE_GEV = 1e-4
@@ -636,9 +655,15 @@ class ShowerSummaries(StatisticsLayer):
     NEIGHBOURS = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 2), (1, 1, 0))
     CLIP = 8.0
 
-    def __init__(self, image_shape: tuple[int, int, int], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        periodic: Sequence[bool] = (False, False, False),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.image_shape = tuple(image_shape)
+        self.periodic = tuple(periodic)
         x, y, z = self.image_shape
         self.count = x + y + z + len(self.THRESHOLDS_GEV) * (z + 1) + 8 + 2 * len(self.NEIGHBOURS)
 
@@ -673,8 +698,15 @@ class ShowerSummaries(StatisticsLayer):
             soft = square / (square + threshold**2)
             hits_bz = ops.sum(soft, axis=(1, 2))
             parts += [ops.log1p(hits_bz), ops.log1p(ops.sum(hits_bz, axis=-1, keepdims=True))]
-        for profile, cells in zip(profiles, self.image_shape, strict=True):
+        for profile, cells, wraps in zip(profiles, self.image_shape, self.periodic, strict=True):
             index = ops.arange(cells, dtype="float32")
+            if wraps:
+                turn = (index + 0.5) * (2.0 * np.pi / cells)
+                parts += [
+                    ops.sum(profile * wave, axis=-1, keepdims=True) / total_b1
+                    for wave in (ops.cos(turn), ops.sin(turn))
+                ]
+                continue
             first_b1 = ops.sum(profile * index, axis=-1, keepdims=True) / total_b1
             second_b1 = (
                 ops.sum(profile * (index - first_b1) ** 2, axis=-1, keepdims=True) / total_b1
@@ -693,8 +725,14 @@ class ShowerSummaries(StatisticsLayer):
         squares_b = ops.sum(ops.square(values_bxyz), axis=(1, 2, 3)) + TINY
 
         def correlate(*shift: int) -> Any:
-            sizes = [cells - own for cells, own in zip(self.image_shape, shift, strict=True)]
-            products = part(values_bxyz, shift, sizes) * part(values_bxyz, (0, 0, 0), sizes)
+            longer = values_bxyz
+            sizes = list(self.image_shape)
+            for axis, (own, wraps) in enumerate(zip(shift, self.periodic, strict=True)):
+                if wraps:
+                    longer = wrap_around(longer, axis, 0, own)
+                else:
+                    sizes[axis] -= own
+            products = part(longer, shift, sizes) * part(values_bxyz, (0, 0, 0), sizes)
             return ops.sum(products, axis=(1, 2, 3))[:, None] / squares_b[:, None]
 
         return [correlate(*shift) for shift in self.NEIGHBOURS]
@@ -708,7 +746,8 @@ class ShowerSummaries(StatisticsLayer):
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {**super().get_config(), "image_shape": self.image_shape}
+        own = {"image_shape": self.image_shape, "periodic": self.periodic}
+        return {**super().get_config(), **own}
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
         """-> (B, S)."""

@@ -111,10 +111,21 @@ def displacement_terms(displacement: Array) -> Array:
     return np.stack([x, y, x**2, x * y, y**2], axis=-1)
 
 
-def shower_displacement(images_nxyz: NDArray[np.float32]) -> Array:
-    """Barycentre in (x, y) minus its mean over all showers, in cells, (N, 2)."""
+def shower_displacement(images_nxyz: NDArray[np.float32], *, cylinder: bool = False) -> Array:
+    """Barycentre in (x, y) minus its mean over all showers, in cells, (N, 2).
+
+    Of a cylinder, images (N, angle, radius, layer), in the plane all the same, in cells of the
+    radius: (r cos, r sin) of the angles from -pi on.
+    """
     image_nxy = images_nxyz.sum(axis=3, dtype=np.float64)
     total_n = np.maximum(image_nxy.sum(axis=(1, 2)), 1e-30)
+    if cylinder:
+        angles = image_nxy.shape[1]
+        angle_x = (np.arange(angles) + 0.5) * (2.0 * np.pi / angles) - np.pi
+        plane_x2 = np.stack([np.cos(angle_x), np.sin(angle_x)], axis=1)
+        energy_nx = image_nxy @ (np.arange(image_nxy.shape[2]) + 0.5)
+        barycentre_n2 = energy_nx @ plane_x2 / total_n[:, None]
+        return np.asarray(barycentre_n2 - barycentre_n2.mean(axis=0))
     x_n = image_nxy.sum(axis=2) @ np.arange(image_nxy.shape[1]) / total_n
     y_n = image_nxy.sum(axis=1) @ np.arange(image_nxy.shape[2]) / total_n
     barycentre_n2 = np.stack([x_n, y_n], axis=1)
@@ -168,6 +179,8 @@ def fit_shower_statistics(
     conditions: ShowerConditions | None = None,
     labels_nc: Array | None = None,
     fraction_nz: Array | None = None,
+    *,
+    cylinder: bool = False,
 ) -> ShowerStatistics:
     """Fit all statistics to images (N, x, y, layer) in GeV and scaled energies (N, 1).
 
@@ -177,6 +190,7 @@ def fit_shower_statistics(
         conditions: how statistics depend on labels; None: there are none.
         labels_nc: the labels.
         fraction_nz: fractions of cells along y by which `upright` did not move the layers.
+        cylinder: whether the first axis of the images is an angle, and the second a radius.
 
     Raises DataError if the showers hold no energy at all.
 
@@ -193,7 +207,7 @@ def fit_shower_statistics(
     layers_nz = images_nxyz.sum(axis=(1, 2), dtype=np.float64)
     total_n1 = layers_nz.sum(axis=1, keepdims=True)
     energies_ne = np.concatenate([layers_nz, total_n1], axis=1) / energy_n1
-    displacement_n2 = shower_displacement(images_nxyz)
+    displacement_n2 = shower_displacement(images_nxyz, cylinder=cylinder)
     displacement = displacement_n2
     if fraction_nz is not None:
         # Of the barycentre that part is known beforehand.
@@ -216,6 +230,8 @@ def fit_shower_statistics(
     raw_nzs = _share_terms(development_nz, energy_n1, extra_ne)
     mean_zs = np.einsum("nz,nzs->zs", layers_nz / np.maximum(layers_nz.sum(axis=0), 1e-30), raw_nzs)
     terms_nzs = raw_nzs - mean_zs
+    # 0.2 GeV is beyond what electrons of 100 GeV leave in a cell of a silicon-tungsten calorimeter.
+    highest = max(0.2, float((share_xyz.max(axis=(0, 1)) * layers_nz.max(axis=0)).max()))
     found = ShowerStatistics(
         log_mean_et=log_mean_et,
         log_spread_vt=log_spread_vt,
@@ -227,7 +243,7 @@ def fit_shower_statistics(
         share_slope_zks=_share_slopes(images_nxyz, layers_nz, terms_nzs, class_xyz),
         displacement_xyzd=np.zeros((*share_xyz.shape, DISPLACEMENT_TERMS)),
         share_mean_zs=mean_zs,
-        log_expected_range=np.log(np.array([1e-8, 0.2])),
+        log_expected_range=np.log(np.array([1e-8, highest])),
         log_hit_energy=float(np.log(np.median(images_nxyz[images_nxyz > 0.0]))),
         logit_hit_ke=np.zeros((SHARE_CLASSES, EXPECTED_KNOTS)),
         log_energy_kel=np.zeros((SHARE_CLASSES, EXPECTED_KNOTS, len(LOGIT_KNOTS))),

@@ -11,7 +11,7 @@ import numpy as np
 
 from gan3d import __version__
 from gan3d.config import Simulation
-from gan3d.data import open_shower_file, write_showers
+from gan3d.data import geometry_attributes, open_shower_file, write_showers
 from gan3d.data.aside import format_bytes, made_folder
 from gan3d.data.planned import SUFFIXES, PlannedFile, missing_files, plan_files
 from gan3d.data.shower_file import ShowerFile
@@ -82,6 +82,7 @@ class Dataset:
                 yield block
                 advance(len(block))
 
+        geometry = self.simulation.geometry
         attributes: dict[str, str | int | float] = {
             "generator": f"gan3d {__version__}",
             "model": "parametric showers after hep-ex/0001020; no Monte Carlo",
@@ -89,6 +90,7 @@ class Dataset:
             "units": "GeV",
             "first_shower": file.first,
             "simulation": self.simulation.model_dump_json(),
+            **geometry_attributes(geometry),
         }
         with made_folder(self.folder):
             write_showers(
@@ -96,7 +98,8 @@ class Dataset:
                 blocks(),
                 layout=self.layout,
                 pdg_id=PDG_CODES[self.simulation.beam.particle],
-                cell_size_mm=self.simulation.calorimeter.cell_size_mm,
+                # Files state lengths; a cylinder's cells have none along the angle.
+                cell_size_mm=None if geometry.is_cylinder else geometry.pitch,
                 attributes=attributes,
             )
 

@@ -62,9 +62,7 @@ def draw_incident(
         rng.standard_normal(out=normal_nc2[row])
     energy_n = _between(beam.energy_gev, uniform_nu[:, 0]).astype(np.float32)
     theta_n = np.radians(_between(beam.theta_deg or (90.0, 90.0), uniform_nu[:, 1]))
-    nx, ny, _ = simulation.image_shape
-    pitch_x, pitch_y, _ = simulation.calorimeter.cell_size_mm
-    y_n = (uniform_nu[:, 3] + ny // 2 - ny / 2) * pitch_y
+    x_n, y_n = _entry(simulation, uniform_nu[:, 2], uniform_nu[:, 3])
     share_nc, start_nc = np.ones((count, 1)), np.zeros((count, 1))
     if beam.particle == "gamma":
         share_nc = pair_shares(uniform_nu[:, 4])
@@ -72,7 +70,7 @@ def draw_incident(
     return Incident(
         energy_n=energy_n,
         theta_n=theta_n,
-        x_n=(uniform_nu[:, 2] + nx // 2 - nx / 2) * pitch_x,
+        x_n=x_n,
         y_n=y_n,
         window_n=_window(simulation, theta_n, y_n),
         cascade_energy_nc=share_nc * energy_n[:, np.newaxis],
@@ -119,6 +117,15 @@ def incident_columns(simulation: Simulation, incident: Incident) -> dict[str, ND
     return columns
 
 
+def _entry(simulation: Simulation, first_n: Array, second_n: Array) -> tuple[Array, Array]:
+    """Where particles enter, (x, y) from the middle in mm: in the central cell, or on the axis."""
+    geometry = simulation.geometry
+    if geometry.is_cylinder:
+        return np.zeros(len(first_n)), np.zeros(len(first_n))
+    (nx, ny, _), (pitch_x, pitch_y, _) = geometry.shape, geometry.pitch
+    return (first_n + nx // 2 - nx / 2) * pitch_x, (second_n + ny // 2 - ny / 2) * pitch_y
+
+
 def _between(bounds: tuple[float, float], uniform_n: Array) -> Array:
     low, high = bounds
     return low + (high - low) * uniform_n
@@ -126,7 +133,7 @@ def _between(bounds: tuple[float, float], uniform_n: Array) -> Array:
 
 def _window(simulation: Simulation, theta_n: Array, y_n: Array) -> NDArray[np.int32]:
     _, ny, layers = simulation.image_shape
-    _, pitch_y, pitch_z = simulation.calorimeter.cell_size_mm
+    _, pitch_y, pitch_z = simulation.geometry.pitch
     if simulation.beam.theta_deg is None:
         return np.zeros(len(y_n), np.int32)
     depth = (min(WINDOW_LAYER, layers - 1) + 0.5) * pitch_z

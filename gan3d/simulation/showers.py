@@ -94,7 +94,7 @@ class ShowerSimulator:
         )
         columns = incident_columns(self.simulation, incident)
         if "theta" in columns:
-            theta_n = measured_theta(showers, self.simulation.calorimeter.cell_size_mm)
+            theta_n = measured_theta(showers, self.simulation.geometry.pitch)
             columns["mtheta"] = theta_n.astype(np.float32)
         return replace(showers, columns=columns)
 
@@ -179,7 +179,7 @@ class ShowerSimulator:
         `aside_s` is their distance from the axis in that plane, `middle_s` their step's middle; in
         the step they are uniform. The window's shift is taken off.
         """
-        _, pitch_y, pitch_z = self.simulation.calorimeter.cell_size_mm
+        _, pitch_y, pitch_z = self.simulation.geometry.pitch
         along_s = middle_s + pitch_z * (rng.random(len(middle_s), dtype=np.float32) - 0.5)
         theta = float(incident.theta_n[row])
         start = float(incident.y_n[row] - incident.window_n[row] * pitch_y)
@@ -188,10 +188,16 @@ class ShowerSimulator:
 
     def _cells(self, x_s: Single, y_s: Single, z_s: Single) -> tuple[Cells, NDArray[np.bool_]]:
         """Return the cells of points (mm), and which of the points are in the calorimeter."""
-        nx, ny, layers = self.simulation.image_shape
-        pitch_x, pitch_y, pitch_z = self.simulation.calorimeter.cell_size_mm
-        column_s = np.floor(x_s / pitch_x + nx / 2).astype(np.int64)
-        row_s = np.floor(y_s / pitch_y + ny / 2).astype(np.int64)
+        geometry = self.simulation.geometry
+        (nx, ny, layers), (pitch_x, pitch_y, pitch_z) = geometry.shape, geometry.pitch
+        if geometry.is_cylinder:
+            # From -pi on; pi itself is where it begins.
+            turn_s = (np.arctan2(y_s, x_s) + math.pi) / pitch_x
+            column_s = np.floor(turn_s).astype(np.int64) % nx
+            row_s = np.floor(np.hypot(x_s, y_s) / pitch_y).astype(np.int64)
+        else:
+            column_s = np.floor(x_s / pitch_x + nx / 2).astype(np.int64)
+            row_s = np.floor(y_s / pitch_y + ny / 2).astype(np.int64)
         layer_s = np.floor(z_s / pitch_z).astype(np.int64)
         inside_s = (column_s >= 0) & (column_s < nx) & (row_s >= 0) & (row_s < ny)
         inside_s &= (layer_s >= 0) & (layer_s < layers)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gan3d.config import Validation
+from gan3d.config import Geometry, Validation
 from gan3d.validation.features import features
 
 
@@ -116,6 +116,22 @@ def feature_metrics(settings: Validation) -> Mapping[str, Metric]:
     }
 
 
-def all_metrics(settings: Validation) -> Mapping[str, Metric]:
+def main_metrics(geometry: Geometry) -> Mapping[str, Metric]:
+    """`METRICS` and `WHOLE_METRICS`, with the axes called as they are; names stay."""
+    found = {**METRICS, **WHOLE_METRICS}
+    if not geometry.is_cylinder:
+        return found
+    titles = {
+        "Transverse profile in x": "Profile in angle",
+        "Transverse profile in y": "Profile in radius",
+    }
+    for name, metric in found.items():
+        for said, meant in titles.items():
+            if metric.title.startswith(said):
+                found[name] = replace(metric, title=metric.title.replace(said, meant))
+    return found
+
+
+def all_metrics(settings: Validation, geometry: Geometry) -> Mapping[str, Metric]:
     """Every inclusive metric by its name in `metrics.json`."""
-    return {**METRICS, **WHOLE_METRICS, **feature_metrics(settings)}
+    return {**main_metrics(geometry), **feature_metrics(settings)}

@@ -112,8 +112,10 @@ def features(settings: Validation) -> Mapping[str, Feature]:
 def angle_to_track(sample: Observables) -> Float:
     """Measured less true angle (rad): the particle flies in the plane (y, layer), at theta to y.
 
-    NaN where the true one is not known.
+    NaN where the true one is not known, and for a cylinder, which lies around the particle.
     """
+    if sample.geometry.is_cylinder:
+        return np.full(len(sample), np.nan)
     angle_n: Float = sample.angle_n2[:, 1] - (np.pi / 2 - sample.theta_n)
     return angle_n
 

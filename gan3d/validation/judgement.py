@@ -216,7 +216,7 @@ def judge(
         remarks += left_out
     ours, theirs = ours_sample.observables, theirs_sample.observables
 
-    catalogue = all_metrics(settings)
+    catalogue = all_metrics(settings, geometry)
     by_feature = scales(put_together(ours, theirs)[0])
     groups = _from_values(ours, theirs, bins, by_feature, catalogue)
     names = {name for group in groups for name in group.found}

@@ -1,8 +1,8 @@
 """What is computed from images: per-shower values, one function each.
 
 Images are (N, x, y, layer) in GeV. Positions, widths and radii are in mm, measured from the low
-edge of the image (x, y) and from the front face of the first layer; cell i is taken to sit at its
-centre, (i + 1/2) times the pitch. A shower without energy has NaN where a value is undefined.
+edge of the image (x, y) and from the front face of the first layer; cells are taken to sit at their
+centres (`gan3d.validation.positions`). A shower without energy has NaN where a value is undefined.
 
 The 3DGAN papers (Vallecorsa et al., EPJ Web Conf. 214 (2019) 02010) look at the profiles, moments,
 layer fractions and hits, the Fast Calorimeter Challenge 2022 (Krause et al., arXiv:2410.21611) at
@@ -50,19 +50,18 @@ class Projections:
         return self.xy_nxy.sum(axis=2), self.xy_nxy.sum(axis=1), self.yz_nyz.sum(axis=1)
 
 
-def moments(profile_ni: Float, pitch_mm: float) -> Float:
+def moments(profile_ni: Float, position_i: Float) -> Float:
     """Energy-weighted moments of a profile along its axis: (N, order).
 
-    Order 1 is the barycentre, sum(E_i s_i) / sum(E_i) with s_i = (i + 1/2) pitch, in mm; order
-    k > 1 is the central moment sum(E_i (s_i - barycentre)^k) / sum(E_i), in mm^k. These are the
-    moments of 3DGAN's validation. A shower without energy has NaN.
+    Order 1 is the barycentre, sum(E_i s_i) / sum(E_i), in mm; order k > 1 is the central moment
+    sum(E_i (s_i - barycentre)^k) / sum(E_i), in mm^k. These are the moments of 3DGAN's validation.
+    A shower without energy has NaN.
 
     Args:
-        profile_ni: energies (GeV) of the slices, (N, slices).
-        pitch_mm: distance between slices (mm).
+        profile_ni: energies (GeV) of the slices, or of cells, (N, slices).
+        position_i: s_i, where they are along the axis (mm).
 
     """
-    position_i = (np.arange(profile_ni.shape[1]) + 0.5) * pitch_mm
     weight_ni = profile_ni / _or_nan(profile_ni.sum(axis=1))[:, None]
     barycentre_n = weight_ni @ position_i
     offset_ni = position_i - barycentre_n[:, None]
@@ -93,7 +92,8 @@ def layer_fractions(longitudinal_nz: Float) -> Float:
 def energy_depth(longitudinal_nz: Float, share: float, pitch_mm: float) -> Float:
     """Depth (mm) by which the shower has left `share` of its energy: (N,).
 
-    The energy of a layer is taken as spread evenly over its depth. With a small share it is where
+    The energy of a layer is taken as spread evenly over its depth, so that of a ring over its
+    width. With a small share it is where
     the shower starts: later for photons, which first have to convert, than for electrons.
     """
     layers = longitudinal_nz.shape[1]
@@ -109,17 +109,22 @@ def energy_depth(longitudinal_nz: Float, share: float, pitch_mm: float) -> Float
 
 
 def containment_radii(
-    image_nxy: Float, cell_size_mm: Sequence[float], shares: Sequence[float]
+    image_nxy: Float, positions_mm: tuple[Float, Float], shares: Sequence[float]
 ) -> Float:
     """Radii (mm) around the shower's barycentre that hold `shares` of its energy: (N, shares).
 
     Of cells projected along the layers: cells are taken in the order of the distance of their
     centres, and the radius is interpolated between them; a shower in one cell has 0. 0.9 is the
     Moliere radius, as a shower's own.
+
+    Args:
+        image_nxy: energies (GeV) summed over the layers.
+        positions_mm: where the cells are along x and y, (x, y) each.
+        shares: of the energy.
+
     """
-    count, width, height = image_nxy.shape
-    x_i = np.repeat((np.arange(width) + 0.5) * cell_size_mm[0], height)
-    y_i = np.tile((np.arange(height) + 0.5) * cell_size_mm[1], width)
+    count = len(image_nxy)
+    x_i, y_i = (position_xy.reshape(-1) for position_xy in positions_mm)
     energy_ni = image_nxy.reshape(count, -1)
     weight_ni = energy_ni / _or_nan(energy_ni.sum(axis=1))[:, None]
     centre_x_n, centre_y_n = weight_ni @ x_i, weight_ni @ y_i
@@ -139,7 +144,7 @@ def containment_radii(
     return np.stack(radii, axis=1)
 
 
-def barycentre_angle(image_nsz: Float, pitch_mm: float, layer_pitch_mm: float) -> Float:
+def barycentre_angle(image_nsz: Float, position_s: Float, layer_pitch_mm: float) -> Float:
     """Angle (rad) of the shower's axis to the normal of the layers, in one plane: (N,).
 
     The barycentre method of the variable-angle 3DGAN: the slope of the straight line through the
@@ -147,12 +152,12 @@ def barycentre_angle(image_nsz: Float, pitch_mm: float, layer_pitch_mm: float) -
     NaN where all energy is in one layer.
 
     Args:
-        image_nsz: energies (GeV) summed over the other transverse axis, (N, s, layer).
-        pitch_mm: of the cells along s.
+        image_nsz: energies (GeV) summed over the other transverse axis, or of all cells of a
+            layer, (N, s, layer).
+        position_s: where they are in the plane (mm).
         layer_pitch_mm: of the layers.
 
     """
-    s_i = (np.arange(image_nsz.shape[1]) + 0.5) * pitch_mm
     z_i = (np.arange(image_nsz.shape[2]) + 0.5) * layer_pitch_mm
     total_n = _or_nan(image_nsz.sum(axis=(1, 2)))
     layer_nz = image_nsz.sum(axis=1) / total_n[:, None]
@@ -160,7 +165,7 @@ def barycentre_angle(image_nsz: Float, pitch_mm: float, layer_pitch_mm: float) -
     offset_nz = z_i - mean_z_n[:, None]
     variance_n = (layer_nz * offset_nz**2).sum(axis=1)
     # sum over s first: the barycentre of each layer times its energy.
-    moment_nz = np.einsum("nsz,s->nz", image_nsz, s_i) / total_n[:, None]
+    moment_nz = np.einsum("nsz,s->nz", image_nsz, position_s) / total_n[:, None]
     covariance_n = (moment_nz * offset_nz).sum(axis=1)
     angle_n: Float = np.arctan(covariance_n / np.where(variance_n > 0.0, variance_n, np.nan))
     return angle_n

@@ -32,9 +32,10 @@ from gan3d.validation.measures import (
     maximum_layer,
     moments,
 )
+from gan3d.validation.positions import cell_positions
 
 AXES = ("x", "y", "layer")
-"""The axes of an image, in order."""
+"""The axes of an image, in order; of a cylinder's, x is the angle and y the radius."""
 _CHUNK_CELLS = 2**22  # cells per chunk: 16 MiB of float32 images
 
 
@@ -62,20 +63,24 @@ class Observables:
     total_energy_n: Float
     """Energy in all cells, ECAL (GeV)."""
     transverse_x_nx: Float
-    """Energy in each x row of cells, summed over y and layers (GeV)."""
+    """Energy in each x row of cells, summed over y and layers (GeV); of a cylinder, at each
+    angle."""
     transverse_y_ny: Float
-    """Energy in each y row of cells, summed over x and layers (GeV)."""
+    """Energy in each y row of cells, summed over x and layers (GeV); of a cylinder, at each
+    radius."""
     longitudinal_nz: Float
     """Energy in each layer (GeV)."""
     moments_nao: Float
-    """Moments along (x, y, layer), orders 1 to 4: barycentre (mm), then central ones (mm^order)."""
+    """Moments along (x, y, layer), orders 1 to 4: barycentre (mm), then central ones (mm^order).
+    x and y are those of the plane for a cylinder, too (`gan3d.validation.positions`)."""
     start_mm_n: Float
     """Depth by which the shower has left `settings.start_share` of its energy (mm)."""
     radii_mm_ns: Float
-    """Radii around the barycentre that hold `settings.containment_shares` of the energy (mm)."""
+    """Radii around the barycentre that hold `settings.containment_shares` of the energy (mm); of a
+    cylinder around its axis, the energy of a ring taken as spread evenly over its width."""
     angle_n2: Float
     """Angles of the axis to the normal of the layers in the planes (x, layer) and (y, layer), by
-    the barycentre method (rad)."""
+    the barycentre method (rad); as the moments."""
     maximum_layer_n: Float
     """Index of the layer with most energy."""
     layer_fractions_n3: Float
@@ -212,7 +217,8 @@ def observe_chunk(
     projections = Projections.of(images_nxyz)
     profiles = projections.profiles
     longitudinal_nz = profiles[2]
-    pitch_x_mm, pitch_y_mm, pitch_z_mm = geometry.cell_size_mm
+    pitch_z_mm = geometry.pitch[2]
+    moments_nao, angle_n2 = _moments_and_angles(images_nxyz, projections, geometry)
     unknown_n = np.full(len(chunk), np.nan)
     return Observables(
         label=label,
@@ -225,28 +231,47 @@ def observe_chunk(
         transverse_x_nx=profiles[0],
         transverse_y_ny=profiles[1],
         longitudinal_nz=longitudinal_nz,
-        moments_nao=np.stack(
-            [
-                moments(profile, pitch_mm)
-                for profile, pitch_mm in zip(profiles, geometry.cell_size_mm, strict=True)
-            ],
-            axis=1,
-        ),
+        moments_nao=moments_nao,
         start_mm_n=energy_depth(longitudinal_nz, settings.start_share, pitch_z_mm),
-        radii_mm_ns=containment_radii(
-            projections.xy_nxy, geometry.cell_size_mm[:2], settings.containment_shares
-        ),
-        angle_n2=np.stack(
-            [
-                barycentre_angle(projections.xz_nxz, pitch_x_mm, pitch_z_mm),
-                barycentre_angle(projections.yz_nyz, pitch_y_mm, pitch_z_mm),
-            ],
-            axis=1,
-        ),
+        radii_mm_ns=_radii(projections, geometry, settings.containment_shares),
+        angle_n2=angle_n2,
         maximum_layer_n=maximum_layer(longitudinal_nz),
         layer_fractions_n3=layer_fractions(longitudinal_nz),
         hits_n=count_hits(images_nxyz, settings.hit_threshold_gev),
         layer_hits_ntz=count_layer_hits(images_nxyz, settings.occupancy_thresholds_gev),
         image_hash_n=hash_images(images_nxyz),
         cell_counts_nb=count_cells(images_nxyz, cell_energy_edges(settings)),
+    )
+
+
+def _radii(projections: Projections, geometry: Geometry, shares: Sequence[float]) -> Float:
+    """`Observables.radii_mm_ns`."""
+    if geometry.is_cylinder:
+        # All cells of a ring are as far out: by their centres, radii would be those of rings.
+        rings_nr, pitch_mm = projections.profiles[1], geometry.pitch[1]
+        return np.stack([energy_depth(rings_nr, share, pitch_mm) for share in shares], axis=1)
+    return containment_radii(projections.xy_nxy, cell_positions(geometry), shares)
+
+
+def _moments_and_angles(
+    images_nxyz: NDArray[np.float32], projections: Projections, geometry: Geometry
+) -> tuple[Float, Float]:
+    """Moments (N, axis, order) and angles (N, 2) of `Observables`."""
+    pitch_z_mm = geometry.pitch[2]
+    z_z = (np.arange(geometry.shape[2]) + 0.5) * pitch_z_mm
+    x_xy, y_xy = cell_positions(geometry)
+    along_x, along_y, along_z = projections.profiles
+    of_planes = [(projections.xz_nxz, x_xy[:, 0]), (projections.yz_nyz, y_xy[0])]
+    if geometry.is_cylinder:
+        # No axis of the image is one of the plane: from all cells.
+        cells_nc = projections.xy_nxy.reshape(len(images_nxyz), -1)
+        cells_ncz = images_nxyz.reshape(*cells_nc.shape, -1).astype(np.float64)
+        along = [(cells_nc, x_xy.reshape(-1)), (cells_nc, y_xy.reshape(-1))]
+        of_planes = [(cells_ncz, position_c) for _, position_c in along]
+    else:
+        along = [(along_x, x_xy[:, 0]), (along_y, y_xy[0])]
+    along.append((along_z, z_z))
+    return (
+        np.stack([moments(energies, positions) for energies, positions in along], axis=1),
+        np.stack([barycentre_angle(plane, at, pitch_z_mm) for plane, at in of_planes], axis=1),
     )

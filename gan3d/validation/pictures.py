@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gan3d.validation.bins import Bin
@@ -22,6 +23,35 @@ _CLASSIFIERS = {
     "texture": "Texture of cells",
     "discriminator": "Own discriminator",
 }
+
+_CARTESIAN = (
+    (
+        "transverse-x",
+        "Transverse profile in x",
+        "Mean energy per row of cells. Linear: the core, which holds most of the energy. "
+        "Logarithmic: the halo, over three decades.",
+    ),
+    (
+        "transverse-y",
+        "Transverse profile in y",
+        "As in x. At normal incidence both should be symmetric and alike.",
+    ),
+)
+_CYLINDRICAL = (
+    (
+        "angular",
+        "Profile in angle",
+        "Mean energy in each sector of the turn, from -π to π. It is flat where nothing prefers a "
+        "direction.",
+    ),
+    (
+        "radial",
+        "Profile in radius",
+        "Mean energy in each ring around the particle's direction. Linear: the core, which holds "
+        "most of the energy. Logarithmic: the halo.",
+    ),
+)
+"""Names, titles and captions of the profiles across the layers."""
 
 Outputs = Mapping[str, Float]
 """A discriminator's outputs, by their title: (N,) each."""
@@ -98,6 +128,8 @@ def pictures(
     bins = judgements[0].energy_bins_gev
     middle, last = len(reference.examples) // 2, len(reference.examples) - 1
     centres = example_energies(theirs.settings)
+    cylinder = theirs.geometry.is_cylinder
+    along = "the radius, the angle" if cylinder else "y, x"
     band = "Bands and bars: one standard error. Triangles: points beyond the ratio panel."
     figures = [
         Picture(
@@ -114,18 +146,11 @@ def pictures(
             "the energy doubles; generated showers should follow.",
             lambda: plots.longitudinal_profile_in_bins(ours, theirs, bins),
         ),
-        Picture(
-            "transverse-x",
-            "Transverse profile in x",
-            "Mean energy per row of cells. Linear: the core, which holds most of the energy. "
-            "Logarithmic: the halo, over three decades.",
-            lambda: plots.transverse_profile(ours, theirs, "x"),
-        ),
-        Picture(
-            "transverse-y",
-            "Transverse profile in y",
-            "As in x. At normal incidence both should be symmetric and alike.",
-            lambda: plots.transverse_profile(ours, theirs, "y"),
+        *(
+            Picture(name, title, caption, partial(plots.transverse_profile, ours, theirs, axis))
+            for axis, (name, title, caption) in zip(
+                "xy", _CYLINDRICAL if cylinder else _CARTESIAN, strict=True
+            )
         ),
         Picture(
             "response",
@@ -189,8 +214,8 @@ def pictures(
         Picture(
             "containment",
             "Radial containment",
-            "Radii around the barycentre that hold these shares of the energy; R90 is the Molière "
-            "radius.",
+            f"Radii around the {'axis' if cylinder else 'barycentre'} that hold these shares of "
+            "the energy; R90 is the Molière radius.",
             lambda: plots.containment(ours, theirs),
         ),
         Picture(
@@ -225,7 +250,7 @@ def pictures(
         Picture(
             "mean-shower",
             "Mean shower",
-            f"Mean over all showers, summed along y, x and depth. {theirs.label} on top, one "
+            f"Mean over all showers, summed along {along} and depth. {theirs.label} on top, one "
             "logarithmic colour scale over five decades; cells without energy are white.",
             lambda: plots.mean_projections(generated, reference),
         ),

@@ -11,6 +11,7 @@ import numpy as np
 from gan3d.validation.features import quadratic
 from gan3d.validation.measures import Float
 from gan3d.validation.observables import Observables
+from gan3d.validation.positions import middle_mm
 from gan3d.validation.resampling import same_energies
 
 
@@ -28,12 +29,7 @@ class Quantity:
 def quantities(generated: Sequence[Observables], reference: Observables) -> list[Quantity]:
     """Mean values with their standard errors, and their difference in per cent and in errors."""
     threshold_kev = 1e6 * reference.settings.hit_threshold_gev
-    half_mm = [
-        cells * pitch / 2
-        for cells, pitch in zip(
-            reference.geometry.shape, reference.geometry.cell_size_mm, strict=True
-        )
-    ]
+    half_mm = middle_mm(reference.geometry)
 
     def moment(axis: int, order: int) -> Callable[[Observables], Float]:
         return lambda sample: sample.moments_nao[:, axis, order - 1]

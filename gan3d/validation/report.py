@@ -18,7 +18,7 @@ from pathlib import Path
 from gan3d.data import make_folder, written_aside
 from gan3d.errors import DataError
 from gan3d.validation.bins import Bin, split_name
-from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric
+from gan3d.validation.catalogue import Kind, Metric, main_metrics
 from gan3d.validation.judgement import Judgement, Verdict, is_large
 from gan3d.validation.observables import Observables
 from gan3d.validation.pictures import (
@@ -29,6 +29,7 @@ from gan3d.validation.pictures import (
     scorecard_picture,
     side_by_side,
 )
+from gan3d.validation.positions import describe_cells
 from gan3d.validation.quantities import Quantity, quantities
 
 _NAMED = 4
@@ -139,7 +140,7 @@ def _render(
         ),
         side_by_side=_side_by_side(judgements),
         facts=facts,
-        geometry=first.reference.observables.geometry,
+        cells=describe_cells(first.reference.observables.geometry),
         bins=[each for each in first.bins if all(each in other.bins for other in judgements)],
         main=_main_in_bins(judgements),
         in_bins=[{verdict.name: verdict for verdict in each.bin_verdicts} for each in judgements],
@@ -175,9 +176,10 @@ def _part(sample: Observables, one: Bin) -> Observables:
 
 def _main_in_bins(judgements: Sequence[Judgement]) -> dict[str, Metric]:
     """The main metrics that some bin of all samples has."""
+    geometry = judgements[0].reference.observables.geometry
     return {
         name: metric
-        for name, metric in {**METRICS, **WHOLE_METRICS}.items()
+        for name, metric in main_metrics(geometry).items()
         if all(
             any(verdict.name.endswith(f".{name}") for verdict in each.bin_verdicts)
             for each in judgements

@@ -22,10 +22,15 @@ _UNIT_GEV = 1e-5
 _OFFSETS = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def textures(kept_kc: sparse.csr_array, shape: tuple[int, int, int]) -> Float:
+def textures(
+    kept_kc: sparse.csr_array,
+    shape: tuple[int, int, int],
+    periodic: tuple[bool, bool, bool] = (False, False, False),
+) -> Float:
     """Answers of random kernels to showers' cells (GeV), (K, cells): (K, 3 x kernels).
 
-    0 for a shower without energy.
+    0 for a shower without energy. Along `periodic` axes the last cells are the first ones'
+    neighbours.
     """
     kernels_of = np.random.default_rng(0).normal(size=(len(_OFFSETS), _KERNELS))
     # Without an answer to what is the same all around: that is for the spectrum of energies.
@@ -37,12 +42,21 @@ def textures(kept_kc: sparse.csr_array, shape: tuple[int, int, int]) -> Float:
             continue
         image_xyz = np.zeros(shape, np.float32)
         image_xyz.reshape(-1)[kept_kc.indices[start:end]] = kept_kc.data[start:end]
-        found_kf[row] = _answers(image_xyz, kernels_of)
+        found_kf[row] = _answers(image_xyz, kernels_of, periodic)
     return found_kf
 
 
-def _answers(image_xyz: NDArray[np.float32], kernels_of: NDArray[np.float32]) -> Float:
-    padded_xyz = np.log1p(np.pad(image_xyz, 1) / np.float32(_UNIT_GEV))
+def _answers(
+    image_xyz: NDArray[np.float32],
+    kernels_of: NDArray[np.float32],
+    periodic: tuple[bool, bool, bool],
+) -> Float:
+    padded_xyz = image_xyz
+    for axis, wraps in enumerate(periodic):
+        beyond = [(0, 0)] * 3
+        beyond[axis] = (1, 1)
+        padded_xyz = np.pad(padded_xyz, beyond, mode="wrap" if wraps else "constant")
+    padded_xyz = np.log1p(padded_xyz / np.float32(_UNIT_GEV))
     strides = np.array(padded_xyz.strides) // padded_xyz.itemsize
     lit_n = np.argwhere(image_xyz > 0.0) @ strides + strides.sum()
     patches_no = padded_xyz.reshape(-1)[lit_n[:, None] + _OFFSETS @ strides]

@@ -220,7 +220,8 @@ def _sides(generated: Sample, reference: Sample, by_feature: Scales) -> tuple[_S
             for name, each in by_feature.items()
         ]
         looked_at = cells_kc[: settings.pairwise_showers]
-        texture_nt = textures(looked_at, sample.observables.geometry.shape)
+        geometry = sample.observables.geometry
+        texture_nt = textures(looked_at, geometry.shape, geometry.periodic)
         missing = np.full((len(seen) - len(texture_nt), texture_nt.shape[1]), np.nan)
         return _Side(
             seen.energy_n,

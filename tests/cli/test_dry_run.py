@@ -103,6 +103,35 @@ def test_it_says_what_would_run(plan):
     )
 
 
+def test_networks_for_the_grid_are_derived_and_told(plan):
+    derived = ["model.architecture=convolutional", "data.geometry.cell_size_mm=[5.1, 10, 5.1]"]
+    rows, _ = plan(*(word for each in derived for word in ("--set", each)))
+    assert re.search(r"kernels 5x3x5, .*; images 7x7x7x8, .*25x25x25x1$", rows["generator"])
+    assert "kernels 5x3x5, 5x3x5, 5x3x5, 5x3x5; images 25x25x25x1" in rows["discriminator"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            ["model.architecture=convolutional", "data.grid=[25, 3, 25]"],
+            r"data\.geometry\.shape: .*25 x 3 x 25",
+        ),
+        (
+            ["data.geometry={coordinates: cylindrical, cell_size_mm: [null, 5, 5]}"],
+            r"experiment\.yaml:\d+: model\.architecture: ecal25 does not go round",
+        ),
+    ],
+)
+def test_grids_that_networks_cannot_have_are_refused(
+    experiment, tmp_path, monkeypatch, capsys, changes, said
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = [word for each in changes for word in ("--set", each)]
+    assert main(["train", str(experiment), "--dry-run", *arguments]) == 2
+    assert re.search(said, capsys.readouterr().err)
+
+
 def test_it_writes_nothing(plan, tmp_path):
     before = listing(tmp_path)
     plan("--run", "a/b")

@@ -9,8 +9,15 @@ from click.testing import CliRunner
 
 import gan3d
 from gan3d.cli.validate import command
-from gan3d.config import Data, Experiment, Validation
-from gan3d.data import Showers, read_showers, survey_files, write_showers
+from gan3d.config import Data, Experiment, Geometry, Validation
+from gan3d.data import (
+    Showers,
+    geometry_attributes,
+    read_showers,
+    stated_geometry,
+    survey_files,
+    write_showers,
+)
 from gan3d.errors import ConfigError, DataError, RunError, UsageError
 from gan3d.samples import sample_files
 from gan3d.validation import METRICS, report
@@ -123,7 +130,7 @@ def test_cells_of_another_size_are_not_compared(some, tmp_path):
     coarse, fine, other = map(str, paths)
     invoke(coarse, "--reference", fine, "--out", tmp_path / "alike")
     page = (tmp_path / "alike/index.html").read_text()
-    assert "10.0 × 10.0 × 5.0 mm" in page
+    assert "10 × 10 × 5 mm" in page
     for arguments, message in (
         ([other, "--reference", fine], r"other.h5: cells of 2 x 2 x 8 mm, but 10 x 10 x 5 mm"),
         ([coarse, "--reference", fine, "--reference", other], r"they are not of one detector"),
@@ -139,6 +146,33 @@ def test_axes_of_challenge_files_are_remarked(write, some, tmp_path):
     for generated, remarked in ((path, True), (write("lcd.h5", some), False)):
         result = invoke(generated, "--reference", REFERENCE, "--out", tmp_path / "out")
         assert ("cells in angle, radius and layer" in " ".join(result.output.split())) == remarked
+
+
+def test_cells_of_a_data_set_of_the_challenge_are_those_of_a_cylinder(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{name}.hdf5" for name in ("generated", "reference")]
+    for path in paths:
+        energy = rng.uniform(10, 90, 40).astype(np.float32)
+        images = rng.gamma(0.01, 1e-2, (40, 16, 9, 45)).astype(np.float32)
+        write_showers(path, [Showers(images, energy)], layout="challenge", attributes={})
+    result = invoke(paths[0], "--reference", paths[1], "--out", tmp_path / "out")
+    assert "taken as if these were x, y and depth" not in " ".join(result.output.split())
+    # A file of other axes that says so is of the same cells; one of other cells is not compared.
+    files = [tmp_path / f"{name}.h5" for name in ("said", "other")]
+    for file, radius in zip(files, (4.65, 5.0), strict=True):
+        cells = Geometry(
+            coordinates="cylindrical", shape=(16, 9, 45), cell_size_mm=(None, radius, 3.4)
+        )
+        write_showers(file, [Showers(images, energy)], attributes=geometry_attributes(cells))
+    assert stated_geometry(files[:1]) == stated_geometry(paths)
+    for arguments in ((files[1], paths[1]), (paths[1], files[1])):
+        with pytest.raises(DataError, match=r"cells of .* mm in radius .* are reckoned with"):
+            invoke(arguments[0], "--reference", arguments[1], "--out", tmp_path / "unlike")
+    with pytest.raises(DataError, match="they are not of one detector"):
+        stated_geometry(files)
+    page = (tmp_path / "out/index.html").read_text()
+    assert "16 × 9 × 45 (angle, radius, layer) of 22.5° × 4.65 × 3.4 mm" in page
+    assert "Profile in radius" in page
 
 
 def test_wrong_calls(write, some, tmp_path):

@@ -96,3 +96,15 @@ def test_an_override_that_is_none_is_told_how_to_write_one():
     assert complaint(None, "gamma") == (
         "--set gamma: expected KEY=VALUE, such as beam.particle=gamma"
     )
+
+
+def test_a_cylinder_says_its_cells_and_lies_around_the_beam():
+    written = load_simulation(CONFIGS / "challenge2.yaml")
+    assert written.geometry.is_cylinder
+    assert written.geometry.shape == (16, 9, 45)
+    round_it = ["calorimeter.coordinates=cylindrical", "calorimeter.cell_size_mm=[null, 5, 5]"]
+    assert "shape: a cylinder needs its cells" in complaint(None, *round_it)
+    shape = "calorimeter.shape=[8, 5, 9]"
+    assert "beam.theta_deg: the cells of a cylinder lie" in complaint(
+        None, *round_it, shape, "beam.theta_deg=[60, 120]"
+    )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gan3d.data import open_shower_file
+from gan3d.data import open_shower_file, stream_images
 from gan3d.errors import DataError
 from gan3d.samples import sample_files
 
@@ -415,3 +415,42 @@ def test_a_filter_that_is_not_installed_is_named(tmp_path):
         file["target"] = np.full((12, 5), 11, np.float32)
     with pytest.raises(DataError, match=r"'ECAL' .* filter .*32001.* not installed.*h5repack"):
         open_shower_file(path)
+
+
+# Files of the whole calorimeter.
+
+
+@pytest.fixture
+def both(lcd_file):
+    """A file with 130 showers that have twice as much in HCAL."""
+    path = lcd_file(count=130)
+    with h5py.File(path, "r+") as file:
+        hcal = np.zeros((130, 2, 3, 7), np.float32)
+        hcal[:, 1, 2, 6] = 2 * file["ECAL"][:].sum(axis=(1, 2, 3))
+        file["HCAL"] = hcal
+    return path
+
+
+def test_both_images_of_the_same_showers_are_read(both):
+    blocks = list(stream_images([both]))
+    assert sum(len(block["ECAL"]) for block in blocks) == 130
+    assert len(blocks) > 1
+    for block in blocks:
+        ecal, hcal = block["ECAL"], block["HCAL"]
+        assert (ecal.images_nxyz.shape[1:], hcal.images_nxyz.shape[1:]) == ((3, 4, 5), (2, 3, 7))
+        assert (ecal.energy_n == hcal.energy_n).all()
+        sums = [each.images_nxyz.sum(axis=(1, 2, 3)) for each in (ecal, hcal)]
+        np.testing.assert_allclose(sums[1], 2 * sums[0])
+    with open_shower_file(both, image="HCAL") as file:
+        assert file.image_shape == (2, 3, 7)
+        assert file.left_out == ("ECAL",)
+
+
+def test_a_file_without_the_second_image_is_refused(lcd_file, tmp_path):
+    with pytest.raises(DataError, match=r"showers\.h5: 'HCAL' is not a dataset"):
+        next(stream_images([lcd_file()]))
+    path = tmp_path / "challenge.h5"
+    with h5py.File(path, "w") as file:
+        file["showers"], file["incident_energies"] = np.ones((2, 6480)), np.ones((2, 1))
+    with pytest.raises(DataError, match=r"challenge\.h5: has one image a shower, no 'HCAL'"):
+        open_shower_file(path, image="HCAL")

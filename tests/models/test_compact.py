@@ -18,11 +18,19 @@ from gan3d.models.shower_conditions import (
     slant,
     upright,
 )
-from gan3d.models.shower_layers import ConditionTerms, ExpectedCells, MovedLayers, Slant
+from gan3d.models.shower_layers import (
+    ConditionTerms,
+    CorrelatedNoise,
+    ExpectedCells,
+    MovedLayers,
+    ShowerSummaries,
+    Slant,
+)
 from gan3d.models.shower_statistics import (
     expected_cells,
     fit_shower_statistics,
     shower_development,
+    shower_displacement,
 )
 
 pytestmark = pytest.mark.tensorflow
@@ -245,3 +253,91 @@ def test_no_angle_no_slant():
     whole, rest = layer([np.ones((3, 1), np.float32), np.full((3, 1), 1.2, np.float32)])
     assert not keras.ops.convert_to_numpy(whole).any()
     assert not keras.ops.convert_to_numpy(rest).any()
+
+
+# ------------------------------------------------------------------------------------- cylinders
+
+
+CYLINDER = Geometry(coordinates="cylindrical", shape=(16, 9, 12), cell_size_mm=(None, 4.65, 10.0))
+
+
+@pytest.fixture(scope="module")
+def cylinder_showers():
+    """Images (100, 16, 9, 12) of parametric showers in GeV and scaled energies (100, 1)."""
+    from gan3d.config import load_simulation
+    from gan3d.simulation import ShowerSimulator
+
+    simulation = load_simulation(
+        overrides=[
+            "calorimeter.coordinates=cylindrical",
+            "calorimeter.shape=[16, 9, 12]",
+            "calorimeter.cell_size_mm=[null, 4.65, 10]",
+        ]
+    )
+    showers = ShowerSimulator(simulation, 0).simulate(0, 100).dense()
+    return showers.images_nxyz, (showers.energy_n[:, None] / 100.0).astype(np.float32)
+
+
+def test_a_cylinder_has_its_showers(cylinder_showers):
+    images, energy_n1 = cylinder_showers
+    model = Model(architecture="compact")
+    architecture = get_architecture("compact", Wanted(model, CYLINDER))
+    generator, discriminator = (
+        build(model) for build in (architecture.build_generator, architecture.build_discriminator)
+    )
+    architecture.adapt(generator, discriminator, images, energy_n1)
+    made = generated(architecture, generator, energy_n1)
+    assert made.sum() == pytest.approx(images.sum(), rel=0.03)
+    of_radius = images.sum(axis=(0, 1, 3))
+    assert made.sum(axis=(0, 1, 3)) == pytest.approx(of_radius, rel=0.15, abs=0.01 * images.sum())
+    said = discriminator.predict_on_batch([made[:8, ..., None], energy_n1[:8]])
+    assert np.isfinite(said["generation"]).all()
+
+
+def test_displacements_on_a_cylinder_turn_with_the_shower(cylinder_showers):
+    images, _ = cylinder_showers
+    before, after = (
+        shower_displacement(each, cylinder=True) for each in (images, np.roll(images, 4, axis=1))
+    )
+    # By a quarter of a turn: (x, y) becomes (-y, x).
+    assert after == pytest.approx(np.stack([-before[:, 1], before[:, 0]], axis=1))
+    assert before.std(axis=0).min() > 0.01
+
+
+def test_the_noise_of_neighbours_goes_round():
+    layer = CorrelatedNoise(periodic=CYLINDER.periodic)
+    rng = np.random.default_rng(0)
+    noise, log_expected = rng.normal(size=(2, 2, *CYLINDER.shape, 1)).astype(np.float32)
+    layer([noise, log_expected])
+    layer.kernel.assign(rng.normal(0.0, 0.3, layer.kernel.shape))
+    before = layer([noise, log_expected])
+    after = layer([np.roll(each, 3, axis=1) for each in (noise, log_expected)])
+    turned = np.roll(keras.ops.convert_to_numpy(before), 3, axis=1)
+    assert keras.ops.convert_to_numpy(after) == pytest.approx(turned, abs=1e-5)
+    assert CorrelatedNoise.from_config(layer.get_config()).periodic == CYLINDER.periodic
+
+
+def test_summaries_of_a_turned_shower_are_those_of_the_shower(cylinder_showers):
+    """But for the profile of the angle, which turns, and its cosine and sine."""
+    images = keras.ops.convert_to_tensor(cylinder_showers[0][:20, ..., None])
+    layer = ShowerSummaries(CYLINDER.shape, CYLINDER.periodic)
+    before, after = (
+        keras.ops.convert_to_numpy(layer.summarise(each))
+        for each in (images, keras.ops.roll(images, 5, axis=1))
+    )
+    assert before.shape[1] == layer.count
+    same = np.isclose(before, after, rtol=1e-3, atol=1e-4).all(axis=0)
+    profile, first = 16, 16 + 9 + 12 + 4 * 13
+    others = np.r_[profile:first, first + 2 : layer.count]
+    assert same[others].all()
+    assert after[:, :profile] == pytest.approx(np.roll(before[:, :profile], 5, axis=1), abs=1e-4)
+    turn = 2 * np.pi * 5 / 16
+    matrix = [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
+    wave = slice(first, first + 2)
+    assert after[:, wave] == pytest.approx(before[:, wave] @ np.array(matrix), abs=1e-3)
+
+
+def test_inclined_showers_are_not_for_a_cylinder():
+    model = Model(architecture="compact", conditions=["energy", "theta"])
+    with pytest.raises(ConfigError, match=r"^model\.conditions: .* cylinder"):
+        get_architecture("compact", Wanted(model, CYLINDER))

@@ -456,3 +456,24 @@ def test_cells_are_in_the_image_in_order_and_positive(shape, particle, theta, se
     assert (showers.deposit_h >= 1e-6).all()
     assert np.isfinite(showers.deposit_h).all()
     assert showers.offset_n1[-1] == len(showers.cell_h) == len(showers.deposit_h)
+
+
+def test_the_cells_of_a_cylinder_lie_around_the_particle():
+    """A turn of a quarter of a square's showers: rings and sectors hold what lies in them."""
+    simulator_of_cells = simulator(
+        "calorimeter.coordinates=cylindrical",
+        "calorimeter.shape=[4, 10, 25]",
+        "calorimeter.cell_size_mm=[null, 5, 5.1]",
+    )
+    x, y = np.array([-9.0, 9.0, -0.1, 1.0]), np.array([-1.0, 1.0, 49.8, -30.0])
+    cell, inside = simulator_of_cells._cells(x, y, np.full(4, 5.2))
+    assert inside.all()
+    angle, radius, layer = np.unravel_index(cell, (4, 10, 25))
+    # From -pi on: third quadrant, fourth, first, second.
+    assert angle.tolist() == [0, 2, 3, 1]
+    assert radius.tolist() == [1, 1, 9, 6]
+    assert set(layer) == {1}
+    assert not simulator_of_cells._cells(np.array([36.0]), np.array([36.0]), np.array([5.0]))[1]
+    showers = simulator_of_cells.simulate(0, 200).dense()
+    in_sectors = showers.images_nxyz.sum(axis=(0, 2, 3), dtype=np.float64)
+    assert in_sectors / in_sectors.sum() == pytest.approx([0.25] * 4, abs=0.01)

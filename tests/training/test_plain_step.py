@@ -8,7 +8,7 @@ from published import plain_discriminator, plain_generator
 
 from gan3d.config import Model, Optimizer, Training
 from gan3d.models import get_architecture
-from gan3d.models.architectures.ecal25 import build_discriminator, build_generator
+from gan3d.models.architectures.ecal25 import preset
 from gan3d.runtime import SingleProcess
 from gan3d.samples import sample_files
 from gan3d.training.noise import NoiseStream
@@ -96,10 +96,13 @@ class PlainStep:
 
 def compiled_step(slope):
     settings = Model(leaky_slope=slope)
+    thin = preset(
+        "thin", seed_channels=SEEDS, filters=GENERATOR, discriminator_filters=DISCRIMINATOR
+    )
     return AdversarialStep(
         get_architecture("ecal25"),
-        build_generator(settings, seed_channels=SEEDS, filters=GENERATOR),
-        build_discriminator(settings, filters=DISCRIMINATOR),
+        thin.build_generator(settings),
+        thin.build_discriminator(settings),
         Training(batch_size=BATCH, optimizer=Optimizer(epsilon=EPSILON)),
         RESPONSE,
         SingleProcess(),

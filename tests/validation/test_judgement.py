@@ -38,7 +38,7 @@ def test_every_metric_has_companions_and_all_are_numbers(geant4, other_geant4, g
         for part in ("", "noise.", "error.", "spread.", "p."):
             assert f"{part}{name}" in metrics
             assert f"{part}bin.10-40GeV.{name}" in metrics
-    for name in all_metrics(settings):
+    for name in all_metrics(settings, geometry):
         assert name in metrics or name.startswith(
             (
                 "cells.",

@@ -8,10 +8,20 @@ from hypothesis import strategies as st
 from gan3d.validation import measures as m
 
 
+def centres(count, pitch):
+    """Of so many slices, from the low edge."""
+    return (np.arange(count) + 0.5) * pitch
+
+
+def plane(shape, pitch):
+    """The same of cells, along x and y."""
+    return tuple(np.meshgrid(*map(centres, shape, pitch), indexing="ij"))
+
+
 def test_two_cells_give_the_variance_of_two_points():
     profile = np.zeros((1, 10))
     profile[0, [2, 6]] = 1.0, 3.0
-    barycentre, variance, third, fourth = m.moments(profile, 2.0)[0]
+    barycentre, variance, third, fourth = m.moments(profile, centres(10, 2.0))[0]
     assert barycentre == pytest.approx((2.5 * 2 + 3 * 6.5 * 2) / 4)
     assert variance == pytest.approx(0.25 * 0.75 * (4 * 2.0) ** 2)
     # p q (q - p) d^3 and p q (p^3 + q^3) d^4, p of the points being at the higher one.
@@ -39,7 +49,7 @@ def test_cells_outside_the_spectrum_are_in_the_flow_bins():
 def test_a_gaussian_has_the_moments_of_a_gaussian():
     position = (np.arange(400) + 0.5) * 0.5
     profile = np.exp(-0.5 * ((position - 90.0) / 8.0) ** 2)[None]
-    assert m.moments(profile, 0.5)[0] == pytest.approx([90.0, 64.0, 0.0, 3 * 8.0**4], abs=1e-6)
+    assert m.moments(profile, position)[0] == pytest.approx([90.0, 64.0, 0.0, 3 * 8.0**4], abs=1e-6)
 
 
 @given(share=st.floats(0.01, 0.99), layers=st.integers(1, 40), pitch=st.floats(0.1, 100.0))
@@ -65,13 +75,15 @@ def test_a_gaussian_is_contained_in_the_radii_of_rayleigh():
     )
     shares = (0.3, 0.5, 0.9)
     expected = [sigma * np.sqrt(-2.0 * np.log(1.0 - share)) for share in shares]
-    assert m.containment_radii(image[None], pitch, shares)[0] == pytest.approx(expected, rel=5e-3)
+    radii = m.containment_radii(image[None], plane(image.shape, pitch), shares)
+    assert radii[0] == pytest.approx(expected, rel=5e-3)
 
 
 def test_two_equal_cells_are_half_inside_the_nearer_one():
     image = np.zeros((1, 9, 9))
     image[0, 2, 4] = image[0, 6, 4] = 1.0  # 2 cells of 3 mm to either side of the barycentre
-    assert m.containment_radii(image, (3.0, 3.0), (0.999,))[0] == pytest.approx([6.0], rel=1e-2)
+    radii = m.containment_radii(image, plane((9, 9), (3.0, 3.0)), (0.999,))
+    assert radii[0] == pytest.approx([6.0], rel=1e-2)
 
 
 @given(slope=st.floats(-0.8, 0.8), pitch=st.floats(0.5, 10.0), layer_pitch=st.floats(0.5, 10.0))
@@ -83,14 +95,14 @@ def test_a_tilted_track_has_its_angle(slope, pitch, layer_pitch):
         low = int(np.floor(at))
         image[0, low, layer] += (low + 1 - at) * (1.0 + layer)
         image[0, low + 1, layer] += (at - low) * (1.0 + layer)
-    angle = m.barycentre_angle(image, pitch, layer_pitch)
+    angle = m.barycentre_angle(image, centres(41, pitch), layer_pitch)
     assert angle == pytest.approx([np.arctan(slope * pitch / layer_pitch)], abs=1e-9)
 
 
 def test_an_angle_in_one_layer_is_not_known():
     image = np.zeros((1, 5, 5))
     image[0, :, 2] = 1.0
-    assert np.isnan(m.barycentre_angle(image, 1.0, 1.0)).all()
+    assert np.isnan(m.barycentre_angle(image, centres(5, 1.0), 1.0)).all()
 
 
 def test_layers_are_occupied_above_and_not_at_a_threshold():
@@ -108,8 +120,8 @@ def test_positions_do_not_depend_on_the_energy(scale):
     one, other = (m.Projections.of(each) for each in (images, images * np.float32(scale)))
     for measure in (
         lambda p: m.energy_depth(p.profiles[2], 0.1, 2.0),
-        lambda p: m.containment_radii(p.xy_nxy, (1.0, 2.0), (0.5, 0.9)),
-        lambda p: m.barycentre_angle(p.xz_nxz, 1.0, 2.0),
-        lambda p: m.moments(p.profiles[0], 1.0),
+        lambda p: m.containment_radii(p.xy_nxy, plane((6, 7), (1.0, 2.0)), (0.5, 0.9)),
+        lambda p: m.barycentre_angle(p.xz_nxz, centres(6, 1.0), 2.0),
+        lambda p: m.moments(p.profiles[0], centres(6, 1.0)),
     ):
         np.testing.assert_allclose(measure(one), measure(other), rtol=1e-4, atol=1e-6)

@@ -124,7 +124,7 @@ def build_discriminator(
 
 def design(wanted: Wanted) -> Architecture:
     """The preset, for cells of the scale and the size that are wanted."""
-    pitch, scale = wanted.geometry.cell_size_mm, wanted.cell_scale
+    pitch, scale = wanted.geometry.pitch, wanted.cell_scale
 
     def gev(images_bxyzc: Any) -> Any:
         return scale.gev(images_bxyzc[..., 0], ops)

@@ -29,11 +29,17 @@ The discriminator sees the conditions and has two views of a shower: strided 3D 
 ln(1 + cell energy), and physics summaries standardised given the incident energy, with their spread
 over the batch against mode collapse (Karras et al. 2018). Its channels grow where the resolution is
 low. A step costs 0.2 GFLOP per shower, one of `ecal25` 19.3.
+
+On a cylinder convolutions and neighbours go round along the angle, and displacements are those of
+the barycentre in the plane, not in angle and radius. Inclined showers are not for it: its cells
+lie around the particle's direction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from math import ceil
 from typing import Any
 
 import keras
@@ -41,9 +47,9 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from gan3d.config import Model
+from gan3d.config import Geometry, Model
 from gan3d.errors import ConfigError
-from gan3d.models.layers import EcalSum
+from gan3d.models.layers import EcalSum, PeriodicPadding
 from gan3d.models.registry import Architecture, Wanted
 from gan3d.models.shower_conditions import (
     ShowerConditions,
@@ -86,7 +92,7 @@ def shower_noise(image_shape: Shape) -> int:
 
 
 def build_generator(
-    settings: Model, *, image_shape: Shape, conditions: ShowerConditions
+    settings: Model, *, geometry: Geometry, conditions: ShowerConditions
 ) -> keras.Model:
     """Generator: [latent (B, D), energy (B, 1)] -> images (B, x, y, layer, 1) in GeV.
 
@@ -94,7 +100,7 @@ def build_generator(
     in `settings` concerns it. In float32 whatever the precision policy.
     """
     del settings
-    x, y, z = image_shape
+    image_shape = x, y, z = geometry.shape
     draws = shower_noise(image_shape)
     latent_bz = keras.Input((draws + x * y * z,), name="latent")
     energy_b1, labels, terms_bt = _conditioned(conditions)
@@ -121,7 +127,9 @@ def build_generator(
     maps = LateralModes(image_shape, MODES, RANK, name="lateral_modes")(
         [shower_bz[:, z + 4 : z + 4 + MODES], terms_bt]
     )
-    scores = CorrelatedNoise(name="correlated_noise")([noise, log_expected])
+    scores = CorrelatedNoise(periodic=geometry.periodic, name="correlated_noise")(
+        [noise, log_expected]
+    )
     log_expected = layers.Add(dtype="float32", name="log_expected")([log_expected, maps])
     images_bxyzc = CellEnergies(image_shape, name="images")(
         [scores, log_expected, layers_bz, hits_bz]
@@ -132,7 +140,7 @@ def build_generator(
 
 
 def build_discriminator(
-    settings: Model, *, image_shape: Shape, conditions: ShowerConditions
+    settings: Model, *, geometry: Geometry, conditions: ShowerConditions
 ) -> keras.Model:
     """Discriminator: [images (B, x, y, layer, 1) in GeV, energy (B, 1)] -> the three outputs.
 
@@ -142,18 +150,20 @@ def build_discriminator(
     def activation(inputs: Any) -> Any:
         return layers.LeakyReLU(settings.leaky_slope)(inputs)
 
+    image_shape = geometry.shape
     images_bxyzc = keras.Input((*image_shape, 1), name="images")
     energy_b1, labels, terms_bt = _conditioned(conditions)
     seen = images_bxyzc
     if conditions.angle is not None:
         whole_bz, _ = Slant(image_shape[2], conditions.angle, name="slant")([energy_b1, *labels])
         seen = MovedLayers(-1, name="upright")([images_bxyzc, whole_bz])
-    summaries_bs = ShowerSummaries(image_shape, name="summaries")([seen, terms_bt])
+    summaries_bs = ShowerSummaries(image_shape, geometry.periodic, name="summaries")(
+        [seen, terms_bt]
+    )
 
     cells = LogEnergy(name="log_energy")(seen)
     for index, filters in enumerate((16, 32, 48), start=1):
-        cells = layers.Conv3D(filters, 3, strides=2, padding="same", name=f"conv_{index}")(cells)
-        cells = activation(cells)
+        cells = activation(_strided(cells, filters, geometry.periodic, f"conv_{index}"))
     cells = layers.Flatten()(cells)
     cells = activation(layers.Dense(64, name="cells")(cells))
     physics = activation(layers.Dense(96, name="physics")(summaries_bs))
@@ -179,6 +189,26 @@ def build_discriminator(
     )
 
 
+def _strided(cells: Any, filters: int, periodic: Sequence[bool], name: str) -> Any:
+    """A convolution of 3 x 3 x 3 cells that makes one cell of two along each axis.
+
+    Along a turn of an odd number of cells it leaves them as many: pairs would not go round.
+    """
+    if not any(periodic):
+        return layers.Conv3D(filters, 3, strides=2, padding="same", name=name)(cells)
+    sizes = cells.shape[1:4]
+    strides = [
+        1 if wraps and count % 2 else 2 for count, wraps in zip(sizes, periodic, strict=True)
+    ]
+    beyond = [
+        (ceil(count / stride) - 1) * stride + 3 - count
+        for count, stride in zip(sizes, strides, strict=True)
+    ]
+    pads = [(count // 2, count - count // 2) for count in beyond]
+    around = PeriodicPadding(pads, periodic, name=f"{name}_around")(cells)
+    return layers.Conv3D(filters, 3, strides=strides, name=name)(around)
+
+
 def _conditioned(conditions: ShowerConditions) -> tuple[Any, list[Any], Any]:
     """Inputs for the energy and, if there are any, the labels, and the terms of both."""
     energy_b1 = keras.Input((1,), name="energy")
@@ -197,6 +227,7 @@ def adapt(
     labels_nc: NDArray[np.float32] | None = None,
     *,
     conditions: ShowerConditions,
+    cylinder: bool = False,
 ) -> None:
     """Put statistics of training showers (GeV, scaled energies) into non-trainable weights."""
     discriminator.get_layer("calibrated_layers").adapt(images_nxyz, energy_n1)
@@ -213,7 +244,9 @@ def adapt(
         images, fraction_nz = upright(images, whole_nz), shift_nz - whole_nz
         for network in (generator, discriminator):
             network.get_layer("slant").adapt(coefficients_s)
-    found = fit_shower_statistics(images, energies_n1, conditions, labels, fraction_nz)
+    found = fit_shower_statistics(
+        images, energies_n1, conditions, labels, fraction_nz, cylinder=cylinder
+    )
     for name in ("shower_variables", "expected_cells", "development", "hit_shift", "images"):
         generator.get_layer(name).adapt(found)
     for network in (generator, discriminator):
@@ -223,12 +256,12 @@ def adapt(
     discriminator.get_layer("summaries").adapt(images, terms_nt)
 
 
-def compact(name: str, image_shape: Shape, settings: Model) -> Architecture:
+def compact(name: str, geometry: Geometry, settings: Model) -> Architecture:
     """The architecture for a grid and conditions.
 
     Raises ConfigError where the grid is too small, and for conditions that it cannot take.
     """
-    x, y, z = image_shape
+    x, y, z = geometry.shape
     if min(x, y) < _FEWEST_ACROSS or z < LAYER_GROUPS:
         raise ConfigError(
             f"model.architecture: {name} needs at least {_FEWEST_ACROSS} x {_FEWEST_ACROSS} cells "
@@ -236,22 +269,27 @@ def compact(name: str, image_shape: Shape, settings: Model) -> Architecture:
             "layers"
         )
     conditions = ShowerConditions.of(settings.labels)
+    if geometry.is_cylinder and conditions.angle is not None:
+        raise ConfigError(
+            f"model.conditions: {name} moves the layers of inclined showers along y, and the cells "
+            "of a cylinder lie around the particle's direction: without the angle, or "
+            "model.architecture convolutional"
+        )
     return Architecture(
         name=name,
-        latent_dim=shower_noise(image_shape) + x * y * z,
-        image_shape=image_shape,
-        build_generator=partial(build_generator, image_shape=image_shape, conditions=conditions),
-        build_discriminator=partial(
-            build_discriminator, image_shape=image_shape, conditions=conditions
-        ),
+        latent_dim=shower_noise(geometry.shape) + x * y * z,
+        image_shape=geometry.shape,
+        build_generator=partial(build_generator, geometry=geometry, conditions=conditions),
+        build_discriminator=partial(build_discriminator, geometry=geometry, conditions=conditions),
         discriminator_sees_energy=True,
         discriminator_sees_labels=True,
-        adapt=partial(adapt, conditions=conditions),
+        adapt=partial(adapt, conditions=conditions, cylinder=geometry.is_cylinder),
         cells_in_gev=True,
         labels=None,
+        cylinders=True,
     )
 
 
 def design(wanted: Wanted) -> Architecture:
     """The architecture for the grid and the conditions that are wanted."""
-    return compact("compact", wanted.geometry.shape, wanted.model)
+    return compact("compact", wanted.geometry, wanted.model)

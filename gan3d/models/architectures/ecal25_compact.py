@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gan3d.config import Geometry
 from gan3d.models.architectures.compact import compact
 from gan3d.models.presets import PRESET_GRIDS
 from gan3d.models.registry import Architecture, Wanted
@@ -9,4 +10,5 @@ from gan3d.models.registry import Architecture, Wanted
 
 def design(wanted: Wanted) -> Architecture:
     """The preset, for the conditions that are wanted."""
-    return compact("ecal25-compact", PRESET_GRIDS["ecal25-compact"], wanted.model)
+    geometry = Geometry(shape=PRESET_GRIDS["ecal25-compact"])
+    return compact("ecal25-compact", geometry, wanted.model)

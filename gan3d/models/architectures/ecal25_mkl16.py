@@ -7,15 +7,11 @@ January 2019).
 
 from __future__ import annotations
 
-from functools import partial
+from gan3d.models.architectures.ecal25 import preset
 
-from gan3d.models.architectures import ecal25
-from gan3d.models.registry import Architecture
-
-ARCHITECTURE = Architecture(
-    name="ecal25-mkl16",
-    latent_dim=ecal25.LATENT_DIM,
-    image_shape=ecal25.IMAGE_SHAPE,
-    build_generator=partial(ecal25.build_generator, seed_channels=16, filters=(64, 16, 16)),
-    build_discriminator=partial(ecal25.build_discriminator, filters=(32, 16, 16, 16)),
+ARCHITECTURE = preset(
+    "ecal25-mkl16",
+    seed_channels=16,
+    filters=(64, 16, 16),
+    discriminator_filters=(32, 16, 16, 16),
 )

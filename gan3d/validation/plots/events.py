@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gan3d.config import Geometry
 from gan3d.validation.plots._style import WIDE_INCHES, reference_first, shorten, styled
+from gan3d.validation.positions import axis_edges, axis_title, cell_positions, middle_mm
 from gan3d.validation.sample import Sample
 
 Generated = Sample | Sequence[Sample]
@@ -28,6 +29,8 @@ _LONGEST_TITLE = 46
 @styled
 def mean_projections(generated: Generated, reference: Sample) -> Figure:
     """The mean shower summed along y, x and layer: reference above generated, one colour scale.
+
+    Of a cylinder along the radius, the angle and the layers; the last is drawn in the plane.
 
     Args:
         generated: one or several generated samples, a row for each.
@@ -70,6 +73,8 @@ def event_display(generated: Generated, reference: Sample, example: int = 0) -> 
     """
     showers = _examples(generated, reference, example)
     geometry = reference.observables.geometry
+    x_xy, y_xy = cell_positions(geometry)
+    middle = middle_mm(geometry)
     threshold_mev = _MEV * reference.observables.settings.hit_threshold_gev
     highest_mev = max(float(image_xyz.max()) for *_, image_xyz in showers) * _MEV
     norm = LogNorm(threshold_mev, max(highest_mev, 10 * threshold_mev))
@@ -83,8 +88,8 @@ def event_display(generated: Generated, reference: Sample, example: int = 0) -> 
         energy_mev = image_xyz[x, y, layer] * _MEV
         axes.scatter(
             layer,
-            (x + 0.5 - geometry.shape[0] / 2) * geometry.cell_size_mm[0],
-            (y + 0.5 - geometry.shape[1] / 2) * geometry.cell_size_mm[1],
+            x_xy[x, y] - middle[0],
+            y_xy[x, y] - middle[1],
             c=energy_mev,
             s=4.0 + 90.0 * np.asarray(norm(energy_mev)) ** 3,
             cmap=colours,
@@ -94,8 +99,7 @@ def event_display(generated: Generated, reference: Sample, example: int = 0) -> 
         )
         axes.set_xlim(0, geometry.shape[2] - 1)
         for set_limits, index in ((axes.set_ylim, 0), (axes.set_zlim, 1)):
-            half_mm = geometry.shape[index] * geometry.cell_size_mm[index] / 2
-            set_limits(-half_mm, half_mm)
+            set_limits(-middle[index], middle[index])
         axes.set_xlabel("Layer", labelpad=4, loc="center")
         axes.set_ylabel("x [mm]", labelpad=4, loc="center")
         axes.set_zlabel("y [mm]", labelpad=2)
@@ -145,7 +149,10 @@ def _projections(
     for (title, _), image, line in zip(rows, images_mev, grid, strict=True):
         _draw_map(line[0], image.sum(axis=1), geometry, (2, 0), norm)
         _draw_map(line[1], image.sum(axis=0), geometry, (2, 1), norm)
-        _draw_map(line[2], image.sum(axis=2).T, geometry, (0, 1), norm)
+        if geometry.is_cylinder:
+            _draw_plane(line[2], image.sum(axis=2), geometry, norm)
+        else:
+            _draw_map(line[2], image.sum(axis=2).T, geometry, (0, 1), norm)
         line[0].set_title(title)
     figure.colorbar(
         ScalarMappable(norm, _colours()), ax=grid, label=quantity, extend="min", aspect=35, pad=0.02
@@ -161,24 +168,49 @@ def _draw_map(
     norm: LogNorm,
 ) -> None:
     """A map with its second index along the horizontal axis; cells without energy stay white."""
-    edges, titles = zip(*(_map_axis(geometry, axis) for axis in horizontal_vertical), strict=True)
+    across, up = (axis_edges(geometry, axis) for axis in horizontal_vertical)
+    _draw_cells(axes, across, up, values, norm)
+    across_title, up_title = (axis_title(geometry, axis) for axis in horizontal_vertical)
+    axes.set_xlabel(across_title)
+    axes.set_ylabel(up_title)
+
+
+def _draw_plane(
+    axes: Axes, values_ar: NDArray[np.float64], geometry: Geometry, norm: LogNorm
+) -> None:
+    """A map of (angle, radius) as it lies in the plane."""
+    # Each cell in several parts, so that it is round.
+    parts = -(-72 // geometry.shape[0])
+    angles = geometry.shape[0] * parts
+    angle = np.linspace(-np.pi, np.pi, angles + 1)[:, None]
+    radius = axis_edges(geometry, 1)[None, :]
+    _draw_cells(
+        axes,
+        radius * np.cos(angle),
+        radius * np.sin(angle),
+        np.repeat(values_ar, parts, axis=0),
+        norm,
+    )
+    axes.set_aspect("equal")
+    axes.set_xlabel("x [mm]")
+    axes.set_ylabel("y [mm]")
+
+
+def _draw_cells(
+    axes: Axes,
+    across: NDArray[np.float64],
+    up: NDArray[np.float64],
+    values: NDArray[np.float64],
+    norm: LogNorm,
+) -> None:
     axes.pcolormesh(
-        edges[0],
-        edges[1],
+        across,
+        up,
         np.where(values > 0.0, values, np.nan),
         cmap=_colours(),
         norm=norm,
         rasterized=True,
     )
-    axes.set_xlabel(titles[0])
-    axes.set_ylabel(titles[1])
-
-
-def _map_axis(geometry: Geometry, axis: int) -> tuple[NDArray[np.float64], str]:
-    cells, pitch_mm = geometry.shape[axis], geometry.cell_size_mm[axis]
-    if axis == 2:
-        return np.arange(cells + 1) - 0.5, "Layer"
-    return (np.arange(cells + 1) - cells / 2) * pitch_mm, f"{'xy'[axis]} [mm]"
 
 
 def _colours() -> Colormap:

@@ -30,6 +30,7 @@ from gan3d.validation.plots._style import (
     reference_first,
     styled,
 )
+from gan3d.validation.positions import axis_edges, axis_title
 
 
 @styled
@@ -40,7 +41,10 @@ def longitudinal_profile(generated: Generated, reference: Observables) -> Figure
 
 @styled
 def transverse_profile(generated: Generated, reference: Observables, axis: str) -> Figure:
-    """Mean energy per slice in x or y over incident energy, linear and logarithmic."""
+    """Mean energy per slice in x or y over incident energy, linear and logarithmic.
+
+    Of a cylinder x is the angle and y the radius.
+    """
     return _linear_and_log(generated, reference, axis)
 
 
@@ -126,10 +130,9 @@ def _draw_profile(
 
 
 def _profile_axis(sample: Observables, axis: str) -> tuple[Float, str]:
-    """Edges and title of the axis of a profile: layer index, or mm from the image's centre."""
-    index = AXES.index(axis)
-    slices = sample.geometry.shape[index]
-    pitch_mm = sample.geometry.cell_size_mm[index]
+    """Edges and title of the axis of a profile: layer index, mm from the centre, or rad."""
+    geometry, index = sample.geometry, AXES.index(axis)
+    title = axis_title(geometry, index)
     if axis == "layer":
-        return np.arange(slices + 1) - 0.5, f"Layer ({pitch_mm:g} mm each)"
-    return (np.arange(slices + 1) - slices / 2) * pitch_mm, f"{axis} [mm]"
+        title += f" ({geometry.pitch[2]:g} mm each)"
+    return axis_edges(geometry, index), title

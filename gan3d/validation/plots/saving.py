@@ -11,6 +11,10 @@ from matplotlib.figure import Figure
 from gan3d.data import written_aside
 from gan3d.validation.plots._style import style
 
+_UNDATED = {"CreationDate": None}
+_UNNAMED = {"Software": None}
+"""The same figure gives the same bytes."""
+
 _DOTS_PER_INCH = 120
 """1200 pixels wide: sharp on a phone, about 100 kB. Maps within a PDF have as many."""
 
@@ -40,10 +44,10 @@ def save_figure(figure: Figure, path: Path) -> tuple[Path, Path]:
         figure.dpi = _DOTS_PER_INCH
         # Not by `savefig`, which draws all once more before, for figures cut to their content.
         with written_aside(pdf) as aside, style():
-            FigureCanvasPdf(figure).print_pdf(aside, metadata={"CreationDate": None})
+            FigureCanvasPdf(figure).print_pdf(aside, metadata=_UNDATED)  # type: ignore[no-untyped-call]
         figure.dpi = _DOTS_PER_INCH  # The PDF has left its own.
         with written_aside(png) as aside, style():
-            FigureCanvasAgg(figure).print_png(aside, metadata={"Software": None})
+            FigureCanvasAgg(figure).print_png(aside, metadata=_UNNAMED)  # type: ignore[no-untyped-call]
     finally:
         figure.set_layout_engine(engine)
         figure.dpi = dots_per_inch

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gan3d.validation.measures import Float
-from gan3d.validation.observables import AXES, Observables
+from gan3d.validation.observables import Observables
 from gan3d.validation.plots._drawing import (
     Generated,
     distribution_and_curve,
@@ -24,6 +24,7 @@ from gan3d.validation.plots._drawing import (
     labels_of,
 )
 from gan3d.validation.plots._style import add_legend, figure_with_panels, reference_first, styled
+from gan3d.validation.positions import middle_mm
 
 _AXIS_NAMES = ("x", "y", "depth")
 _Measures = Sequence[tuple[str, Callable[[Observables], Float]]]
@@ -33,13 +34,12 @@ _Measures = Sequence[tuple[str, Callable[[Observables], Float]]]
 def moments(generated: Generated, reference: Observables) -> Figure:
     """Distributions of the barycentres and of the widths along x, y and depth.
 
-    In x and y the barycentre is measured from the centre of the image, in depth from its front.
+    In x and y the barycentre is measured from the centre of the image, in depth from its front; of
+    a cylinder in the plane all the same, from its axis.
     """
 
     def barycentre(axis: int) -> Callable[[Observables], Float]:
-        geometry = reference.geometry
-        half_mm = 0.5 * geometry.shape[axis] * geometry.cell_size_mm[axis]
-        centre_mm = 0.0 if AXES[axis] == "layer" else half_mm
+        centre_mm = (*middle_mm(reference.geometry), 0.0)[axis]
         return lambda sample: sample.moments_nao[:, axis, 0] - centre_mm
 
     def width(axis: int) -> Callable[[Observables], Float]:

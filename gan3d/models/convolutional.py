@@ -1,0 +1,303 @@
+"""The published 3DGAN's networks, told as plans: its own plan, or one for any regular grid.
+
+Generator: a dense layer makes a small image with channels, three wide convolutions with two
+upsamplings between them make it larger, a last one makes one channel of it. Discriminator: four
+convolutions, average pooling, and its heads. Published for 25 x 25 x 25 cells (Vallecorsa et al.,
+ISC 2018); `generator_plan` and `discriminator_plan` are the same for other grids:
+
+* *Upsampling* goes in two steps by the smallest factors with which at most 8 cells are to be made
+  by the dense layer, as published.
+* *Kernels* span about `model.kernel_mm` along each axis, 3 to 7 cells. What upsampling makes too
+  much is taken by kernels with fewer zeros around the image, as published: nothing is cropped.
+* *Along a periodic axis* images are wrapped around before each convolution, so that turning the
+  seed by a cell turns the shower. There the cells must be a whole multiple of the seed's.
+
+For 25 x 25 x 25 cells of 5.1 mm that is the published discriminator. The published generator takes
+other kernels along x than along y, and another factor along the layers, of the same cells: no rule
+that looks at cells alone has that, so it is a plan of its own (`ecal25`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import keras
+from keras import layers
+
+from gan3d.config import Geometry, Model
+from gan3d.errors import ConfigError
+from gan3d.models.conditions import embed_labels
+from gan3d.models.convolution import same_pads
+from gan3d.models.layers import BatchNormalization, Conv3D, Dropout, EcalSum, PeriodicPadding
+
+Shape = tuple[int, int, int]
+Periodic = tuple[bool, bool, bool]
+
+LATENT_DIM = 200
+"""Normal draws per shower. 3DGAN: 200."""
+
+FEWEST_CELLS = 4
+"""Along each axis: the discriminator's last convolution takes one at either end, and pooling makes
+one of two."""
+
+_NOT_PERIODIC = (False, False, False)
+_TAPS = (3, 5, 7)
+_SEED_CELLS = 8
+_MOST_SEED_CELLS = 16
+"""Where a turn has few divisors; the dense layer's parameters grow with it."""
+_FACTORS = ((1, 1), (1, 2), (2, 2), (2, 3), (3, 3), (3, 4), (4, 4))
+_FACTORS_OF_A_TURN = sorted(
+    ((a, b) for b in range(1, 8) for a in range(1, b + 1)), key=lambda pair: pair[0] * pair[1]
+)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One of the wide convolutions."""
+
+    filters: int
+    kernel: Shape
+    zeros: Shape | None
+    """Around the image on either side, 0 along a periodic axis; None: those that keep its size."""
+
+
+@dataclass(frozen=True)
+class GeneratorPlan:
+    """Sizes of a generator."""
+
+    seed: Shape
+    """Cells that the dense layer makes."""
+    seed_channels: int
+    convolutions: tuple[Convolution, Convolution, Convolution]
+    upsampling: tuple[Shape, Shape]
+    """Before the second and the third of them."""
+    periodic: Periodic = _NOT_PERIODIC
+
+
+@dataclass(frozen=True)
+class DiscriminatorPlan:
+    """Sizes of a discriminator."""
+
+    image_shape: Shape
+    kernel: Shape = (5, 5, 5)
+    """Odd."""
+    filters: tuple[int, int, int, int] = (32, 8, 8, 8)
+    periodic: Periodic = _NOT_PERIODIC
+
+
+def build_generator(settings: Model, plan: GeneratorPlan) -> keras.Model:
+    """Generator: [latent (B, 200), energy (B, 1)] -> images (B, x, y, layer, 1) in GeV.
+
+    The incident energy enters as the scale of the latent vector. With `labels` (B, C) as third
+    input, put beside it, where there are conditions beside the energy.
+    """
+    latent_bz = keras.Input((LATENT_DIM,), name="latent")
+    energy_b1 = keras.Input((1,), name="energy")
+    inputs = [latent_bz, energy_b1]
+    x = layers.Multiply(name="energy_scaled_latent")(inputs)
+    if settings.labels:
+        inputs.append(keras.Input((len(settings.labels),), name="labels"))
+        numbers_bd = embed_labels(inputs[-1], settings.labels)
+        x = layers.Concatenate(name="conditioned_latent")([x, numbers_bd])
+    nx, ny, nz = plan.seed
+    x = layers.Dense(nx * ny * nz * plan.seed_channels, name="seed")(x)
+    x = layers.Reshape((*plan.seed, plan.seed_channels), name="seed_image")(x)
+    for index, each in enumerate(plan.convolutions, start=1):
+        if index > 1:
+            x = layers.UpSampling3D(plan.upsampling[index - 2], name=f"upsample_{index - 1}")(x)
+        name = f"conv_{index}"
+        around: dict[str, Any] = (
+            {"padding": "same"} if each.zeros is None else {"zeros": each.zeros}
+        )
+        x = Conv3D(each.filters, each.kernel, kernel_initializer="he_uniform", name=name, **around)(
+            _wrapped(x, each.kernel, plan.periodic, name)
+        )
+        x = layers.LeakyReLU(settings.leaky_slope, name=f"{name}_activation")(x)
+        if settings.batch_norm and index < len(plan.convolutions):
+            x = BatchNormalization(name=f"norm_{index}")(x)
+    # In float32 whatever the precision policy: 16 bits would round every cell by up to 0.4 %.
+    x = Conv3D(
+        1,
+        (2, 2, 2),
+        use_bias=False,
+        kernel_initializer="glorot_normal",
+        dtype="float32",
+        name="conv_4",
+    )(_wrapped(x, (2, 2, 2), plan.periodic, "conv_4"))
+    images_bxyzc = layers.ReLU(dtype="float32", name="images")(x)
+    return keras.Model(inputs, images_bxyzc, name="generator")
+
+
+def build_discriminator(settings: Model, plan: DiscriminatorPlan) -> keras.Model:
+    """Discriminator: images (B, x, y, layer, 1) in GeV -> `generation`, `auxiliary`, `ecal`.
+
+    With `labels` (B, C) as second input where there are conditions beside the energy: as further
+    channels, the same number in all cells.
+    """
+    images_bxyzc = keras.Input((*plan.image_shape, 1), name="images")
+    inputs, x = [images_bxyzc], images_bxyzc
+    if settings.labels:
+        inputs.append(keras.Input((len(settings.labels),), name="labels"))
+        numbers_bd = embed_labels(inputs[-1], settings.labels)
+        maps = layers.Reshape((1, 1, 1, numbers_bd.shape[-1]), name="label_cell")(numbers_bd)
+        maps = layers.UpSampling3D(plan.image_shape, name="label_maps")(maps)
+        x = layers.Concatenate(name="conditioned_images")([images_bxyzc, maps])
+    # Zeros that keep the size, but for the last convolution: one less.
+    for index, (count, fewer) in enumerate(zip(plan.filters, (0, 0, 0, 1), strict=True), start=1):
+        name = f"conv_{index}"
+        nx, ny, nz = (
+            0 if wraps else taps // 2 - fewer
+            for taps, wraps in zip(plan.kernel, plan.periodic, strict=True)
+        )
+        x = _wrapped(x, plan.kernel, plan.periodic, name)
+        x = Conv3D(count, plan.kernel, zeros=(nx, ny, nz), name=name)(x)
+        x = layers.LeakyReLU(settings.leaky_slope, name=f"{name}_activation")(x)
+        if settings.batch_norm and index > 1:
+            x = BatchNormalization(name=f"norm_{index}")(x)
+        if settings.dropout > 0:
+            x = Dropout(settings.dropout, name=f"dropout_{index}")(x)
+    # In float32 whatever the precision policy, as the heads are; on processors TensorFlow has no
+    # pooling in float16. A turn of an odd number of cells does not go into pairs.
+    pool = tuple(
+        1 if wraps and cells % 2 else 2
+        for cells, wraps in zip(plan.image_shape, plan.periodic, strict=True)
+    )
+    x = layers.AveragePooling3D(pool, dtype="float32", name="pool")(x)
+    x = layers.Flatten(dtype="float32", name="features")(x)
+    return keras.Model(
+        inputs if len(inputs) > 1 else images_bxyzc,
+        {
+            "generation": layers.Dense(1, activation="sigmoid", dtype="float32", name="generation")(
+                x
+            ),
+            "auxiliary": layers.Dense(1, dtype="float32", name="auxiliary")(x),
+            "ecal": EcalSum(name="ecal")(images_bxyzc),
+        },
+        name="discriminator",
+    )
+
+
+def _wrapped(x: Any, kernel: Shape, periodic: Periodic, name: str) -> Any:
+    """Images with the cells that a convolution needs from beyond the ends of periodic axes."""
+    if not any(periodic):
+        return x
+    pads = [
+        pad if wraps else (0, 0) for pad, wraps in zip(same_pads(kernel), periodic, strict=True)
+    ]
+    return PeriodicPadding(pads, periodic, name=f"{name}_around")(x)
+
+
+# ------------------------------------------------------------------------------------ derived plans
+
+
+def generator_plan(geometry: Geometry, kernel_mm: float) -> GeneratorPlan:
+    """The generator's plan for a grid. Raises ConfigError where there is none."""
+    _check_cells(geometry)
+    kernel = kernel_taps(geometry, kernel_mm)
+    axes = [
+        _along_turn(cells, taps) if wraps else _along_axis(cells, taps)
+        for cells, taps, wraps in zip(geometry.shape, kernel, geometry.periodic, strict=True)
+    ]
+    x, y, z = axes
+    first, second, third = (
+        Convolution(
+            filters,
+            (x.kernels[index], y.kernels[index], z.kernels[index]),
+            (x.zeros[index], y.zeros[index], z.zeros[index]),
+        )
+        for index, filters in enumerate((64, 6, 6))
+    )
+    return GeneratorPlan(
+        seed=(x.seed, y.seed, z.seed),
+        seed_channels=8,
+        convolutions=(first, second, third),
+        upsampling=(
+            (x.factors[0], y.factors[0], z.factors[0]),
+            (x.factors[1], y.factors[1], z.factors[1]),
+        ),
+        periodic=geometry.periodic,
+    )
+
+
+def discriminator_plan(geometry: Geometry, kernel_mm: float) -> DiscriminatorPlan:
+    """The discriminator's plan for a grid. Raises ConfigError where there is none."""
+    _check_cells(geometry)
+    return DiscriminatorPlan(
+        geometry.shape, kernel_taps(geometry, kernel_mm), periodic=geometry.periodic
+    )
+
+
+def kernel_taps(geometry: Geometry, kernel_mm: float) -> Shape:
+    """Cells that kernels span along each axis: 3, 5 or 7, whichever is nearest to `kernel_mm`.
+
+    No more than there are cells.
+    """
+    x, y, z = (
+        min(
+            (taps for taps in _TAPS if taps <= cells),
+            key=lambda taps: abs(taps * extent - kernel_mm),
+        )
+        for cells, extent in zip(geometry.shape, geometry.extent_mm, strict=True)
+    )
+    return x, y, z
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A generator's plan along one axis."""
+
+    seed: int
+    factors: tuple[int, int]
+    kernels: Sequence[int]
+    zeros: Sequence[int]
+
+
+def _along_axis(cells: int, taps: int) -> _Axis:
+    # The largest factors for whatever is larger than they are for.
+    for first, second in _FACTORS:
+        # The last convolution, of 2 cells without zeros, takes one.
+        middle = ceil((cells + 1) / second)
+        seed = ceil(middle / first)
+        if seed <= _SEED_CELLS:
+            break
+    kernels, zeros = zip(
+        (taps, taps // 2),
+        _with_less(taps, seed * first - middle),
+        _with_less(taps, middle * second - cells - 1),
+        strict=True,
+    )
+    return _Axis(seed, (first, second), kernels, zeros)
+
+
+def _with_less(taps: int, excess: int) -> tuple[int, int]:
+    """Taps of a convolution that leaves so many cells less, one more if need be, and its zeros."""
+    taps = max(taps, excess + 1)
+    taps += (taps - 1 - excess) % 2
+    return taps, (taps - 1 - excess) // 2
+
+
+def _along_turn(cells: int, taps: int) -> _Axis:
+    divided = [(cells // (a * b), a, b) for a, b in _FACTORS_OF_A_TURN if cells % (a * b) == 0]
+    few = [plan for plan in divided if plan[0] <= _SEED_CELLS] or [min(divided)]
+    seed, first, second = few[0]
+    if seed > _MOST_SEED_CELLS:
+        raise ConfigError(
+            f"data.geometry.shape: the {cells} cells of the turn are {seed} at least after two "
+            f"steps of upsampling by 1 to 7, and convolutional networks begin with "
+            f"{_MOST_SEED_CELLS} at most: a number with more divisors, or model.architecture "
+            "compact, which upsamples nothing"
+        )
+    return _Axis(seed, (first, second), [min(taps, 2 * seed + 1)] * 3, [0] * 3)
+
+
+def _check_cells(geometry: Geometry) -> None:
+    if min(geometry.shape) < FEWEST_CELLS:
+        x, y, z = geometry.shape
+        raise ConfigError(
+            f"data.geometry.shape: convolutional networks need at least {FEWEST_CELLS} cells along "
+            "each axis: the discriminator's last convolution takes one at either end, pooling "
+            f"makes one of two; the networks would see {x} x {y} x {z}"
+        )
