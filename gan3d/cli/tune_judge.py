@@ -20,9 +20,10 @@ def judge_run(
 
     As `gan3d validate` has them in metrics.json. Raises TrainingError for one that it has not.
     """
+    import numpy as np
+
     from gan3d.cli.sources import GENERATED, REFERENCE
-    from gan3d.cli.validate import heldout_blocks
-    from gan3d.data import Showers
+    from gan3d.cli.validate import NotedLabels, heldout_blocks
     from gan3d.generation import load_run
     from gan3d.tuning.objectives import GENERATION_RATE
     from gan3d.validation import judge, summarise
@@ -34,13 +35,13 @@ def judge_run(
     if GENERATION_RATE in names:
         found[GENERATION_RATE] = _rate(run)
     if set(names) - {GENERATION_RATE}:
-        blocks, _ = heldout_blocks(experiment.data)
-        reference = summarise(blocks, geometry, settings, label=REFERENCE)
-        energies = reference.observables.energy_n.astype("float32")
-        showers: list[Showers] = [
-            run.generate(len(energies), energy=energies, seed=settings.seed)
-        ]
-        ours = summarise(iter(showers), geometry, settings, label=GENERATED)
+        blocks, _ = heldout_blocks(experiment.data, run.labels)
+        noted = NotedLabels(run.labels)
+        reference = summarise(noted.passing(blocks), geometry, settings, label=REFERENCE)
+        energy_n = reference.observables.energy_n.astype("float32")
+        columns = noted.columns(np.arange(len(energy_n)))
+        showers = run.stream(energy_n, seed=settings.seed, columns=columns)
+        ours = summarise(showers, geometry, settings, label=GENERATED)
         metrics = judge(ours, reference, geometry, settings).metrics
         missing = [name for name in names if name not in metrics and name != GENERATION_RATE]
         if missing:

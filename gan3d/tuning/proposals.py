@@ -20,12 +20,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gan3d.tuning.claims import Claim
 from gan3d.tuning.space import Space
-from gan3d.tuning.storage import RERUNS, turn
-
-DIED = "its coordinator died"
-STOPPED = "stopped to go on later"
-DUPLICATE = "the same point as trial"
-NEVER = "its coordinator died before it was proposed"
+from gan3d.tuning.storage import (
+    DIED,
+    DUPLICATE,
+    NEVER,
+    RERUNS,
+    STOPPED,
+    is_continued,
+    is_superseded,
+    turn,
+)
 
 _REDRAWS = 20
 """So many proposals of points that were tried already, in a row, mean that no others are left."""
@@ -143,9 +147,10 @@ class Proposals:
         all_trials = self.study.get_trials(deepcopy=False)
         taken_up = {trial.user_attrs.get("continues") for trial in all_trials}
         return [
-            trial for trial in all_trials if is_superseded(trial, new=False)
-            and trial.number not in taken_up
-        ]  # fmt: skip
+            trial
+            for trial in all_trials
+            if is_continued(trial) and trial.number not in taken_up
+        ]
 
     def _supersede(self, trial: FrozenTrial, reason: str, **notes: Any) -> bool:
         storage, number = self.study._storage, trial._trial_id
@@ -173,10 +178,3 @@ class Proposals:
     def _state(self, trial: optuna.Trial) -> TrialState:
         return self.study.trials[trial.number].state
 
-
-def is_superseded(trial: FrozenTrial, *, new: bool = True) -> bool:
-    """Whether another trial stands for this one: it goes on with it, or had the point before."""
-    if trial.state != TrialState.FAIL:
-        return False
-    reason = str(trial.user_attrs.get("reason", ""))
-    return reason in (DIED, STOPPED) or (new and (reason == NEVER or reason.startswith(DUPLICATE)))

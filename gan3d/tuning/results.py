@@ -18,9 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gan3d.config import dump_experiment
 from gan3d.training.records import write_text
-from gan3d.tuning.proposals import is_superseded
 from gan3d.tuning.run import Checked, best_trials
-from gan3d.tuning.storage import RERUNS, TRIALS, open_study
+from gan3d.tuning.storage import RERUNS, TRIALS, is_superseded, open_study
 
 BEST = "best.yaml"
 

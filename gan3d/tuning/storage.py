@@ -27,7 +27,25 @@ DATABASE = "study.db"
 TRIALS, RERUNS = "trials", "reruns"
 """The studies in a storage, and their folders."""
 
+DIED = "its coordinator died"
+STOPPED = "stopped to go on later"
+NEVER = "its coordinator died before it was proposed"
+DUPLICATE = "the same point as trial"
+"""Why trials are no trials of their own."""
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def is_continued(trial: FrozenTrial) -> bool:
+    """Whether another trial goes on with this one."""
+    return trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in (DIED, STOPPED)
+
+
+def is_superseded(trial: FrozenTrial) -> bool:
+    """Whether another trial stands for this one: it goes on with it, or had the point before."""
+    reason = str(trial.user_attrs.get("reason", ""))
+    vain = reason == NEVER or reason.startswith(DUPLICATE)
+    return is_continued(trial) or (trial.state == TrialState.FAIL and vain)
 
 
 @contextmanager
@@ -84,10 +102,10 @@ def _mend(path: Path) -> None:
 
 
 class NumberedSampler(optuna.samplers.BaseSampler):
-    """A sampler that draws each trial with a seed of its own.
+    """A sampler that draws each trial with a seed of its own, by its place among the trials.
 
-    So a study gives the same points whether it was interrupted or not, and coordinators that have
-    begun alike do not draw alike.
+    So a study draws the same whether it was interrupted or not (of what it knows at that time), and
+    coordinators that have begun alike do not draw alike.
     """
 
     def __init__(self, settings: Sampler, seed: int) -> None:
@@ -99,7 +117,8 @@ class NumberedSampler(optuna.samplers.BaseSampler):
         return make_sampler(self._settings, self._seed, number)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._inner = self._of(trial.number)
+        before = study.get_trials(deepcopy=False)[: trial.number]
+        self._inner = self._of(sum(not is_continued(each) for each in before))
         self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(
@@ -132,7 +151,7 @@ class NumberedSampler(optuna.samplers.BaseSampler):
 
 
 def make_sampler(settings: Sampler, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """Optuna's sampler for the trial of this number. Raises ConfigError where it cannot be had."""
+    """Optuna's sampler for the trial at this place. Raises ConfigError where it cannot be had."""
     # Samplers that Optuna calls experimental are what its documentation recommends.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

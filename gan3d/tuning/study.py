@@ -104,7 +104,7 @@ class Objective(Section):
             near = difflib.get_close_matches(self.function, FUNCTIONS, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise ValueError(f"function: expected one of {', '.join(FUNCTIONS)}{hint}")
-        if self.function is None and {"seconds", "epochs"} & self.model_fields_set:
+        if self.function is None and (self.seconds, self.epochs) != (0.0, 1):
             raise ValueError("seconds and epochs are for a function; a training has its own")
         return self
 
