@@ -27,49 +27,49 @@ BRANIN = {
 
 
 def test_a_known_optimum_is_found(run_study):
-    results, said = run_study(**BRANIN, budget={"trials": 60}, blocks={"count": 2})
-    # 0.398 is the minimum; one random point in a thousand is below 0.6.
-    assert results.best.values[0] < 0.6
-    assert len(results.done) == 60
+    results, said = run_study(**BRANIN, budget={"trials": 40}, blocks={"count": 2})
+    # 0.398 is the minimum; one random point in a hundred is below 1.
+    assert results.best.values[0] < 1.0
+    assert len(results.done) == 40
     assert {trial.user_attrs["block"] for trial in results.done} == {0, 1}
     # Processes stay: two have started.
     assert sum("is up after" in line for line in said) == 2
 
 
 def test_points_go_by_the_seed_and_not_by_interruptions(run_study, tmp_path):
-    whole, _ = run_study(**BRANIN, budget={"trials": 8})
+    whole, _ = run_study(**BRANIN, budget={"trials": 4})
     points = [trial.params for trial in whole.done]
     (tmp_path / "study").rename(tmp_path / "whole")
-    run_study(**BRANIN, budget={"trials": 3})
-    again, _ = run_study(**BRANIN, budget={"trials": 8})
+    run_study(**BRANIN, budget={"trials": 2})
+    again, _ = run_study(**BRANIN, budget={"trials": 4})
     assert [trial.params for trial in again.done] == points
 
 
-def with_fault(fault):
-    return {"search": {"fault": {"choice": [fault, "none"]}, "a": {"float": [-5, 10]}}}
+REASONS = {
+    "diverges": "epoch 1, step 3: generator.loss is nan",
+    "memory": "out of memory (cannot allocate 1 TB)",
+    "killed": "out of memory, as it seems: killed (SIGKILL)",
+    "crashes": "ended by SIGABRT",
+    "hangs": "took more than 0.02 min (trial.max_minutes)",
+}
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason", "memory"),
-    [
-        ("diverges", "epoch 1, step 3: generator.loss is nan", False),
-        ("memory", "out of memory (cannot allocate 1 TB)", True),
-        ("killed", "out of memory, as it seems: killed (SIGKILL)", True),
-        ("crashes", "ended by SIGABRT", False),
-        ("hangs", "took more than 0.02 min (trial.max_minutes)", False),
-    ],
-)
-def test_a_block_that_fails_is_recorded_and_replaced(run_study, fault, reason, memory):
-    results, said = run_study(**with_fault(fault), budget={"trials": 8, "failures": 8},
-                              trial={"max_minutes": 0.02}, blocks={"count": 2})  # fmt: skip
-    failed = [trial for trial in results.trials if trial.state == TrialState.FAIL]
-    assert {trial.params["fault"] for trial in failed} == {fault}
-    assert {trial.params["fault"] for trial in results.done} == {"none"}
-    assert len(failed) + len(results.done) == 8
-    for trial in failed:
-        assert trial.user_attrs["reason"].startswith(reason)
-        assert bool(trial.user_attrs.get("memory")) == memory
-    assert ("out of memory" in results.counts()) == memory
+def test_blocks_that_fail_are_recorded_and_replaced(run_study):
+    results, said = run_study(
+        search={"fault": {"choice": ["none", *REASONS]}},
+        budget={"trials": 6, "failures": 6},
+        trial={"max_minutes": 0.02},
+        blocks={"count": 2},
+    )
+    told = {trial.params["fault"]: trial for trial in results.trials}
+    # Each point once, whatever became of the others.
+    assert set(told) == {"none", *REASONS}
+    assert told["none"].state == TrialState.COMPLETE
+    for fault, reason in REASONS.items():
+        assert told[fault].state == TrialState.FAIL
+        assert told[fault].user_attrs["reason"].startswith(reason)
+        assert bool(told[fault].user_attrs.get("memory")) == ("memory" in reason)
+    assert "5 failed (2 out of memory)" in results.counts()
 
 
 def test_a_study_in_which_all_fails_ends_early(run_study):
@@ -185,7 +185,7 @@ def wait_until(what, process):
 
 
 def test_a_study_that_is_killed_goes_on_without_losing_or_repeating(tmp_path):
-    process = start(tmp_path, trials=7, seconds=1)
+    process = start(tmp_path, trials=5, seconds=1)
     wait_until(lambda: sum(row["state"] == "complete" for row in read(tmp_path)) >= 2, process)
     time.sleep(0.5)
     assert len(blocks_in(tmp_path)) == 2
@@ -198,23 +198,23 @@ def test_a_study_that_is_killed_goes_on_without_losing_or_repeating(tmp_path):
             break
         time.sleep(0.1)
     assert blocks_in(tmp_path) == []
-    assert start(tmp_path, trials=7, seconds=1).wait(120) == 0
+    assert start(tmp_path, trials=5, seconds=1).wait(120) == 0
     rows = read(tmp_path)
-    assert [row["state"] for row in rows] == ["complete"] * 7
+    assert [row["state"] for row in rows] == ["complete"] * 5
     # None is lost, and none has run twice.
     assert {row["trial"]: row for row in rows if row["trial"] in before} == before
     points = [tuple(row["parameters"].items()) for row in rows]
-    assert len(set(points)) == 7
-    assert len({row["folder"] for row in rows}) == 7
+    assert len(set(points)) == 5
+    assert len({row["folder"] for row in rows}) == 5
 
 
 def test_coordinators_side_by_side_share_the_work(tmp_path):
-    processes = [start(tmp_path, trials=10, seconds=0.3) for _ in range(2)]
+    processes = [start(tmp_path, trials=8, seconds=0.2) for _ in range(2)]
     assert [process.wait(120) for process in processes] == [0, 0]
     rows = read(tmp_path)
-    assert [row["state"] for row in rows] == ["complete"] * 10
-    assert len({tuple(row["parameters"].items()) for row in rows}) == 10
-    assert len({row["folder"] for row in rows}) == 10
+    assert [row["state"] for row in rows] == ["complete"] * 8
+    assert len({tuple(row["parameters"].items()) for row in rows}) == 8
+    assert len({row["folder"] for row in rows}) == 8
     # Both have worked.
     logs = list((tmp_path / "study" / "blocks").iterdir())
     assert len(logs) == 2
