@@ -10,7 +10,7 @@ import click
 
 from gan3d.cli.console import make_console
 from gan3d.cli.tune_block import WORKER
-from gan3d.errors import RunError, UsageError
+from gan3d.errors import Preempted, RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,9 @@ Examples:
 @click.option("--hostfile", type=click.Path(path_type=Path), help="The same, from a file.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would run, and end.")
 @click.option("--report", "reports", is_flag=True, help="Only write the results that are there.")
+@click.pass_context
 def command(
+    ctx: click.Context,
     config: Path,
     node: Path | None,
     overrides: tuple[str, ...],
@@ -59,12 +61,9 @@ def command(
     (runs/NAME, NAME being the file's), which gets best.yaml, trials.csv and a report. Called again,
     it goes on; called several times at once, the calls share the work.
 
-    SIGTERM, SIGUSR1 and Ctrl-C end it with checkpoints; the exit code is then 75, or 130.
+    SIGTERM, SIGUSR1 and Ctrl-C end it with checkpoints; the exit code is then 75, or 130. It is 75
+    as well when budget.minutes are over.
     """
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise UsageError(f"gan3d tune needs Optuna ({error}): `uv pip install 'optuna>=4,<5'`") from error
     from gan3d.runtime import launched
     from gan3d.tuning import load_study
     from gan3d.tuning.allocation import parse_hosts, read_hostfile
@@ -94,11 +93,12 @@ def command(
         _say_plan(checked, folder, plans)
     elif reports:
         _write(checked, folder, make_console().print)
-    else:
-        _tune(checked, folder, plans)
+    elif _tune(checked, folder, plans):
+        ctx.exit(Preempted.exit_code)
 
 
-def _tune(checked: Checked, folder: Path, plans: Sequence[BlockPlan]) -> None:
+def _tune(checked: Checked, folder: Path, plans: Sequence[BlockPlan]) -> bool:
+    """Run the study and write its results; returns whether it is only out of time."""
     from gan3d.runtime import noted_signals
     from gan3d.tuning.results import write_tables
     from gan3d.tuning.run import run_study
@@ -108,15 +108,17 @@ def _tune(checked: Checked, folder: Path, plans: Sequence[BlockPlan]) -> None:
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    def note() -> None:
+        write_tables(checked, folder)
+
     for plan in plans:
         say(str(plan))
     with noted_signals() as signals:
         try:
-            run_study(
-                checked, folder, plans, WORKER, signals, say, lambda: write_tables(checked, folder)
-            )
+            coordinator = run_study(checked, folder, plans, WORKER, signals, say, note)
         finally:
             _write(checked, folder, say)
+    return coordinator.is_out_of_time
 
 
 def _write(checked: Checked, folder: Path, say: Callable[[str], None]) -> None:

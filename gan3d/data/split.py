@@ -181,9 +181,7 @@ def _but(order: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
 
 
 def _sizes(total: int, what: str, split: Split) -> tuple[int, int]:
-    """How many of `total` are trained on and held out; not for folds, but that there is one each.
-
-    """
+    """How many of `total` are trained on and held out; not for folds, but that there is one each."""
     if split.folds is not None:
         if total < split.folds:
             raise DataError(
@@ -239,7 +237,9 @@ class _RowDivision:
         begin, end = number * _STRATUM_ROWS, min((number + 1) * _STRATUM_ROWS, self.total)
         order = np.random.default_rng((self.split.seed, number)).permutation(end - begin)
         if self.split.folds is not None:
-            mine = order[self.split.fold :: self.split.folds] if held_out else _but(order, self.split)
+            mine = (
+                order[self.split.fold :: self.split.folds] if held_out else _but(order, self.split)
+            )
             return begin + np.sort(mine)
         # Differences of rounded-down multiples: in proportion here, exact in all.
         held_before, held_after = (self.held_out * at // self.total for at in (begin, end))

@@ -77,8 +77,8 @@ def noted_signals(told: Callable[[], bool] = lambda: False) -> Iterator[Signals]
             signals.interrupted = True
 
     # What is written to is told by the system's own handler, at once.
-    signals._wake, told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    signals._wake, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     for number in usual:
         signal.signal(number, note)
     try:
@@ -87,5 +87,5 @@ def noted_signals(told: Callable[[], bool] = lambda: False) -> Iterator[Signals]
         restore()
         signal.set_wakeup_fd(before)
         os.close(signals._wake)
-        os.close(told)
+        os.close(write_end)
         signals._wake = None

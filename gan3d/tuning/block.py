@@ -141,9 +141,7 @@ def settings_of(experiment: Experiment | None) -> str:
     return experiment.node.model_dump_json() + experiment.horovod.model_dump_json()
 
 
-def choose_launcher(
-    plan: BlockPlan, wanted: str, environ: Mapping[str, str] = os.environ
-) -> str:
+def choose_launcher(plan: BlockPlan, wanted: str, environ: Mapping[str, str] = os.environ) -> str:
     """What starts the ranks of a block: none, horovodrun, mpirun or srun.
 
     Raises UsageError where it is not installed.

@@ -62,7 +62,7 @@ class Claim:
         except (OSError, ValueError):
             return False  # being replaced, or a file system that is slow: the next look will tell
         if content["machine"] == _machine():
-            return _started(content["pid"]) != content["started"]
+            return _started(int(content["pid"])) != int(content["started"])
         now = time.monotonic()
         beats, since = self._seen.get(name, (-1, now))
         if content["beats"] != beats:

@@ -36,6 +36,8 @@ _RECOVER_EVERY = 10.0
 _GIVE_UP_AFTER = 20
 """Failures in a row that are remembered for the message."""
 
+_MINUTES = "budget.minutes"
+
 Say = Callable[[str], None]
 
 
@@ -100,6 +102,11 @@ class Coordinator:
         """From the start of each block's processes until all ranks were ready."""
         self.on_told: Callable[[], None] = lambda: None
         """Called after every trial that has ended."""
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether it has ended for want of wall time: another call goes on."""
+        return self._over.startswith(_MINUTES)
 
     def run(self, queue: Proposals, most: int | None) -> str:
         """Work on `queue` until `most` have been started, or the budget is used up.
@@ -173,7 +180,7 @@ class Coordinator:
     def _budget_over(self) -> str:
         budget = self.study.budget
         if budget.minutes is not None and time.monotonic() - self._began >= 60.0 * budget.minutes:
-            return f"budget.minutes ({budget.minutes:g}) are over"
+            return f"{_MINUTES} ({budget.minutes:g}) are over"
         if budget.node_hours is not None:
             used = sum(
                 float(trial.user_attrs.get("seconds", 0.0)) * float(trial.user_attrs["nodes"])
@@ -314,9 +321,7 @@ class Coordinator:
             return
         self._failed_starts = 0
         self.startup_seconds.append(time.monotonic() - block.began)
-        self._say(
-            f"block {block.plan.number + 1} is up after {self.startup_seconds[-1]:.1f} s"
-        )
+        self._say(f"block {block.plan.number + 1} is up after {self.startup_seconds[-1]:.1f} s")
         job = self._jobs.get(block.plan.number)
         if job is not None and job.number == -1:
             job.began = time.monotonic()

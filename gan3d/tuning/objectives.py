@@ -46,7 +46,7 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
 
     names = [*all_metrics(experiment.validation), TRAINING_RATE, GENERATION_RATE]
     for number, objective in enumerate(study.objective):
-        here = ["objective", number, "name"]
+        here = "objective", number, "name"
         if objective.name not in names:
             near = difflib.get_close_matches(objective.name, names, n=1, cutoff=0.0)[0]
             raise ConfigError(
@@ -68,7 +68,9 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
     if study.prunes and not in_epochs(first):
         if "pruner" in study.model_fields_set:
             raise ConfigError(
-                tell(["pruner"], f"{first} is known only after a training, so nothing can be pruned")
+                tell(
+                    ["pruner"], f"{first} is known only after a training, so nothing can be pruned"
+                )
             )
         return study.model_copy(update={"pruner": Pruner(name="none")})
     return study

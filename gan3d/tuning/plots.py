@@ -218,12 +218,13 @@ def _axes(height: float) -> tuple[Figure, Axes]:
 
 def _spans(values: np.ndarray[Any, Any]) -> bool:
     """Whether values are best seen on a logarithmic scale."""
-    return len(values) > 1 and bool(values.min() > 0) and bool(
-        values.max() > _FACTOR_FOR_LOG * values.min()
+    return (
+        len(values) > 1
+        and bool(values.min() > 0)
+        and bool(values.max() > _FACTOR_FOR_LOG * values.min())
     )
 
 
 def _scale(axes: Axes, values: np.ndarray[Any, Any]) -> None:
     if _spans(values):
         axes.set_yscale("log")
-

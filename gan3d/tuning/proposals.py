@@ -31,6 +31,9 @@ from gan3d.tuning.storage import (
     turn,
 )
 
+_KEPT = ("folder", "seed", "of", "default")
+"""Notes that a trial takes over from the one that it goes on with."""
+
 _REDRAWS = 20
 """So many proposals of points that were tried already, in a row, mean that no others are left."""
 
@@ -47,7 +50,7 @@ class Proposals:
 
     @property
     def name(self) -> str:
-        """trials or reruns: the folder of its runs."""
+        """Trials or reruns: the folder of its runs."""
         return self.study.study_name
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
@@ -147,9 +150,7 @@ class Proposals:
         all_trials = self.study.get_trials(deepcopy=False)
         taken_up = {trial.user_attrs.get("continues") for trial in all_trials}
         return [
-            trial
-            for trial in all_trials
-            if is_continued(trial) and trial.number not in taken_up
+            trial for trial in all_trials if is_continued(trial) and trial.number not in taken_up
         ]
 
     def _supersede(self, trial: FrozenTrial, reason: str, **notes: Any) -> bool:
@@ -165,8 +166,8 @@ class Proposals:
         return True
 
     def _enqueue_again(self, trial: FrozenTrial) -> None:
-        kept = {
-            key: trial.user_attrs[key] for key in ("folder", "seed", "of") if key in trial.user_attrs
+        kept: dict[str, Any] = {
+            key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs
         }
         params = trial.system_attrs.get("fixed_params", trial.params)
         self.study.enqueue_trial(params, {**kept, "continues": trial.number})
@@ -177,4 +178,3 @@ class Proposals:
 
     def _state(self, trial: optuna.Trial) -> TrialState:
         return self.study.trials[trial.number].state
-

@@ -214,9 +214,7 @@ def _row(checked: Checked, trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _as_csv(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], keys: Sequence[str]
-) -> str:
+def _as_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str], keys: Sequence[str]) -> str:
     """The rows as a table: objectives and parameters in columns of their own."""
     simple = ("trial", "state", "epoch", "seconds", "block", "folder", "reason")
     text = io.StringIO()

@@ -103,8 +103,7 @@ def run_study(
     logs = folder / BLOCKS / claim.name
     make_folder(logs)
     blocks = [
-        Block(plan, logs, worker, launcher)
-        for plan, launcher in zip(plans, launchers, strict=True)
+        Block(plan, logs, worker, launcher) for plan, launcher in zip(plans, launchers, strict=True)
     ]
     with turn(folder):
         _begin(checked, queues[0], say)

@@ -82,9 +82,7 @@ class Space:
 
     def read(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The values that Optuna's `params` stand for."""
-        return {
-            key: _plain(self._search[key], params[key]) for key in self.keys if key in params
-        }
+        return {key: _plain(self._search[key], params[key]) for key in self.keys if key in params}
 
     def _holds(self, parameter: Parameter, values: Mapping[str, Any]) -> bool:
         return all(
@@ -170,9 +168,7 @@ class Space:
         return load_experiment(Path(study.experiment), [*base_overrides(study), *overrides], node)
 
     def default(self, experiment: Experiment) -> tuple[dict[str, Any] | None, str]:
-        """The experiment's own point, as Optuna's parameters; None, and why, where it is not held.
-
-        """
+        """The experiment's own point, as Optuna's parameters; None, and why, where it is not held."""
         values: dict[str, Any] = {}
         tree = experiment.model_dump(mode="json")
         for key in self.keys:

@@ -113,7 +113,8 @@ def _take_part(part: int, parts: int) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
     # What a control group grants as time and not as cores belongs to all processes alike.
     if topology.quota >= len(topology.cores) >= ranks:
-        keep_on(frozenset(cpus_of(place_rank(topology, part * launch.local_size + launch.local_rank, ranks))))
+        number = part * launch.local_size + launch.local_rank
+        keep_on(frozenset(cpus_of(place_rank(topology, number, ranks))))
 
 
 def block_node(node: Node, parts: int) -> Node:
@@ -132,9 +133,7 @@ def _experiment(settings: Mapping[str, Any]) -> Experiment:
     return Experiment.model_validate_json(json.dumps(settings), strict=True)
 
 
-def _obey(
-    line: Line, message: Mapping[str, Any], train: Train, communicator: Communicator
-) -> bool:
+def _obey(line: Line, message: Mapping[str, Any], train: Train, communicator: Communicator) -> bool:
     """Carry an order out and tell how it went. Returns whether this process is still good."""
     number, first = int(message["number"]), communicator.rank == 0
     began = time.monotonic()
@@ -152,14 +151,14 @@ def _obey(
     ears = Ears(heard, told_to_stop, communicator)
     try:
         if message["function"] is not None:
-            metrics = _call(message["function"], ears)
+            metrics: Mapping[str, float] = _call(message["function"], ears)
         else:
             metrics = train(_order(message), ears)
     except Preempted:
         if first:
             tell("stopped")
         return True
-    except (MemoryError, Exception) as error:  # noqa: BLE001 - told to the coordinator, and ends
+    except Exception as error:  # noqa: BLE001 - told to the coordinator, and this process ends
         tell("failed", reason=_reason(error), memory=_is_memory(error))
         return False
     if first:

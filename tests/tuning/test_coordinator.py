@@ -1,13 +1,13 @@
 """A study with a function for a training: the same coordinator, blocks and processes."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from launchers import program
@@ -79,7 +79,9 @@ def test_a_study_in_which_all_fails_ends_early(run_study):
 
 
 def test_blocks_that_do_not_start_end_the_study(run_study, monkeypatch):
-    monkeypatch.setattr("gan3d.tuning.block.launch_command", lambda *_: [sys.executable, "-c", "no"])
+    monkeypatch.setattr(
+        "gan3d.tuning.block.launch_command", lambda *_: [sys.executable, "-c", "no"]
+    )
     with pytest.raises(TrainingError, match=r"failed to start 3 times in a row .*NameError"):
         run_study(budget={"trials": 2})
 
@@ -159,13 +161,12 @@ def start(folder, trials, seconds):
 def blocks_in(folder):
     """Processes of blocks of a study in `folder`."""
     found = []
-    for entry in os.scandir("/proc"):
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            command = open(f"/proc/{entry.name}/cmdline").read()
-            here = os.readlink(f"/proc/{entry.name}/cwd")
+            command, here = (entry / "cmdline").read_text(), (entry / "cwd").readlink()
         except OSError:
             continue
-        if "gan3d.cli.tune_block" in command and here == str(folder):
+        if "gan3d.cli.tune_block" in command and here == folder:
             found.append(int(entry.name))
     return found
 
