@@ -114,10 +114,10 @@ def divide(files: Survey, split: Split) -> Division:
 
     With `data.validation_files`, those are held out and the others are all for training. Otherwise
     fractions count showers (`by: row`) or files (`by: file`); wherever something is to be held out
-    it is at least one shower or file. With folds, every shower or file is in one of them. By row, each thousand of neighbouring showers, counted over
-    the files in their order, is divided in that proportion, so the same showers in other files or
-    another format are divided alike. Raises DataError where too little is there for the division
-    that is asked for.
+    it is at least one shower or file; with `split.folds` each is in one of them. By row, each
+    thousand of neighbouring showers, counted over the files in their order, is divided in that
+    proportion, so the same showers in other files or another format are divided alike. Raises
+    DataError where too little is there for the division that is asked for.
     """
     if files.validation_files is not None:
         return Division(whole(files.files), whole(files.validation_files))
@@ -181,7 +181,7 @@ def _but(order: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
 
 
 def _sizes(total: int, what: str, split: Split) -> tuple[int, int]:
-    """How many of `total` are trained on and held out; not for folds, but that there is one each."""
+    """How many of `total` are trained on and held out; folds count for themselves."""
     if split.folds is not None:
         if total < split.folds:
             raise DataError(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,10 +89,8 @@ class Block:
         """Let ranks without work end by themselves."""
         self.tell("quit")
         if self.process is not None:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.process.wait(_ENDING_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
 
     def kill(self, server: Server) -> None:
         """End all its processes, whatever they do."""
@@ -102,10 +101,8 @@ class Block:
             server.close(connection)
         self.ranks, self.ready = {}, set()
         if self.process is not None:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self.process.wait()
             self.process = None
 
@@ -193,7 +190,5 @@ def _program(name: str) -> str | None:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

@@ -18,7 +18,7 @@ _DEAD_SECONDS = 60.0
 
 
 class Claim:
-    """This coordinator among those of a study."""
+    """A coordinator among those of a study."""
 
     def __init__(self, folder: Path) -> None:
         """Say in `folder` that this coordinator lives."""
@@ -72,9 +72,9 @@ class Claim:
 
 
 def _machine() -> str:
-    """This boot of this machine, and this container of it: where process numbers mean the same."""
+    """A boot of a machine, and a container of it: where process numbers mean the same."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
 
 
 def _started(pid: int) -> int:

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,8 @@ class Connection:
 
     def send(self, kind: str, **content: Any) -> None:
         """Tell the rank something; one that is gone is found out by its closed connection."""
-        try:
+        with suppress(OSError):
             self.link.sendall(_line({"kind": kind, **content}))
-        except OSError:
-            pass
 
     def read(self) -> list[dict[str, Any]] | None:
         """The messages that are there; None: the rank has gone, or is none."""

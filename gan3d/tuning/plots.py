@@ -35,7 +35,7 @@ _FACTOR_FOR_LOG = 20.0
 
 @styled
 def history(results: Results) -> Figure:
-    """The first objective of each trial, and the best so far; pruned and failed ones at the edge."""
+    """The first objective of each trial, and the best so far; others are at the edge."""
     figure, axes = _axes(4.6)
     objective = results.checked.study.objective[0]
     done = results.done

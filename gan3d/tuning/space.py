@@ -168,7 +168,7 @@ class Space:
         return load_experiment(Path(study.experiment), [*base_overrides(study), *overrides], node)
 
     def default(self, experiment: Experiment) -> tuple[dict[str, Any] | None, str]:
-        """The experiment's own point, as Optuna's parameters; None, and why, where it is not held."""
+        """The experiment's own point, as Optuna's parameters; None, and why, if it is not held."""
         values: dict[str, Any] = {}
         tree = experiment.model_dump(mode="json")
         for key in self.keys:

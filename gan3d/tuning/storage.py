@@ -117,6 +117,7 @@ class NumberedSampler(optuna.samplers.BaseSampler):
         return make_sampler(self._settings, self._seed, number)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """See Optuna's `BaseSampler.before_trial`."""
         before = study.get_trials(deepcopy=False)[: trial.number]
         self._inner = self._of(sum(not is_continued(each) for each in before))
         self._inner.before_trial(study, trial)
@@ -124,11 +125,13 @@ class NumberedSampler(optuna.samplers.BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
+        """See Optuna's `BaseSampler.infer_relative_search_space`."""
         return self._inner.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        """See Optuna's `BaseSampler.sample_relative`."""
         return self._inner.sample_relative(study, trial, search_space)
 
     def sample_independent(
@@ -138,6 +141,7 @@ class NumberedSampler(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
+        """See Optuna's `BaseSampler.sample_independent`."""
         return self._inner.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
@@ -147,6 +151,7 @@ class NumberedSampler(optuna.samplers.BaseSampler):
         state: TrialState,
         values: Any,
     ) -> None:
+        """See Optuna's `BaseSampler.after_trial`."""
         self._inner.after_trial(study, trial, state, values)
 
 

@@ -39,7 +39,7 @@ class Parameter(Section):
     """float, int: even in the logarithm; for what spans factors of ten, such as learning rates."""
     step: Number | None = None
     """float, int: only the lowest value and whole steps above it. null: any (int: every one)."""
-    when: dict[str, Any] = {}
+    when: dict[str, Any] = Field(default={})
     """Only where other keys of the search have this value, or one of a list of values; elsewhere
     the key stays as the experiment has it."""
 
@@ -223,7 +223,7 @@ class Blocks(Section):
     starts: PositiveInt = 3
     """When blocks have failed to start so often in a row, the study ends with an error."""
     stop_seconds: PositiveFloat = 60.0
-    """A block that is told to stop has so long (s), a step and a checkpoint, before it is killed."""
+    """A block that is told to stop has so long (s), a step and a checkpoint; then it is killed."""
 
 
 class Rerun(Section):
@@ -241,14 +241,14 @@ class Study(Section):
 
     experiment: str | None = None
     """The experiment that the parameters change, relative to the study's file."""
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = Field(default={})
     """What else differs from it in all trials, by dotted key: `training.epochs: 5`."""
     search: Annotated[dict[str, Parameter], Field(min_length=1)]
     """The parameters: any key of the experiment, `training.optimizer.learning_rate` or
     `model.architecture`, and what it may be."""
-    objective: Annotated[list[Objective], BeforeValidator(_as_list), Field(min_length=1)] = [
-        Objective()
-    ]
+    objective: Annotated[list[Objective], BeforeValidator(_as_list)] = Field(
+        default=[Objective()], min_length=1
+    )
     """What is to become small (or large); of several the Pareto front is looked for."""
     sampler: Sampler = Sampler()
     """Who proposes points."""
@@ -290,9 +290,7 @@ class Study(Section):
         if len(set(labels)) < len(labels):
             raise ValueError("objective: one is named twice")
         if (self.experiment is None) != bool(functions):
-            raise ValueError(
-                "experiment: the file of the experiment is required, but for a function as objective"
-            )
+            raise ValueError("experiment: its file is required, but for a function as objective")
         if len(self.objective) > 1:
             if self.prunes and "pruner" in self.model_fields_set:
                 raise ValueError(

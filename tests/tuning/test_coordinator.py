@@ -55,7 +55,7 @@ REASONS = {
 
 
 def test_blocks_that_fail_are_recorded_and_replaced(run_study):
-    results, said = run_study(
+    results, _ = run_study(
         search={"fault": {"choice": ["none", *REASONS]}},
         budget={"trials": 6, "failures": 6},
         trial={"max_minutes": 0.02},
@@ -128,7 +128,7 @@ def test_a_signal_puts_running_trials_back(run_study, tmp_path, attribute, error
     sections = {"objective": {"function": "sphere", "seconds": 1.0}, "budget": {"trials": 3}}
     with pytest.raises(error):
         run_study(signals, lambda: setattr(signals, attribute, True), **sections)
-    results, said = run_study(**sections)
+    results, _ = run_study(**sections)
     assert len(results.done) == 3
 
 

@@ -31,8 +31,8 @@ def command(trials: int, seconds: float, blocks: int, parameters: int) -> None:
     """Measure what a trial costs beyond its training.
 
     A study of trials that only sleep goes through the real coordinator and blocks. What is left of
-    a block's time beyond the sleep is printed, and its share where a trial takes 30 s. A block loads
-    TensorFlow once for all its trials: that is measured apart.
+    a block's time beyond the sleep is printed, and its share where a trial takes 30 s. A block
+    loads TensorFlow once for all its trials: that is measured apart.
     """
     from gan3d.bench.tune import measure_overhead
     from gan3d.cli.tune_block import WORKER
