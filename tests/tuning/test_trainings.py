@@ -2,14 +2,18 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from tiny import write_tiny
+
+from gan3d.config import load_experiment
 
 pytestmark = pytest.mark.distributed
 
@@ -29,14 +33,17 @@ def command(tmp_path):
         write_tiny(tmp_path / name, count, seed)
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
 
-    def run(*arguments, code=0):
+    def run(*arguments, code=0, meanwhile=lambda process: None):
         program = Path(__file__).with_name("tiny_gan3d.py")
-        done = subprocess.run(
+        with subprocess.Popen(
             [sys.executable, program, *arguments],
-            cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "COLUMNS": "80"},
-        )  # fmt: skip
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "COLUMNS": "80"},
+        ) as process:  # fmt: skip
+            meanwhile(process)
+            said, _ = process.communicate(timeout=600)
+        assert process.returncode == code, said
+        return said
 
     return run
 
@@ -45,7 +52,7 @@ def command(tmp_path):
 def tune(tmp_path, command):
     """Run a study of short trainings; returns the rows of its table."""
 
-    def run(*arguments, code=0, **sections):
+    def run(code=0, meanwhile=lambda process: None, **sections):
         study = {
             "experiment": "experiment.yaml",
             "search": {"training.label_flip": {"float": [0.0, 0.2]}},
@@ -54,16 +61,17 @@ def tune(tmp_path, command):
             **sections,
         }
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-        run.said = command("tune", "study.yaml", "--run", "study", *arguments, code=code)
+        run.said = command("tune", "study.yaml", "--run", "study", code=code, meanwhile=meanwhile)
         return json.loads((tmp_path / "study" / "trials.json").read_text())
 
     return run
 
 
-def test_a_second_trial_in_a_process_is_as_in_a_fresh_one(
+def test_trials_in_one_process_are_as_in_fresh_ones_and_the_best_gets_fresh_seeds(
     tune, tmp_path, command, checkpoint_arrays
 ):
-    rows = tune(budget={"trials": 2})
+    sections = {"budget": {"trials": 2}, "rerun": {"best": 1, "seeds": 2}}
+    rows = tune(**sections)
     assert [row["state"] for row in rows] == ["complete"] * 2
     assert tune.said.count("is up after") == 1
     # The first is the experiment as it is, whose numbers are of its best epoch.
@@ -81,9 +89,19 @@ def test_a_second_trial_in_a_process_is_as_in_a_fresh_one(
     # Bit for bit: weights, optimisers, random states.
     assert all(np.array_equal(fresh[name], second[name]) for name in fresh)
     best = min(rows, key=lambda row: row["objectives"]["optimisation_metric"])
-    written = yaml.safe_load((tmp_path / "study" / "best.yaml").read_text())
-    assert written["training"]["label_flip"] == best["parameters"]["training.label_flip"]
-    command("train", "study/best.yaml", "--run", "again", "--dry-run")
+    again = sorted((tmp_path / "study" / "reruns").iterdir())
+    configs = [load_experiment(run / "config.yaml") for run in again]
+    assert [each.run.seed for each in configs] == [1, 2]
+    # Ready to be trained, and with nothing of a study in it.
+    written = load_experiment(tmp_path / "study" / "best.yaml")
+    for config in (written, *configs):
+        assert config.training.label_flip == best["parameters"]["training.label_flip"]
+    assert written.run.seed == 0
+    assert "with 2 fresh seed(s)" in tune.said
+    # Called again, there is nothing left to do.
+    tune(**sections)
+    assert "is up after" not in tune.said
+    assert sorted((tmp_path / "study" / "reruns").iterdir()) == again
 
 
 def test_blocks_of_two_ranks_with_folds_and_several_objectives(tune, tmp_path):
@@ -114,32 +132,20 @@ def test_blocks_of_two_ranks_with_folds_and_several_objectives(tune, tmp_path):
     assert "Pareto front" in page
 
 
-def test_the_best_are_trained_again_with_fresh_seeds(tune, tmp_path):
-    tune(
-        overrides={"training.epochs": 1},
-        budget={"trials": 2},
-        rerun={"best": 1, "seeds": 2},
-    )
-    runs = sorted((tmp_path / "study" / "reruns").iterdir())
-    configs = [yaml.safe_load((run / "config.yaml").read_text()) for run in runs]
-    assert [each["run"]["seed"] for each in configs] == [1, 2]
-    assert len({each["training"]["label_flip"] for each in configs}) == 1
-    assert "with 2 fresh seed(s)" in tune.said
-    # Called again, there is nothing left to do.
-    tune(overrides={"training.epochs": 1}, budget={"trials": 2}, rerun={"best": 1, "seeds": 2})
-    assert sorted((tmp_path / "study" / "reruns").iterdir()) == runs
+def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint(tune, tmp_path, command):
+    tune_all = {"overrides": {"training.epochs": 60}, "budget": {"trials": 1}}
+    history = tmp_path / "study/trials/0000/history.jsonl"
 
+    def stop(process):
+        while not history.exists() or len(history.read_text().splitlines()) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
 
-def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint(tune, tmp_path):
-    """Told to stop in the middle: the run goes on where it was, in the same folder."""
-    overrides = {"training.epochs": 60}
-    tune(overrides=overrides, budget={"trials": 1, "minutes": 0.3}, code=75)
-    before = tmp_path / "study/trials/0000"
-    assert (before / "checkpoints").is_dir()
-    assert json.loads((before / "status.json").read_text())["status"] == "requeue"
-    rows = tune(overrides=overrides, budget={"trials": 1})
-    assert [row["state"] for row in rows] == ["complete"]
-    assert rows[0]["folder"] == "trials/0000"
-    history = (before / "history.jsonl").read_text().splitlines()
-    steps = [json.loads(line)["step"] for line in history]
+    rows = tune(code=75, meanwhile=stop, **tune_all)
+    assert [row["state"] for row in rows] in ([], ["waiting"])
+    assert json.loads(history.with_name("status.json").read_text())["status"] == "requeue"
+    rows = tune(**tune_all)
+    assert [(row["state"], row["folder"]) for row in rows] == [("complete", "trials/0000")]
+    steps = [json.loads(line)["step"] for line in history.read_text().splitlines()]
     assert steps == [6 * epoch for epoch in range(1, 61)]
