@@ -27,6 +27,9 @@ _ENDING_SECONDS = 5.0
 
 _LAST_LINES = 2
 
+_KILLED = r"\bSIGKILL\b|Exit code: (?:137|-9)\b|signal 9\b"
+"""What launchers say of a rank that was killed: Slurm, horovodrun, Open MPI."""
+
 
 @dataclass
 class Block:
@@ -116,8 +119,8 @@ class Block:
         said = " / ".join(told or lines[-_LAST_LINES:])
         if "ResourceExhausted" in text or "std::bad_alloc" in text:
             return f"{OUT_OF_MEMORY}: {said}", True
-        # 137: a launcher whose rank was killed.
-        if code in (-signal.SIGKILL, 128 + signal.SIGKILL) or re.search(r"\bSIGKILL\b", text):
+        # 137: a launcher whose rank was killed; horovodrun says so in its output alone.
+        if code in (-signal.SIGKILL, 128 + signal.SIGKILL) or re.search(_KILLED, text):
             return (
                 f"{OUT_OF_MEMORY}, as it seems: killed (SIGKILL), as the system does where memory "
                 "is short",

@@ -80,9 +80,9 @@ def serve(path: Path, train: Train) -> int:
     except Gan3dError as error:
         line.send("broken", reason=str(error))
         raise
-    line.send("ready", seconds=time.monotonic() - began, rank=communicator.rank)
+    line.send("ready", seconds=time.monotonic() - began)
     while (message := line.next_order()) is not None:
-        if not _obey(line, message, train, communicator):
+        if not _obey(line, message, train, communicator, first=launch.rank == 0):
             return 1
     communicator.shutdown()
     return 0
@@ -133,9 +133,16 @@ def _experiment(settings: Mapping[str, Any]) -> Experiment:
     return Experiment.model_validate_json(json.dumps(settings), strict=True)
 
 
-def _obey(line: Line, message: Mapping[str, Any], train: Train, communicator: Communicator) -> bool:
+def _obey(
+    line: Line,
+    message: Mapping[str, Any],
+    train: Train,
+    communicator: Communicator,
+    *,
+    first: bool,
+) -> bool:
     """Carry an order out and tell how it went. Returns whether this process is still good."""
-    number, first = int(message["number"]), communicator.rank == 0
+    number = int(message["number"])
     began = time.monotonic()
 
     def heard(record: Mapping[str, Any]) -> None:

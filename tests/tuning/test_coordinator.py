@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launchers import program
+from launchers import launch, program
 from optuna.trial import TrialState
 
 from gan3d.errors import ConfigError, Interrupted, Preempted, TrainingError
@@ -143,14 +143,14 @@ objective: {function: sphere, seconds: SECONDS}
 search: {a: {float: [-5, 10]}, b: {int: [0, 100]}}
 pruner: {name: none}
 budget: {trials: TRIALS}
-blocks: {count: 2}
+blocks: BLOCKS
 """
 
 
-def start(folder, trials, seconds):
-    (folder / "study.yaml").write_text(
-        STUDY.replace("SECONDS", str(seconds)).replace("TRIALS", str(trials))
-    )
+def start(folder, trials, seconds, size=1):
+    text = STUDY.replace("SECONDS", str(seconds)).replace("TRIALS", str(trials))
+    blocks = "{size: 2}" if size == 2 else "{count: 2}"
+    (folder / "study.yaml").write_text(text.replace("BLOCKS", blocks))
     return subprocess.Popen(
         [program("gan3d"), "tune", "study.yaml", "--run", "study"],
         cwd=folder, stdout=(folder / f"out-{time.time_ns()}").open("w"), stderr=subprocess.STDOUT,
@@ -166,7 +166,8 @@ def blocks_in(folder):
             command, here = (entry / "cmdline").read_text(), (entry / "cwd").readlink()
         except OSError:
             continue
-        if "gan3d.cli.tune_block" in command and here == folder:
+        # Not the launcher, which has it as an argument.
+        if "\0-m\0gan3d.cli.tune_block" in command[:200] and here == folder:
             found.append(int(entry.name))
     return found
 
@@ -207,6 +208,40 @@ def test_a_study_that_is_killed_goes_on_without_losing_or_repeating(tmp_path):
     points = [tuple(row["parameters"].items()) for row in rows]
     assert len(set(points)) == 5
     assert len({row["folder"] for row in rows}) == 5
+
+
+def test_ranks_end_with_their_coordinator_through_a_launcher(tmp_path):
+    process = start(tmp_path, trials=3, seconds=60, size=2)
+    wait_until(lambda: len(blocks_in(tmp_path)) == 2 and read_log(tmp_path), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for _ in range(100):
+        if not blocks_in(tmp_path):
+            break
+        time.sleep(0.1)
+    assert blocks_in(tmp_path) == []
+
+
+def read_log(folder):
+    """Whether a trial has begun."""
+    return any("trial 0 on" in path.read_text() for path in folder.glob("out-*"))
+
+
+def test_a_rank_that_is_killed_is_recorded_and_its_block_replaced(run_study, monkeypatch):
+    monkeypatch.setattr(
+        "gan3d.tuning.block.launch_command", lambda plan, launcher, worker: [*launch(2), *worker]
+    )
+    results, said = run_study(
+        search={"fault": {"choice": ["killed", "none"]}, "a": {"int": [1, 2]}},
+        budget={"trials": 4, "failures": 4},
+        blocks={"size": 2},
+    )
+    failed = [trial for trial in results.trials if trial.state == TrialState.FAIL]
+    assert {trial.params["fault"] for trial in failed} == {"killed"}
+    assert all(trial.user_attrs["memory"] for trial in failed)
+    assert len(results.done) == 2
+    # Both ranks have done it, and one has told.
+    assert sum("is up after" in line for line in said) >= 2
 
 
 def test_coordinators_side_by_side_share_the_work(tmp_path):
