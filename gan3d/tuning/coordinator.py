@@ -558,6 +558,6 @@ def _wait(block: Block, seconds: float = 5.0) -> int | None:
 def shown(values: Mapping[str, Any]) -> str:
     """Values in a line."""
     return ", ".join(
-        f"{key.rpartition('.')[2]} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+        f"{key.rpartition('.')[2]} {f'{value:.4g}' if isinstance(value, float) else value}"
         for key, value in values.items()
     )

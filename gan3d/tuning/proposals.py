@@ -34,7 +34,7 @@ from gan3d.tuning.storage import (
 _KEPT = ("folder", "seed", "of", "default")
 """Notes that a trial takes over from the one that it goes on with."""
 
-_REDRAWS = 20
+_REDRAWS = 50
 """So many proposals of points that were tried already, in a row, mean that no others are left."""
 
 
@@ -53,13 +53,10 @@ class Proposals:
         """Trials or reruns: the folder of its runs."""
         return self.study.study_name
 
-    def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """All that count, or those in some states; not those that were taken up by another."""
-        wanted = states or None
+    def trials(self) -> list[FrozenTrial]:
+        """All that count: not those that another trial stands for."""
         return [
-            trial
-            for trial in self.study.get_trials(deepcopy=False, states=wanted)
-            if not is_superseded(trial)
+            trial for trial in self.study.get_trials(deepcopy=False) if not is_superseded(trial)
         ]
 
     def started(self) -> int:
@@ -90,9 +87,8 @@ class Proposals:
         return None
 
     def _twin(self, trial: optuna.Trial) -> FrozenTrial | None:
-        """An earlier trial of the same point that was not in vain."""
-        states = TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.WAITING
-        for other in self.trials(*states):
+        """An earlier trial of the same point; it would give the same again, failures too."""
+        for other in self.trials():
             params = other.params or other.system_attrs.get("fixed_params")
             if other.number != trial.number and params == trial.params:
                 return other

@@ -163,11 +163,12 @@ def blocks_in(folder):
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            command, here = (entry / "cmdline").read_text(), (entry / "cwd").readlink()
+            words = (entry / "cmdline").read_text().split("\0")
+            here = (entry / "cwd").readlink()
         except OSError:
             continue
         # Not the launcher, which has it as an argument.
-        if "\0-m\0gan3d.cli.tune_block" in command[:200] and here == folder:
+        if words[1:3] == ["-m", "gan3d.cli.tune_block"] and here == folder:
             found.append(int(entry.name))
     return found
 
