@@ -72,7 +72,7 @@ class Block:
         )
         self.ranks, self.ready, self.began = {}, set(), time.monotonic()
         self.settings = settings_of(experiment)
-        command = launch_command(self.plan, self.launcher, [*self.worker, str(address)])
+        command = launch_command(self.plan, self.launcher, [*self.worker, str(address.absolute())])
         with self.log.open("ab") as output:
             self._log_start = output.tell()
             self.process = subprocess.Popen(

@@ -190,6 +190,7 @@ def write_tables(checked: Checked, folder: Path) -> Results:
         write_text(
             folder / BEST,
             f"# Trial {best.number} of a study (gan3d tune). {said}\n"
+            f"# On {checked.study.blocks.size} rank(s), as its trials were:\n"
             f"#   gan3d train {folder / BEST}\n{dump_experiment(experiment)}",
         )
     return results

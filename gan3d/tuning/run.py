@@ -99,7 +99,8 @@ def run_study(
     launchers = [choose_launcher(plan, study.blocks.launcher) for plan in plans]
     prepare_folder(checked, folder)
     claim = Claim(folder / COORDINATORS)
-    queues = open_queues(checked, folder, claim)
+    with turn(folder):  # tables of a database are made once
+        queues = open_queues(checked, folder, claim)
     logs = folder / BLOCKS / claim.name
     make_folder(logs)
     blocks = [
