@@ -149,3 +149,21 @@ def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint(tune, tmp_path, co
     assert [(row["state"], row["folder"]) for row in rows] == [("complete", "trials/0000")]
     steps = [json.loads(line)["step"] for line in history.read_text().splitlines()]
     assert steps == [6 * epoch for epoch in range(1, 61)]
+
+
+def test_a_pruned_trial_ends_on_all_ranks_with_a_checkpoint(tune, tmp_path):
+    # Nothing is as good as the limit wants, so the first epoch decides; the ranks go on together.
+    rows = tune(
+        overrides={"training.epochs": 500},
+        pruner={"name": "threshold", "limit": 1e-9},
+        blocks={"size": 2},
+        budget={"trials": 2},
+    )
+    assert [(row["state"], row["reason"]) for row in rows] == [("pruned", "behind the others")] * 2
+    assert tune.said.count("is up after") == 1
+    for row in rows:
+        run = tmp_path / "study" / row["folder"]
+        (newest,) = sorted(run.glob("checkpoints/step-*"))[-1:]
+        position = json.loads((newest / "state.json").read_text())
+        assert 1 <= position["epoch"] < 500
+        assert json.loads((run / "status.json").read_text())["status"] == "requeue"
