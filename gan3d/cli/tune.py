@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\b
 Examples:
   gan3d tune configs/tune/ecal25-compact.yaml
-  gan3d tune study.yaml --run runs/study --block-size 4 --set budget.trials=100
+  gan3d tune study.yaml --run runs/study --set budget.trials=100
   gan3d tune study.yaml --hosts node1:4,node2:4 --block-size 4
   gan3d tune study.yaml --dry-run
 """
