@@ -11,7 +11,7 @@ import gan3d
 
 PACKAGE = Path(gan3d.__file__).parent
 
-WORK = {"training", "generation", "export", "validation", "bench"}
+WORK = {"training", "generation", "export", "validation", "tuning", "bench"}
 ROOMS = WORK | {"cli", "config", "runtime", "data", "simulation", "models", "samples", "jobs"}
 ALLOWED = {
     # `gan3d/__init__.py`: the functions for notebooks.
@@ -29,6 +29,7 @@ ALLOWED = {
     "generation": {"config", "data", "models"},
     "export": {"config", "data", "models", "generation"},
     "validation": {"config", "data"},
+    "tuning": {"config", "runtime", "data", "models", "training", "validation"},
     "bench": ROOMS - {"cli"},
     "cli": ROOMS,
 }
@@ -44,6 +45,7 @@ FORBIDDEN_LIBRARIES = {
     "jobs": {"tensorflow", "keras"},
     "cli": {"tensorflow", "keras"},
     "samples": {"tensorflow", "keras"},
+    "tuning": {"tensorflow", "keras"},
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -117,6 +119,7 @@ def test_only_the_room_of_the_ranks_imports_horovod():
         ("generation", "from gan3d.cli.console import make_console"),
         ("generation", "from gan3d.export import load_exported"),
         ("export", "from gan3d.validation import judge"),
+        ("tuning", "from gan3d.cli.train import train"),
     ],
 )
 def test_a_wrong_arrow_is_seen(room, source):
@@ -140,6 +143,7 @@ def test_importing_does_not_load_tensorflow(module):
     [
         "quickstart",
         "train",
+        "tune",
         "generate",
         "validate",
         "export",

@@ -23,6 +23,7 @@ from gan3d.errors import Gan3dError, Preempted
 COMMANDS = {
     "quickstart": "Train, generate, validate on the bundled Geant4 sample.",
     "train": "Train the networks of an experiment file.",
+    "tune": "Search for better parameters of an experiment.",
     "generate": "Write showers from a trained run.",
     "validate": "Judge showers against Monte Carlo and write a report.",
     "export": "Write a trained generator as SavedModel, ONNX or TensorFlow Lite.",

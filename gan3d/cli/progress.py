@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -90,9 +90,14 @@ class TrainingProgress:
     all-reducing gradients, waiting for slower ranks.
     """
 
-    def __init__(self, display: ProgressDisplay) -> None:
-        """Show on `display`."""
+    def __init__(
+        self,
+        display: ProgressDisplay,
+        heard: Callable[[Mapping[str, Any]], None] = lambda record: None,
+    ) -> None:
+        """Show on `display`; `heard` is told every epoch's record, too."""
         self._display = display
+        self._heard = heard
         self._epochs = 0
         self._steps = 0
 
@@ -121,6 +126,7 @@ class TrainingProgress:
     def epoch_done(self, record: Mapping[str, Any]) -> None:
         """Print the epoch's row of the table."""
         epoch = record["epoch"]
+        self._heard(record)
         self._display.say(self._row(record))
         for slow in record["stragglers"]:
             self._display.say(

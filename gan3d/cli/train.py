@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,7 @@ from gan3d.errors import ConfigError, Gan3dError, Preempted, RankLostError, Usag
 
 if TYPE_CHECKING:
     from gan3d.data import Showers
+    from gan3d.runtime import Communicator
     from gan3d.training.session import Found, Session
     from gan3d.training.trainer import Examine, Listener
 
@@ -82,11 +83,22 @@ def command(
         ctx.exit(Preempted.exit_code)
 
 
-def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> bool:
+def train(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    resume: bool = False,
+    communicator: Communicator | None = None,
+    told_to_stop: Callable[[], bool] = lambda: False,
+    heard: Callable[[Mapping[str, Any]], None] = lambda record: None,
+) -> bool:
     """Train as `experiment` says in the run's folder `folder`, showing progress on rank 0.
 
     What can be checked without TensorFlow is checked before it is loaded. Returns whether all
     epochs are done or it has stopped early; not so when `run.max_minutes` are over.
+
+    For ranks that train several runs: they stay joined in `communicator`, `told_to_stop` counts as
+    SIGTERM to this rank, and `heard` is told every epoch's line of history.
     """
     from gan3d.models import check_architecture
     from gan3d.models.presets import check_preset
@@ -102,18 +114,18 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> bool
     apply_node(experiment.node)
     with ExitStack() as stack:
         display = stack.enter_context(ProgressDisplay(make_console(), shown=launch.rank == 0))
-        signals = stack.enter_context(noted_signals())
+        signals = stack.enter_context(noted_signals(told_to_stop))
 
         def begin(session: Session) -> tuple[Listener, Examine | None]:
             display.shown = session.trainer.communicator.rank == 0
             examine = _examiner(experiment)
             _say_first(display, session, examine)
-            return TrainingProgress(display), examine
+            return TrainingProgress(display, heard), examine
 
         session = Session(experiment, folder, found, resume=resume, signals=signals, begin=begin)
         stack.enter_context(session)
         try:
-            communicator = run_ranks(session, experiment.horovod)
+            ranks = run_ranks(session, experiment.horovod, communicator)
         except KeyboardInterrupt as error:
             status = "requeue" if isinstance(error, Preempted) else "interrupted"
             _say_last(session, status, "stopped between two steps by a signal")
@@ -130,16 +142,17 @@ def train(experiment: Experiment, folder: Path, *, resume: bool = False) -> bool
         stopped_early = session.trainer.stopped_early
         all_done = session.trainer.position.epoch >= experiment.training.epochs
         finished = all_done or bool(stopped_early)
-        if communicator.rank == 0 and finished:
+        if ranks.rank == 0 and finished:
             write_status(folder, "finished", stopped_early)
-        elif communicator.rank == 0:
+        elif ranks.rank == 0:
             write_status(folder, "requeue", "run.max_minutes are over")
         if stopped_early:
             display.say(stopped_early)
         if not finished:
             display.say("run.max_minutes are over; go on with --resume")
         display.say(f"run: {folder}")
-    communicator.shutdown()
+    if communicator is None:
+        ranks.shutdown()
     return finished
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +98,17 @@ def load_sections(
         return schema.model_validate_json(json.dumps(tree.plain()), strict=True)
     except ValidationError as error:
         raise ConfigError(explain(error, tree, schema)) from None
+
+
+def telling(
+    path: Path, overrides: Sequence[str] = (), *, example: str
+) -> Callable[[Sequence[str | int], str], str]:
+    """What puts before a message about the key at a location where that key is written.
+
+    For what is found wrong after `load_sections` of the same arguments.
+    """
+    tree = _read_all(path, overrides, example, (), {})
+    return lambda location, message: told(tree, location, message)
 
 
 def _read_all(

@@ -122,9 +122,11 @@ def _section_in(annotation: object) -> type[Section] | None:
 def _nearest_key(location: Sequence[str | int], schema: type[Section]) -> str:
     """Siblings first; then the same name in another section; else all siblings."""
     wanted = str(location[-1])
-    # Of sections in a list, all have the same keys.
-    prefix = "".join(f"{step}." for step in location[:-1] if not isinstance(step, int))
-    keys = list(known_keys(schema))
+    keys, prefix = list(known_keys(schema)), ""
+    for step in location[:-1]:
+        # Of sections in a list or under names of their own, all have the same keys.
+        if any(key.startswith(f"{prefix}{step}.") for key in keys):
+            prefix += f"{step}."
     siblings = [k for k in keys if k.startswith(prefix) and "." not in k[len(prefix) :]]
     beside = {key[len(prefix) :]: key for key in siblings}
     anywhere = {key.rpartition(".")[2]: key for key in reversed(keys)}

@@ -108,6 +108,17 @@ class Split(Section):
     """Fraction held out. 3DGAN: 20 000 of 200 000 showers."""
     seed: int = Field(default=0, ge=0)
     """Seed of the division; the same on every rank, whatever the training seed."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Cross-validation: one of so many equal parts is held out and all others are trained on;
+    `train` and `validation` are then unused. null: no folds."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Which of the `folds`, from 0, is held out."""
+
+    @model_validator(mode="after")
+    def _fold_there(self) -> Self:
+        if self.fold >= (self.folds or 1):
+            raise ValueError(f"fold is {self.fold}, but there are {self.folds or 'no'} folds")
+        return self
 
     @model_validator(mode="after")
     def _fractions_fit(self) -> Self:

@@ -114,10 +114,10 @@ def divide(files: Survey, split: Split) -> Division:
 
     With `data.validation_files`, those are held out and the others are all for training. Otherwise
     fractions count showers (`by: row`) or files (`by: file`); wherever something is to be held out
-    it is at least one shower or file. By row, each thousand of neighbouring showers, counted over
-    the files in their order, is divided in that proportion, so the same showers in other files or
-    another format are divided alike. Raises DataError where too little is there for the division
-    that is asked for.
+    it is at least one shower or file; with `split.folds` each is in one of them. By row, each
+    thousand of neighbouring showers, counted over the files in their order, is divided in that
+    proportion, so the same showers in other files or another format are divided alike. Raises
+    DataError where too little is there for the division that is asked for.
     """
     if files.validation_files is not None:
         return Division(whole(files.files), whole(files.validation_files))
@@ -148,7 +148,10 @@ def _by_file(files: tuple[FileEntry, ...], split: Split) -> Division:
     everything = whole(files)
     train, validation = _sizes(len(files), "file", split)
     order = np.random.default_rng(split.seed).permutation(len(files))
-    held_out, trained = order[:validation], order[validation : validation + train]
+    if split.folds is not None:
+        held_out, trained = order[split.fold :: split.folds], _but(order, split)
+    else:
+        held_out, trained = order[:validation], order[validation : validation + train]
     return Division(
         everything.select(np.isin(everything.file_b, trained)),
         everything.select(np.isin(everything.file_b, held_out)),
@@ -158,7 +161,7 @@ def _by_file(files: tuple[FileEntry, ...], split: Split) -> Division:
 def _by_row(files: tuple[FileEntry, ...], split: Split) -> Division:
     everything = whole(files)
     train, validation = _sizes(len(everything), "shower", split)
-    rows = _RowDivision(len(everything), train, validation, split.seed)
+    rows = _RowDivision(len(everything), train, validation, split)
     return Division(
         _drawn(everything, rows.train, rows.count(everything, held_out=False)),
         _drawn(everything, rows.validation, rows.count(everything, held_out=True)),
@@ -171,8 +174,20 @@ def _drawn(part: Part, draw: Draw, count_b: NDArray[np.int64]) -> Part:
     return kept.select(count_b > 0)
 
 
+def _but(order: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
+    """What is not in the fold that is held out."""
+    kept: NDArray[np.int64] = order[np.arange(len(order)) % (split.folds or 1) != split.fold]
+    return kept
+
+
 def _sizes(total: int, what: str, split: Split) -> tuple[int, int]:
-    """How many of `total` are trained on and held out."""
+    """How many of `total` are trained on and held out; folds count for themselves."""
+    if split.folds is not None:
+        if total < split.folds:
+            raise DataError(
+                f"data.split.folds is {split.folds}, but there are only {total} {what}s"
+            )
+        return total, 0
     held_out = max(1, round(split.validation * total)) if split.validation else 0
     trained = min(max(1, round(split.train * total)), total - held_out)
     if trained < 1:
@@ -190,7 +205,7 @@ class _RowDivision:
     total: int
     trained: int
     held_out: int
-    seed: int
+    split: Split
 
     def train(self, first: int, stop: int) -> NDArray[np.int64]:
         """A `Draw`."""
@@ -220,6 +235,12 @@ class _RowDivision:
 
     def _stratum(self, number: int, *, held_out: bool) -> NDArray[np.int64]:
         begin, end = number * _STRATUM_ROWS, min((number + 1) * _STRATUM_ROWS, self.total)
+        order = np.random.default_rng((self.split.seed, number)).permutation(end - begin)
+        if self.split.folds is not None:
+            mine = (
+                order[self.split.fold :: self.split.folds] if held_out else _but(order, self.split)
+            )
+            return begin + np.sort(mine)
         # Differences of rounded-down multiples: in proportion here, exact in all.
         held_before, held_after = (self.held_out * at // self.total for at in (begin, end))
         held = held_after - held_before
@@ -228,6 +249,5 @@ class _RowDivision:
             self.trained * (end - held_after) // others
             - self.trained * (begin - held_before) // others
         )
-        order = np.random.default_rng((self.seed, number)).permutation(end - begin)
         mine = order[:held] if held_out else order[held : held + trained]
         return begin + np.sort(mine)

@@ -37,15 +37,19 @@ class ElasticWork(Protocol):
         """Go back to the last point that all ranks had reached together."""
 
 
-def run_ranks(work: ElasticWork, settings: Horovod) -> Communicator:
+def run_ranks(
+    work: ElasticWork, settings: Horovod, communicator: Communicator | None = None
+) -> Communicator:
     """Do `work` with the ranks that a launcher started, or alone; returns the last communicator.
+
+    `communicator` is of ranks that have done other work together before; None: they join now.
 
     Under an elastic launcher (horovodrun --min-np), the loss of a rank brings the others back to
     what they last had together, and they go on without it; new ranks are let in at
     `check_hosts`. Otherwise the loss of a rank is a RankLostError.
     """
     if not is_elastic():
-        communicator = connect(settings)
+        communicator = communicator or connect(settings)
         work.join(communicator)
         work.work()
         return communicator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,17 +153,24 @@ def check_resumable(folder: Path, experiment: Experiment) -> None:
 
     More epochs, another learning rate, another node or other limits are no difference.
     """
-    before = load_experiment(folder / CONFIG).model_dump(mode="json")
-    now = experiment.model_dump(mode="json")
-    changed = sorted(
-        ".".join(key) for key in _leaves(before) | _leaves(now)
-        if _get(before, key) != _get(now, key) and not any(key[: len(f)] == f for f in _FREE)
-    )  # fmt: skip
+    changed = changed_keys(folder / CONFIG, experiment, free=_FREE)
     if changed:
         raise ConfigError(
             f"{folder / CONFIG}: the run to resume has other values of {', '.join(changed)}; "
             f"give the same, or start a new run"
         )
+
+
+def changed_keys(
+    path: Path, experiment: Experiment, free: Sequence[tuple[str, ...]] = (("node",),)
+) -> list[str]:
+    """Keys of which `experiment` has other values than the file `path`, but for those in `free`."""
+    before = load_experiment(path).model_dump(mode="json")
+    now = experiment.model_dump(mode="json")
+    return sorted(
+        ".".join(key) for key in _leaves(before) | _leaves(now)
+        if _get(before, key) != _get(now, key) and not any(key[: len(f)] == f for f in free)
+    )  # fmt: skip
 
 
 def _leaves(tree: Any, prefix: tuple[str, ...] = ()) -> set[tuple[str, ...]]:

@@ -5,6 +5,7 @@ Importing this module loads no TensorFlow: what can be checked without it is che
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import sys
@@ -103,6 +104,17 @@ def find(experiment: Experiment, folder: Path, ranks: int, *, resume: bool) -> F
                 files = leave_out(files, bad)
             return Found(files, response, heldout, start)
         files = leave_out(files, bad)
+
+
+def forget_networks() -> None:
+    """Free what an earlier run in this process has left in Keras and TensorFlow.
+
+    The next one then draws and names everything as in a fresh process.
+    """
+    import keras
+
+    keras.utils.clear_session()
+    gc.collect()
 
 
 def rank_batch(experiment: Experiment) -> int:

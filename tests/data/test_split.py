@@ -146,3 +146,31 @@ def test_a_part_without_some_files_has_all_of_the_others():
     part = whole(entries([10, 3, 7]))
     assert names(part.without([1])) == [n for n in names(part) if n[0] != 1]
     assert names(part.without([])) == names(part)
+
+
+@given(
+    counts=st.lists(st.integers(1, 1500), min_size=2, max_size=4),
+    folds=st.integers(2, 5),
+    by=st.sampled_from(["row", "file"]),
+    seed=st.integers(0, 2**32),
+)
+@settings(deadline=None, max_examples=25)
+def test_every_shower_is_held_out_in_one_fold(counts, folds, by, seed):
+    files = Survey(entries(counts, 300))
+    splits = [Split(by=by, seed=seed, folds=folds, fold=fold) for fold in range(folds)]
+    if folds > (sum(counts) if by == "row" else len(counts)):
+        with pytest.raises(DataError, match=r"data\.split\.folds is"):
+            divide(files, splits[0])
+        return
+    divisions = [divide(files, split) for split in splits]
+    held_out = [names(division.validation) for division in divisions]
+    everything = sorted(names(whole(files.files)))
+    assert sorted(each for mine in held_out for each in mine) == everything
+    for division, mine in zip(divisions, held_out, strict=True):
+        assert sorted(names(division.train) + mine) == everything
+        assert len(division.validation) == len(mine)
+        assert len(division.train) == len(everything) - len(mine)
+    if by == "row":
+        # Within one of each thousand showers.
+        sizes = [len(mine) for mine in held_out]
+        assert max(sizes) - min(sizes) <= len(everything) // 1000 + 1

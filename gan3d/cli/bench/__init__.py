@@ -13,6 +13,7 @@ COMMANDS = {
     "options": "Train with options, and compare the physics.",
     "scaling": "Measure 1, 2, ... ranks, and project to large machines.",
     "step": "Measure the training step, or find the fastest ranks and threads.",
+    "tune": "Measure what a study costs beyond its trainings.",
     "validation": "Measure how long a validation takes.",
 }
 """Subcommands and their one-line help."""
@@ -25,6 +26,7 @@ Examples:
   gan3d bench options mine.yaml --steps 5000 --options response,average -o out
   gan3d bench scaling configs/ecal25.yaml --ranks 1,2 --also mwms
   gan3d bench step --arch ecal25 --baseline
+  gan3d bench tune
   gan3d bench validation
 """
 

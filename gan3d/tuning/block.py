@@ -1,0 +1,197 @@
+"""The processes of a block: started, watched, ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gan3d.config import Experiment
+from gan3d.errors import UsageError
+from gan3d.tuning.allocation import BlockPlan
+from gan3d.tuning.link import ORPHANED, Connection, Server
+from gan3d.tuning.worker import OUT_OF_MEMORY
+
+_ENDING_SECONDS = 5.0
+"""A block without work that is told to end has so long (s)."""
+
+_LAST_LINES = 2
+
+_KILLED = r"\bSIGKILL\b|Exit code: (?:137|-9)\b|signal 9\b"
+"""What launchers say of a rank that was killed: Slurm, horovodrun, Open MPI."""
+
+
+@dataclass
+class Block:
+    """A group of ranks that trains one trial after the other."""
+
+    plan: BlockPlan
+    folder: Path
+    """Where its log and its address are."""
+    worker: Sequence[str]
+    """The command of a rank; the address is added."""
+    launcher: str
+    process: subprocess.Popen[bytes] | None = None
+    ranks: dict[int, Connection] = field(default_factory=dict)
+    ready: set[int] = field(default_factory=set)
+    began: float = 0.0
+    """When it was started (time.monotonic)."""
+    settings: str = ""
+    """What its processes were started for; trials with other settings need new ones."""
+    _log_start: int = 0
+
+    @property
+    def log(self) -> Path:
+        """What its ranks print."""
+        return self.folder / f"block-{self.plan.number + 1}.log"
+
+    @property
+    def is_up(self) -> bool:
+        """Whether all its ranks wait for orders, or carry one out."""
+        return len(self.ready) == self.plan.size
+
+    def start(self, server: Server, experiment: Experiment | None) -> None:
+        """Start the ranks; what they are to have before their first order is `experiment`'s."""
+        address = self.folder / f"block-{self.plan.number + 1}.json"
+        server.write_address(
+            address,
+            self.plan.number,
+            part=self.plan.part,
+            parts=self.plan.parts,
+            experiment=None if experiment is None else experiment.model_dump(mode="json"),
+        )
+        self.ranks, self.ready, self.began = {}, set(), time.monotonic()
+        self.settings = settings_of(experiment)
+        command = launch_command(self.plan, self.launcher, [*self.worker, str(address.absolute())])
+        with self.log.open("ab") as output:
+            self._log_start = output.tell()
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def tell(self, kind: str, **content: Any) -> None:
+        """Tell all ranks something."""
+        for connection in self.ranks.values():
+            connection.send(kind, **content)
+
+    def end(self) -> None:
+        """Let ranks without work end by themselves."""
+        self.tell("quit")
+        if self.process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_ENDING_SECONDS)
+
+    def kill(self, server: Server) -> None:
+        """End all its processes, whatever they do."""
+        for connection in self.ranks.values():
+            # Its connection is open, so the process is there, and it is this one.
+            if connection.host == socket.gethostname():
+                _kill(connection.pid)
+            server.close(connection)
+        self.ranks, self.ready = {}, set()
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def last_words(self, code: int | None = None) -> tuple[str, bool]:
+        """Why its process ended with `code`, and whether for want of memory."""
+        with self.log.open("rb") as file:
+            file.seek(self._log_start)
+            text = file.read().decode(errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        told = list(dict.fromkeys(line for line in lines if "gan3d: error:" in line))
+        said = " / ".join(told or lines[-_LAST_LINES:])
+        if "ResourceExhausted" in text or "std::bad_alloc" in text:
+            return f"{OUT_OF_MEMORY}: {said}", True
+        # 137: a launcher whose rank was killed; horovodrun says so in its output alone.
+        if code in (-signal.SIGKILL, 128 + signal.SIGKILL) or re.search(_KILLED, text):
+            return (
+                f"{OUT_OF_MEMORY}, as it seems: killed (SIGKILL), as the system does where memory "
+                "is short",
+                True,
+            )
+        if code is not None and code < 0:
+            return f"ended by {signal.Signals(-code).name}{f': {said}' if said else ''}", False
+        if code == ORPHANED:
+            return "its connection to the coordinator broke", False
+        ended = "ended" if code is None else f"ended with exit code {code}"
+        return f"{ended}: {said or 'it printed nothing'} (see {self.log})", False
+
+
+def settings_of(experiment: Experiment | None) -> str:
+    """What is set before TensorFlow and Horovod start, and cannot be changed in a process."""
+    if experiment is None:
+        return ""
+    return experiment.node.model_dump_json() + experiment.horovod.model_dump_json()
+
+
+def choose_launcher(plan: BlockPlan, wanted: str, environ: Mapping[str, str] = os.environ) -> str:
+    """What starts the ranks of a block: none, horovodrun, mpirun or srun.
+
+    Raises UsageError where it is not installed.
+    """
+    launcher = wanted
+    if wanted == "auto":
+        launcher = "horovodrun"
+        if plan.size == 1 and plan.is_local:
+            return "none"
+        if plan.size == 1 and "SLURM_JOB_ID" in environ:
+            launcher = "srun"
+    if _program(launcher) is None:
+        raise UsageError(
+            f"blocks of {plan.size} rank(s) on {', '.join(p.host.name for p in plan.places)} need "
+            f"{launcher}, which is not installed (`gan3d doctor` says more); name another "
+            "blocks.launcher"
+        )
+    return launcher
+
+
+def launch_command(plan: BlockPlan, launcher: str, worker: Sequence[str]) -> list[str]:
+    """The command that starts `worker` on all ranks of a block."""
+    hosts = ",".join(f"{place.host.name}:{place.ranks}" for place in plan.places)
+    program = _program(launcher) or launcher
+    if launcher == "none":
+        return list(worker)
+    if launcher == "horovodrun":
+        return [program, "--gloo", "-np", str(plan.size), "-H", hosts, *worker]
+    if launcher == "mpirun":
+        rooted = ["--allow-run-as-root"] if os.getuid() == 0 else []
+        return [
+            program, "-np", str(plan.size), "-H", hosts, "--bind-to", "none", *rooted, *worker,
+        ]  # fmt: skip
+    # Steps side by side, each on its own nodes; ranks take their cores themselves.
+    names = ",".join(place.host.name for place in plan.places)
+    return [
+        program, "--overlap", "--cpu-bind=none", "--kill-on-bad-exit=1",
+        f"--nodes={len(plan.places)}", f"--ntasks={plan.size}", f"--nodelist={names}",
+        *worker,
+    ]  # fmt: skip
+
+
+def _program(name: str) -> str | None:
+    """The program beside this Python, or else on the path."""
+    if name == "none":
+        return name
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.exists() else shutil.which(name)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,88 @@
+"""Which coordinators are alive, on this machine and on others that share the study's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+from gan3d.training.records import write_json
+
+_BEAT_SECONDS = 10.0
+"""A coordinator shows this often that it lives."""
+
+_DEAD_SECONDS = 60.0
+"""One on another machine that has not for so long is taken for dead."""
+
+
+class Claim:
+    """A coordinator among those of a study."""
+
+    def __init__(self, folder: Path) -> None:
+        """Say in `folder` that this coordinator lives."""
+        self._folder = folder
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{_started(os.getpid())}"
+        self._beats, self._next = 0, 0.0
+        self._seen: dict[str, tuple[int, float]] = {}
+        folder.mkdir(exist_ok=True)
+        self.beat()
+
+    def beat(self) -> None:
+        """Show that it still lives, when it is time to."""
+        if time.monotonic() < self._next:
+            return
+        self._beats += 1
+        self._next = time.monotonic() + _BEAT_SECONDS
+        content = {
+            "machine": _machine(),
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+            "beats": self._beats,
+        }
+        write_json(self._folder / f"{self.name}.json", content)
+
+    def release(self) -> None:
+        """Say that it has ended."""
+        (self._folder / f"{self.name}.json").unlink(missing_ok=True)
+
+    def is_dead(self, name: str) -> bool:
+        """Whether the coordinator of that name has ended, however it did.
+
+        On this machine at once; on another, when its beats have not gone on for a minute as seen
+        from here: clocks of machines differ.
+        """
+        if name == self.name:
+            return False
+        try:
+            content = json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return True
+        except (OSError, ValueError):
+            return False  # being replaced, or a file system that is slow: the next look will tell
+        if content["machine"] == _machine():
+            return _started(int(content["pid"])) != int(content["started"])
+        now = time.monotonic()
+        beats, since = self._seen.get(name, (-1, now))
+        if content["beats"] != beats:
+            self._seen[name] = (content["beats"], now)
+            return False
+        return now - since >= _DEAD_SECONDS
+
+
+def _machine() -> str:
+    """A boot of a machine, and a container of it: where process numbers mean the same."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+
+
+def _started(pid: int) -> int:
+    """When a process started (clock ticks since boot); -1: there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return -1
+    fields = stat.rpartition(")")[2].split()
+    # A zombie does nothing any more; only its parent has not looked yet.
+    return -1 if fields[0] == "Z" else int(fields[19])

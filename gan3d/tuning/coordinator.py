@@ -1,0 +1,563 @@
+"""The coordinator: asks for points, has blocks train them, watches, prunes, tells."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from gan3d.config import Experiment
+from gan3d.errors import ConfigError, Interrupted, Preempted, RunError, TrainingError
+from gan3d.runtime import Signals
+from gan3d.training.records import DATA, holds_run, read_history
+from gan3d.tuning.block import Block
+from gan3d.tuning.claims import Claim
+from gan3d.tuning.link import Connection, Server
+from gan3d.tuning.objectives import epoch_value, in_epochs, wanted_of
+from gan3d.tuning.proposals import Proposals
+from gan3d.tuning.space import Space
+from gan3d.tuning.study import Study
+
+_LOOK_EVERY = 0.25
+"""How often processes and clocks are looked at while no rank says anything (s)."""
+
+_RECOVER_EVERY = 10.0
+"""How often trials of other coordinators are looked at (s)."""
+
+_GIVE_UP_AFTER = 20
+"""Failures in a row that are remembered for the message."""
+
+_MINUTES = "budget.minutes"
+
+Say = Callable[[str], None]
+
+
+@dataclass(eq=False)
+class Job:
+    """A trial that a block is busy with: one training, or one for each fold."""
+
+    proposals: Proposals
+    trial: optuna.Trial
+    values: Mapping[str, Any]
+    folder: Path
+    """Of the run; of folds, of their runs."""
+    began: float
+    resumed: bool
+    number: int = 0
+    """Of the order under way."""
+    fold: int = 0
+    metrics: list[dict[str, float]] = field(default_factory=list)
+    """Of the folds that are done."""
+    stopped: str = ""
+    """Why the block was told to stop."""
+    stopped_at: float = math.inf
+
+    @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        rerun = self.trial.user_attrs.get("of")
+        if rerun is not None:
+            return f"trial {rerun} again, seed {self.trial.user_attrs['seed']}"
+        return f"trial {self.trial.number}"
+
+
+class Coordinator:
+    """One process that keeps the blocks of an allocation busy with the trials of a study."""
+
+    def __init__(
+        self,
+        study: Study,
+        folder: Path,
+        space: Space,
+        queues: Sequence[Proposals],
+        blocks: Sequence[Block],
+        claim: Claim,
+        *,
+        node: Path | None,
+        signals: Signals,
+        say: Say,
+    ) -> None:
+        """`queues` are the trials, and those that are run again."""
+        self.study, self.folder, self._space = study, folder, space
+        self._queues, self._blocks, self._claim = queues, blocks, claim
+        self._node, self._signals, self._say = node, signals, say
+        self._server = Server(local=all(block.plan.is_local for block in blocks))
+        self._jobs: dict[int, Job] = {}
+        self._orders = 0
+        self._began = self._recovered = -math.inf
+        self._failed_starts = 0
+        self._over = ""
+        self._exhausted = False
+        self._failures: list[str] = []
+        self.startup_seconds: list[float] = []
+        """From the start of each block's processes until all ranks were ready."""
+        self.on_told: Callable[[], None] = lambda: None
+        """Called after every trial that has ended."""
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether it has ended for want of wall time: another call goes on."""
+        return self._over.startswith(_MINUTES)
+
+    def run(self, queue: Proposals, most: int | None) -> str:
+        """Work on `queue` until `most` have been started, or the budget is used up.
+
+        Returns why it has ended before, empty where it has not. Raises TrainingError where nothing
+        works, and Preempted or Interrupted after a signal, with all trials put back.
+        """
+        if self._began == -math.inf:
+            self._began = time.monotonic()
+        self._over = ""
+        while True:
+            self._claim.beat()
+            self._recover()
+            self._look_at_signals()
+            self._over = self._over or self._budget_over()
+            if self._over:
+                self._stop_all(self._over)
+            for block in self._blocks:
+                self._look_at(block)
+                if block.plan.number not in self._jobs and not self._over:
+                    self._give_work(block, queue, most)
+            if not self._jobs and (self._over or self._is_done(queue, most)):
+                break
+            for connection, message in self._server.poll(_LOOK_EVERY):
+                self._hear(connection, message)
+        if self._signals.interrupted:
+            raise Interrupted
+        if self._signals.preempted:
+            raise Preempted
+        return self._over
+
+    def close(self) -> None:
+        """End all processes."""
+        for block in self._blocks:
+            if block.is_up and block.plan.number not in self._jobs:
+                block.tell("quit")
+        for block in self._blocks:
+            if block.is_up and block.plan.number not in self._jobs:
+                block.end()
+            block.kill(self._server)
+        self._server.shutdown()
+
+    def put_back_all(self) -> None:
+        """Leave trials that are under way to a later call; their blocks are killed."""
+        for block in self._blocks:
+            job = self._jobs.pop(block.plan.number, None)
+            if job is not None:
+                block.kill(self._server)
+                job.proposals.put_back(job.trial)
+
+    # What there is to do.
+
+    def _is_done(self, queue: Proposals, most: int | None) -> bool:
+        """Whether nothing is left, and nothing can come back of other coordinators' trials."""
+        running = queue.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return not running and not self._has_work(queue, most)
+
+    def _recover(self) -> None:
+        if time.monotonic() - self._recovered < _RECOVER_EVERY:
+            return
+        self._recovered = time.monotonic()
+        for queue in self._queues:
+            for number in queue.recover():
+                self._say(f"{queue.name} {number}: its coordinator died; it goes on")
+
+    def _look_at_signals(self) -> None:
+        if not self._over and (self._signals.interrupted or self._signals.preempted):
+            self._over = "told to stop by a signal"
+            self._say(f"{self._over}; trials that are running stop with a checkpoint")
+
+    def _budget_over(self) -> str:
+        budget = self.study.budget
+        if budget.minutes is not None and time.monotonic() - self._began >= 60.0 * budget.minutes:
+            return f"{_MINUTES} ({budget.minutes:g}) are over"
+        if budget.node_hours is not None:
+            used = sum(
+                float(trial.user_attrs.get("seconds", 0.0)) * float(trial.user_attrs["nodes"])
+                for queue in self._queues
+                for trial in queue.study.get_trials(deepcopy=False)
+                if "nodes" in trial.user_attrs
+            )
+            now = time.monotonic()
+            used += sum(
+                (now - job.began) * self._blocks[number].plan.nodes
+                for number, job in self._jobs.items()
+            )
+            if used >= 3600.0 * budget.node_hours:
+                return f"budget.node_hours ({budget.node_hours:g}) are over"
+        return ""
+
+    def _give_work(self, block: Block, queue: Proposals, most: int | None) -> None:
+        if block.process is not None and not block.is_up:
+            return
+        # Points are asked for only when there is somebody to try them: later ones know more.
+        if block.process is None:
+            if self._has_work(queue, most):
+                block.start(self._server, self._settings())
+            return
+        if not self._has_work(queue, most):
+            return
+        proposal = queue.next(most)
+        if proposal is None:
+            # Another coordinator may have been faster; else there is no new point.
+            if self._has_work(queue, most):
+                self._exhausted = True
+                self._say("all points of the search have been tried")
+            return
+        trial, values = proposal
+        folder = self.folder / str(trial.user_attrs["folder"])
+        resumed = "continues" in trial.user_attrs
+        job = Job(queue, trial, values, folder, time.monotonic(), resumed)
+        self._jobs[block.plan.number] = job
+        self._say(f"{job.label} on block {block.plan.number + 1}: {shown(values)}")
+        self._order(block, job)
+
+    def _has_work(self, queue: Proposals, most: int | None) -> bool:
+        waiting = queue.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        asks = queue is self._queues[0] and not self._exhausted
+        return bool(waiting) or (asks and (most is None or queue.started() < most))
+
+    def _settings(self) -> Experiment | None:
+        """The experiment that processes are started for: its node and its Horovod."""
+        if self.study.function is not None:
+            return None
+        return self._space.experiment(self.study, {}, self._node)
+
+    def _experiment(self, job: Job) -> Experiment:
+        more: dict[str, Any] = {}
+        if "seed" in job.trial.user_attrs:
+            more["run__seed"] = job.trial.user_attrs["seed"]
+        if self.study.trial.folds:
+            more["data__split__folds"] = self.study.trial.folds
+            more["data__split__fold"] = job.fold
+        return self._space.experiment(self.study, job.values, self._node, **more)
+
+    def _order(self, block: Block, job: Job) -> None:
+        """Have a block train a job, or its next fold."""
+        self._orders += 1
+        job.number = self._orders
+        function = self.study.function
+        message: dict[str, Any] = {"number": job.number, "function": None}
+        if function is not None:
+            message["function"] = {
+                "name": function.function,
+                "values": dict(job.values),
+                "seconds": function.seconds,
+                "epochs": function.epochs,
+            }
+        else:
+            try:
+                experiment = self._experiment(job)
+            except ConfigError as error:  # a combination that cannot be; each part of it can
+                self._end(block, job, TrialState.FAIL, reason=str(error).splitlines()[0])
+                return
+            if block.settings != _settings(experiment):
+                # What is set before TensorFlow starts cannot be changed in a process.
+                block.end()
+                block.kill(self._server)
+                block.start(self._server, experiment)
+                job.number = -1  # ordered again when it is up
+                return
+            folder = self._run_folder(job)
+            resume = self._prepare(folder, job)
+            message |= {
+                "experiment": experiment.model_dump(mode="json"),
+                "folder": str(folder.absolute()),
+                "resume": resume,
+                "wanted": asdict(wanted_of(self.study)),
+            }
+            if resume:
+                for record in read_history(folder):
+                    self._report(job, record)
+        block.tell("order", **message)
+
+    def _prepare(self, folder: Path, job: Job) -> bool:
+        """Make the run's folder ready; returns whether there is a run to go on with."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():
+            return False
+        if job.resumed and holds_run(folder):
+            return True
+        if not job.resumed:
+            raise RunError(f"{folder}: is there already, but no trial of this study had it")
+        # Killed before it became a run.
+        shutil.rmtree(folder)
+        return False
+
+    # What ranks say.
+
+    def _hear(self, connection: Connection, message: Mapping[str, Any] | None) -> None:
+        block = self._blocks[connection.block]
+        if message is None:
+            if block.ranks.get(connection.rank) is connection:
+                del block.ranks[connection.rank]
+                self._lost(block)
+            return
+        kind = message["kind"]
+        if kind == "hello":
+            block.ranks[connection.rank] = connection
+        elif kind == "ready":
+            self._ready(block, connection)
+        elif kind == "broken":
+            self._start_failed(block, str(message["reason"]))
+        else:
+            job = self._jobs.get(connection.block)
+            if job is not None and message["number"] == job.number:
+                self._hear_of(block, job, message)
+
+    def _ready(self, block: Block, connection: Connection) -> None:
+        block.ready.add(connection.rank)
+        if not block.is_up:
+            return
+        self._failed_starts = 0
+        self.startup_seconds.append(time.monotonic() - block.began)
+        self._say(f"block {block.plan.number + 1} is up after {self.startup_seconds[-1]:.1f} s")
+        job = self._jobs.get(block.plan.number)
+        if job is not None and job.number == -1:
+            job.began = time.monotonic()
+            self._order(block, job)
+
+    def _hear_of(self, block: Block, job: Job, message: Mapping[str, Any]) -> None:
+        kind = message["kind"]
+        if kind == "epoch":
+            if self._report(job, message["record"]) and not job.stopped:
+                self._stop(block, job, "pruned")
+        elif kind == "done":
+            self._done(block, job, message["metrics"])
+        elif kind == "stopped":
+            self._stopped(block, job)
+        elif kind == "failed":
+            self._end(
+                block,
+                job,
+                TrialState.FAIL,
+                reason=str(message["reason"]),
+                memory=bool(message["memory"]),
+            )
+            # What a failure has left in the processes nobody knows.
+            block.kill(self._server)
+
+    def _report(self, job: Job, record: Mapping[str, Any]) -> bool:
+        """Let Optuna know an epoch; returns whether the trial is to end."""
+        if not self.study.prunes or job.proposals is not self._queues[0] or self.study.trial.folds:
+            return False
+        value = self._value_in_epoch(record)
+        if value is None:
+            return False
+        job.trial.report(value, int(record["epoch"]))
+        return job.trial.should_prune()
+
+    def _value_in_epoch(self, record: Mapping[str, Any]) -> float | None:
+        first = self.study.objective[0]
+        if first.function is not None:
+            return float(record[first.function])
+        return epoch_value(record, first.name) if in_epochs(first.name) else None
+
+    def _done(self, block: Block, job: Job, metrics: Mapping[str, float]) -> None:
+        other = self._other_showers(job)
+        if other:
+            self._end(block, job, TrialState.FAIL, reason=other)
+            return
+        job.metrics.append(dict(metrics))
+        folds = self.study.trial.folds or 1
+        if len(job.metrics) < folds:
+            job.fold += 1
+            if self._pruned_between_folds(job):
+                self._end(block, job, TrialState.PRUNED, reason=f"pruned after {job.fold} fold(s)")
+                return
+            self._order(block, job)
+            return
+        names = [each.label for each in self.study.objective]
+        values_fn = np.array([[each[name] for name in names] for each in job.metrics])
+        means = dict(zip(names, values_fn.mean(axis=0).tolist(), strict=True))
+        notes: dict[str, Any] = {"metrics": {**job.metrics[0], **means}}
+        if folds > 1:
+            spread = values_fn.std(axis=0, ddof=1).tolist()
+            notes["spread"] = dict(zip(names, spread, strict=True))
+            notes["metrics"].pop("epoch", None)
+        if not all(map(math.isfinite, means.values())):
+            self._end(block, job, TrialState.FAIL, reason=f"{means} is not finite", **notes)
+            return
+        self._end(block, job, TrialState.COMPLETE, values=list(means.values()), **notes)
+
+    def _other_showers(self, job: Job) -> str:
+        """What to say where a trial had other files than the first; all are to be alike."""
+        if self.study.function is not None:
+            return ""
+        files = (self._run_folder(job) / DATA).read_bytes()
+        digest = hashlib.sha256(files).hexdigest()
+        first = self._queues[0].study.user_attrs.get("data")
+        if first is None:
+            self._queues[0].study.set_user_attr("data", digest)
+        if first in (None, digest):
+            return ""
+        return f"its shower files are not those of the first trial ({self._run_folder(job) / DATA})"
+
+    def _run_folder(self, job: Job) -> Path:
+        return job.folder / f"fold-{job.fold + 1}" if self.study.trial.folds else job.folder
+
+    def _pruned_between_folds(self, job: Job) -> bool:
+        if not self.study.prunes or job.proposals is not self._queues[0]:
+            return False
+        name = self.study.objective[0].label
+        job.trial.report(float(np.mean([each[name] for each in job.metrics])), job.fold)
+        return job.trial.should_prune()
+
+    def _stopped(self, block: Block, job: Job) -> None:
+        if job.stopped == "pruned":
+            self._end(block, job, TrialState.PRUNED, reason="behind the others")
+        else:
+            # Told so by us, or by a batch system that takes that node away.
+            self._put_back(block, job)
+
+    # What becomes of blocks.
+
+    def _look_at(self, block: Block) -> None:
+        """Find out about processes that have ended, hang, or take too long."""
+        if block.process is None:
+            return
+        job, now = self._jobs.get(block.plan.number), time.monotonic()
+        if block.process.poll() is not None and not block.ranks:
+            self._lost(block)
+        elif not block.is_up and now - block.began > self.study.blocks.start_seconds:
+            self._start_failed(
+                block, f"not ready after {self.study.blocks.start_seconds:g} s "
+                "(blocks.start_seconds)",
+            )  # fmt: skip
+        elif job is None or not block.is_up:
+            return
+        elif now - job.stopped_at > self.study.blocks.stop_seconds:
+            block.kill(self._server)
+            self._stopped(block, job)
+        elif self._is_late(job, now):
+            block.kill(self._server)
+            limit = self.study.trial.max_minutes
+            reason = f"took more than {limit:g} min (trial.max_minutes)"
+            self._end(block, job, TrialState.FAIL, reason=reason)
+
+    def _is_late(self, job: Job, now: float) -> bool:
+        limit = self.study.trial.max_minutes
+        return limit is not None and now - job.began > 60.0 * limit
+
+    def _lost(self, block: Block) -> None:
+        """A process of a block has ended by itself."""
+        if block.process is None:
+            return
+        was_up, job = block.is_up, self._jobs.get(block.plan.number)
+        # The launcher ends the others, and then itself.
+        code = _wait(block)
+        reason, memory = block.last_words(code)
+        block.kill(self._server)
+        if job is not None and was_up:
+            self._end(block, job, TrialState.FAIL, reason=reason, memory=memory)
+        else:
+            self._start_failed(block, reason)
+
+    def _start_failed(self, block: Block, reason: str) -> None:
+        block.kill(self._server)
+        self._failed_starts += 1
+        self._say(f"block {block.plan.number + 1} did not start: {reason}")
+        if self._failed_starts >= self.study.blocks.starts:
+            raise TrainingError(
+                f"blocks have failed to start {self._failed_starts} times in a row "
+                f"(blocks.starts); the last time: {reason}; see {block.log}"
+            )
+        job = self._jobs.get(block.plan.number)
+        if job is not None:  # it was to have a process of its own
+            self._end(block, job, TrialState.FAIL, reason=reason)
+
+    def _stop(self, block: Block, job: Job, why: str) -> None:
+        job.stopped, job.stopped_at = why, time.monotonic()
+        block.tell("stop", number=job.number)
+
+    def _stop_all(self, why: str) -> None:
+        for number, job in list(self._jobs.items()):
+            block = self._blocks[number]
+            if job.number == -1:
+                self._put_back(block, job)
+            elif not job.stopped:
+                self._stop(block, job, why)
+
+    # How trials end.
+
+    def _put_back(self, block: Block, job: Job) -> None:
+        del self._jobs[block.plan.number]
+        job.proposals.put_back(job.trial, **self._cost(block, job))
+        self._say(f"{job.label}: stopped; it goes on with its checkpoint later")
+
+    def _end(
+        self,
+        block: Block,
+        job: Job,
+        state: TrialState,
+        *,
+        values: Sequence[float] | None = None,
+        reason: str = "",
+        **notes: Any,
+    ) -> None:
+        del self._jobs[block.plan.number]
+        if reason:
+            notes["reason"] = reason
+        cost = self._cost(block, job)
+        job.proposals.tell(job.trial, values, state, **notes, **cost)
+        names = [each.label for each in self.study.objective]
+        told = (
+            shown(dict(zip(names, values, strict=True)))
+            if values is not None
+            else f"{state.name.lower() if state != TrialState.FAIL else 'failed'}: {reason}"
+        )
+        self._say(f"{job.label}: {told} ({cost['seconds']:.1f} s)")
+        self.on_told()
+        if state == TrialState.FAIL:
+            self._failures = [*self._failures, reason][-_GIVE_UP_AFTER:]
+            self._give_up_if_hopeless()
+
+    def _give_up_if_hopeless(self) -> None:
+        trials = [trial for queue in self._queues for trial in queue.trials()]
+        good = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        failed = [t for t in trials if t.state == TrialState.FAIL]
+        if not good and len(failed) >= self.study.budget.failures:
+            raise TrainingError(
+                f"the first {len(failed)} trials have all failed (budget.failures); the last one: "
+                f"{self._failures[-1]}"
+            )
+
+    def _cost(self, block: Block, job: Job) -> dict[str, Any]:
+        return {
+            "seconds": time.monotonic() - job.began,
+            "nodes": block.plan.nodes,
+            "block": block.plan.number,
+        }
+
+
+def _settings(experiment: Experiment) -> str:
+    from gan3d.tuning.block import settings_of
+
+    return settings_of(experiment)
+
+
+def _wait(block: Block, seconds: float = 5.0) -> int | None:
+    """The exit code of a block's process, if it ends soon."""
+    assert block.process is not None
+    until = time.monotonic() + seconds
+    while block.process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    return block.process.poll()
+
+
+def shown(values: Mapping[str, Any]) -> str:
+    """Values in a line."""
+    return ", ".join(
+        f"{key.rpartition('.')[2]} {f'{value:.4g}' if isinstance(value, float) else value}"
+        for key, value in values.items()
+    )

@@ -1,0 +1,120 @@
+"""What a trial is judged by: where each number comes from, and of which epoch it counts."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gan3d.config import Experiment
+from gan3d.errors import ConfigError, TrainingError
+from gan3d.tuning.study import Pruner, Study, Tell
+
+TRAINING_RATE = "showers_per_second"
+GENERATION_RATE = "generation.showers_per_second"
+"""How fast a trained generator is, on the cores of one rank."""
+
+_DEFAULT = "optimisation_metric"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The numbers that are wanted of a training."""
+
+    names: Sequence[str]
+    """Of all objectives; the first chooses the epoch."""
+    maximized: bool
+    """Whether more of the first is better."""
+    epoch: Literal["best", "last"]
+    """Of which epoch numbers count."""
+
+
+def wanted_of(study: Study) -> Wanted:
+    """What a trial of `study` is to tell."""
+    first = study.objective[0]
+    return Wanted([each.label for each in study.objective], first.maximized, study.trial.epoch)
+
+
+def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
+    """Raise ConfigError for a number that no trial would have.
+
+    Returns the study, without a pruner where the default one could not work.
+    """
+    from gan3d.validation.catalogue import METRICS, all_metrics
+
+    names = [*all_metrics(experiment.validation), TRAINING_RATE, GENERATION_RATE]
+    for number, objective in enumerate(study.objective):
+        here = "objective", number, "name"
+        if objective.name not in names:
+            near = difflib.get_close_matches(objective.name, names, n=1, cutoff=0.0)[0]
+            raise ConfigError(
+                tell(here, f"'{objective.name}' is no number of a trial; did you mean '{near}'?")
+            )
+        if not experiment.validation.epoch_showers and objective.name in METRICS:
+            raise ConfigError(
+                tell(here, f"{objective.name}, but validation.epoch_showers is 0: no trial has it")
+            )
+    if study.trial.folds and experiment.data.validation_files is not None:
+        raise ConfigError(
+            tell(
+                ["trial", "folds"],
+                "the experiment names data.validation_files, so there is nothing to divide; set "
+                "overrides: {data.validation_files: null}",
+            )
+        )
+    first = study.objective[0].name
+    if study.prunes and not in_epochs(first):
+        if "pruner" in study.model_fields_set:
+            raise ConfigError(
+                tell(
+                    ["pruner"], f"{first} is known only after a training, so nothing can be pruned"
+                )
+            )
+        return study.model_copy(update={"pruner": Pruner(name="none")})
+    return study
+
+
+def in_epochs(name: str) -> bool:
+    """Whether every judged epoch has the number."""
+    from gan3d.validation.catalogue import METRICS
+
+    return name in METRICS or name == TRAINING_RATE
+
+
+def judged_only(wanted: Wanted) -> list[str]:
+    """Those numbers that are only measured after the training."""
+    return [name for name in wanted.names if not in_epochs(name)]
+
+
+def epoch_value(record: Mapping[str, Any], name: str) -> float | None:
+    """The number in an epoch's line of history; None: it was not judged, or not finite."""
+    value = record.get(name if name == TRAINING_RATE else f"validation.{name}", record.get(name))
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def counted(history: Sequence[Mapping[str, Any]], wanted: Wanted) -> dict[str, float]:
+    """The numbers of the epoch that counts, and `epoch` itself.
+
+    Raises TrainingError where no epoch has them.
+    """
+    names = [name for name in wanted.names if in_epochs(name)]
+    chooses = names[0] if names and names[0] != TRAINING_RATE else _DEFAULT
+    needed = list(dict.fromkeys([chooses, *names] if wanted.epoch == "best" else names))
+    rows = [
+        (int(record["epoch"]), {name: epoch_value(record, name) for name in needed})
+        for record in history
+    ]
+    whole = [(epoch, row) for epoch, row in rows if None not in row.values()]
+    if not whole:
+        if not names:
+            return {}
+        raise TrainingError(f"no epoch has {' and '.join(names)}: too few held-out showers")
+    sign = -1.0 if wanted.maximized and chooses == wanted.names[0] else 1.0
+    if wanted.epoch == "best":
+        epoch, row = min(whole, key=lambda each: sign * float(each[1][chooses] or 0.0))
+    else:
+        epoch, row = whole[-1]
+    values = {name: float(row[name] or 0.0) for name in names}
+    return {"epoch": float(epoch), **values}

@@ -1,0 +1,237 @@
+"""What a study has found: the best experiment, a table of trials, importances, fresh seeds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from gan3d.config import dump_experiment
+from gan3d.training.records import write_text
+from gan3d.tuning.run import Checked, best_trials
+from gan3d.tuning.storage import RERUNS, TRIALS, is_superseded, open_study
+
+BEST = "best.yaml"
+
+_FEWEST_FOR_IMPORTANCE = 4
+"""Of fewer trials importances are not asked for: they would be noise."""
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A trial that was trained again with fresh seeds."""
+
+    trial: int
+    """Its number."""
+    values: tuple[float, ...]
+    """The first objective, for each fresh seed that went well."""
+
+    @property
+    def mean(self) -> float:
+        """Over the fresh seeds."""
+        return float(np.mean(self.values))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the fresh seeds; NaN of one."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is known of a study."""
+
+    checked: Checked
+    trials: tuple[FrozenTrial, ...]
+    """All that count, in their order."""
+    reruns: tuple[Rerun, ...]
+    """The best first, by their means."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of the objectives."""
+        return [each.label for each in self.checked.study.objective]
+
+    @property
+    def done(self) -> list[FrozenTrial]:
+        """Those that have gone well, in their order."""
+        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """The best: by its mean over fresh seeds where they are there, else by its own value."""
+        if self.reruns:
+            return next(each for each in self.trials if each.number == self.reruns[0].trial)
+        return next(iter(best_trials(self.checked.study, self.trials)), None)
+
+    @property
+    def default(self) -> FrozenTrial | None:
+        """The trial of the experiment as it is, where it has gone well."""
+        return next((each for each in self.done if each.user_attrs.get("default")), None)
+
+    @property
+    def front(self) -> list[FrozenTrial]:
+        """Of several objectives: trials that no other is better than in all of them."""
+        signs = np.array([-1.0 if o.maximized else 1.0 for o in self.checked.study.objective])
+        points = [(trial, signs * np.array(trial.values)) for trial in self.done]
+        front = [
+            trial
+            for trial, mine in points
+            if not any(np.all(other <= mine) and np.any(other < mine) for _, other in points)
+        ]
+        return sorted(front, key=lambda trial: trial.values[0])
+
+    def counts(self) -> str:
+        """How many trials there are, and how they ended."""
+        states = {
+            "done": TrialState.COMPLETE,
+            "pruned": TrialState.PRUNED,
+            "failed": TrialState.FAIL,
+            "running": TrialState.RUNNING,
+            "waiting": TrialState.WAITING,
+        }
+        numbers = {
+            word: sum(trial.state == state for trial in self.trials)
+            for word, state in states.items()
+        }
+        memory = sum(bool(trial.user_attrs.get("memory")) for trial in self.trials)
+        told = [f"{number} {word}" for word, number in numbers.items() if number]
+        short = f" ({memory} out of memory)" if memory else ""
+        return f"{len(self.trials)} trials: {', '.join(told)}{short}"
+
+    def summary(self) -> list[str]:
+        """The results in a few lines."""
+        lines = [self.counts()]
+        if len(self.names) > 1:
+            lines.append(f"Pareto front: trials {', '.join(str(t.number) for t in self.front)}")
+        best, default, name = self.best, self.default, self.names[0]
+        if best is not None:
+            lines.append(f"best: trial {best.number}, {name} {best.values[0]:.4g}")
+        if default is not None and best is not None and best.number != default.number:
+            lines.append(f"the experiment as it is: {name} {default.values[0]:.4g}")
+        for rerun in self.reruns:
+            own = next(each for each in self.trials if each.number == rerun.trial)
+            lines.append(
+                f"trial {rerun.trial} ({own.values[0]:.4g}) with {len(rerun.values)} fresh "
+                f"seed(s): {rerun.mean:.4g} ± {rerun.spread:.2g}"
+            )
+        return lines
+
+    def importances(self) -> dict[str, float]:
+        """Share of the first objective's variance that each parameter explains (fANOVA).
+
+        Of parameters that all trials have (Hutter et al. 2014); empty where trials are too few.
+        """
+        if len(self.done) < _FEWEST_FOR_IMPORTANCE:
+            return {}
+        study = optuna.create_study()
+        sign = -1.0 if self.checked.study.objective[0].maximized else 1.0
+        for trial in self.done:
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    value=sign * trial.values[0],
+                )
+            )
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self.checked.study.seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+            except (ValueError, RuntimeError, ZeroDivisionError):  # all values, or points, are one
+                return {}
+        return {key: value for key, value in found.items() if math.isfinite(value)}
+
+
+def read_results(checked: Checked, folder: Path) -> Results:
+    """The results in a study's folder."""
+    trials, reruns = (
+        [
+            trial
+            for trial in open_study(folder, checked.study, name).get_trials(deepcopy=False)
+            if not is_superseded(trial)
+        ]
+        for name in (TRIALS, RERUNS)
+    )
+    grouped: dict[int, list[float]] = {}
+    for trial in reruns:
+        if trial.state == TrialState.COMPLETE:
+            grouped.setdefault(trial.user_attrs["of"], []).append(trial.values[0])
+    again = [Rerun(number, tuple(values)) for number, values in grouped.items()]
+    sign = -1.0 if checked.study.objective[0].maximized else 1.0
+    # A mean over fewer seeds is luckier.
+    most = max((len(each.values) for each in again), default=0)
+    again = sorted(again, key=lambda each: (len(each.values) < most, sign * each.mean))
+    return Results(checked, tuple(trials), tuple(again))
+
+
+def write_tables(checked: Checked, folder: Path) -> Results:
+    """Write trials.csv, trials.json and best.yaml into a study's folder; return what they say."""
+    results = read_results(checked, folder)
+    rows = [_row(checked, trial) for trial in results.trials]
+    write_text(folder / "trials.json", json.dumps(rows, indent=1) + "\n")
+    write_text(folder / "trials.csv", _as_csv(rows, results.names, checked.space.keys))
+    best = results.best
+    if best is not None and checked.experiment is not None:
+        values = checked.space.read(best.params)
+        experiment = checked.space.experiment(checked.study, values, checked.node)
+        said = " / ".join(results.summary())
+        write_text(
+            folder / BEST,
+            f"# Trial {best.number} of a study (gan3d tune). {said}\n"
+            f"# On {checked.study.blocks.size} rank(s), as its trials were:\n"
+            f"#   gan3d train {folder / BEST}\n{dump_experiment(experiment)}",
+        )
+    return results
+
+
+def _row(checked: Checked, trial: FrozenTrial) -> dict[str, Any]:
+    values = trial.values if trial.state == TrialState.COMPLETE else None
+    names = [each.label for each in checked.study.objective]
+    attributes = trial.user_attrs
+    return {
+        "trial": trial.number,
+        "state": "failed" if trial.state == TrialState.FAIL else trial.state.name.lower(),
+        "reason": attributes.get("reason", ""),
+        "objectives": dict(zip(names, values, strict=True)) if values else {},
+        "spread": attributes.get("spread", {}),
+        "parameters": checked.space.read(trial.params),
+        "epoch": attributes.get("metrics", {}).get("epoch"),
+        "seconds": attributes.get("seconds"),
+        "block": attributes.get("block"),
+        "folder": attributes.get("folder"),
+        "last_reported": max(trial.intermediate_values, default=None),
+    }
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str], keys: Sequence[str]) -> str:
+    """The rows as a table: objectives and parameters in columns of their own."""
+    simple = ("trial", "state", "epoch", "seconds", "block", "folder", "reason")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*simple[:2], *names, *keys, *simple[2:]])
+    for row in rows:
+        cells = [row["objectives"].get(name, "") for name in names]
+        cells += [_cell(row["parameters"], key) for key in keys]
+        writer.writerow(
+            [*(row[key] for key in simple[:2]), *cells, *(row[key] for key in simple[2:])]
+        )
+    return text.getvalue()
+
+
+def _cell(parameters: Mapping[str, Any], key: str) -> Any:
+    if key not in parameters:
+        return ""
+    value = parameters[key]
+    return value if isinstance(value, str | int | float) else json.dumps(value)

@@ -1,0 +1,161 @@
+"""The file of a study: what is wrong is said with file, line and key."""
+
+import pytest
+
+from gan3d.errors import ConfigError, UsageError
+from gan3d.tuning.run import check_study
+from gan3d.tuning.space import Space
+from gan3d.tuning.study import load_study
+
+GOOD = """
+experiment: experiment.yaml
+search:
+  training.optimizer.learning_rate: {float: [1.0e-5, 1.0e-2], log: true}
+"""
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Check a study whose search or other text is given."""
+    (tmp_path / "experiment.yaml").write_text(
+        "data: {files: [a.h5], split: {train: 0.5, validation: 0.5}}\n"
+        "model: {architecture: ecal25-compact}\n"
+    )
+
+    def check_text(text):
+        path = tmp_path / "study.yaml"
+        path.write_text(text)
+        return check_study(*load_study(path))
+
+    return check_text
+
+
+def test_a_study_is_read_with_its_defaults(check):
+    checked = check(GOOD)
+    assert checked.study.objective[0].name == "optimisation_metric"
+    assert not checked.study.objective[0].maximized
+    assert checked.study.budget.trials == 50
+    assert checked.space.keys == ["training.optimizer.learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("  training.batchsize: {int: [4, 8]}", ":5: search.training.batchsize: unknown key of an "
+         "experiment; did you mean 'training.batch_size'?"),
+        ("  training.batch_size: {int: [0, 8]}", ":5: search.training.batch_size: 0: expected a "
+         "number of at least 1"),
+        ("  training.batch_size: {float: [4, 8.5]}", "search.training.batch_size: 8.5: expected a "
+         "whole number"),
+        ("  model.architecture: {choice: [ecal25, ecal26]}", ":5: search.model.architecture: "
+         "\"ecal26\": model.architecture: no architecture 'ecal26'; did you mean 'ecal25'?"),
+        ("  training.batch_size: {itn: [4, 8]}", "itn: unknown key; did you mean"),
+        ("  training.batch_size: {int: [8, 4]}", "int: the lowest value 8 is above the highest 4"),
+        ("  training.batch_size: {int: [4, 8], choice: [1]}", "expected one of float: [low, high]"),
+        ("  model.dropout: {float: [0, 0.5], log: true}", "with log the lowest value must be"),
+        ("  model.dropout: {float: [0, 1]}", ":5: search.model.dropout: 1.0: expected a number "
+         "below 1"),
+        ("  validation.seed: {int: [0, 5]}", "validation is the same for all trials"),
+        ("  run.seed: {int: [0, 5]}", "run is the same for all trials"),
+        ("  data.files: {choice: [[a.h5], [b.h5]]}", "data.files is the same for all trials"),
+        ("  training.optimizer: {choice: [{name: adam}]}",
+         "is a section that holds training.optimizer.learning_rate"),
+        ("  training.optimizer.rho: {float: [0.5, 0.9], when: {training.optimizer.nam: adam}}",
+         "is no other key of the search; did you mean"),
+        ("  model.dropout: {float: [0, 0.5], when: {training.optimizer.learning_rate: 1}}",
+         "training.optimizer.learning_rate is no choice, which when needs"),
+        ("trials: 5", ":5: trials: unknown key; did you mean 'trial'?"),
+        ("objective: optimization_metric", "'optimization_metric' is no number of a trial; did you "
+         "mean 'optimisation_metric'?"),
+        ("objective: {function: branni}", "did you mean 'branin'?"),
+        ("sampler: {name: cmaes}", ":5: sampler.name: expected one of"),
+        ("objective: [optimisation_metric, showers_per_second]\npruner: {name: median}",
+         ":6: pruner: trials of several objectives cannot be pruned"),
+        ("objective: classifier.high_level.auc\npruner: {name: median}", "pruned"),
+        ("overrides: {training.optimizer.learning_rate: 1}", "is in search, too"),
+        ("pruner: {name: threshold}", "limit: is for the pruner threshold, which needs it"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_place(check, line, message):
+    with pytest.raises(ConfigError) as error:
+        check(GOOD + line)
+    assert message in str(error.value)
+
+
+def test_several_objectives_are_not_pruned(check):
+    study = check(GOOD + "objective: [optimisation_metric, showers_per_second]").study
+    assert not study.prunes
+    assert [each.maximized for each in study.objective] == [False, True]
+
+
+def test_folds_want_showers_to_divide(check, tmp_path):
+    (tmp_path / "experiment.yaml").write_text("data: {files: [a.h5], validation_files: [b.h5]}")
+    with pytest.raises(ConfigError, match=r"trial.folds: the experiment names data.validation_fil"):
+        check(GOOD + "trial: {folds: 3}")
+    assert check(GOOD + "trial: {folds: 3}\noverrides: {data.validation_files: null}")
+
+
+def test_a_sampler_that_is_not_installed_is_named(check):
+    pytest.importorskip("optuna")
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        with pytest.raises(UsageError, match="gp needs a package that is not installed"):
+            check(GOOD + "sampler: {name: gp}")
+
+
+CONDITIONAL = """
+experiment: experiment.yaml
+search:
+  training.optimizer.rho: {float: [0.5, 0.9], when: {training.optimizer.name: rmsprop}}
+  training.optimizer.beta_1: {float: [0.0, 0.9], when: {training.optimizer.name: [adam, nadam]}}
+  training.optimizer.name: {choice: [adam, rmsprop, nadam, sgd]}
+  training.early_stopping: {choice: [null, {patience: 3}]}
+  training.batch_size: {int: [4, 16], step: 4}
+"""
+
+
+def test_conditional_parameters_are_proposed_where_they_hold(check):
+    import optuna
+
+    checked = check(CONDITIONAL)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    seen = set()
+    for _ in range(40):
+        trial = study.ask()
+        values = checked.space.propose(trial)
+        name = values["training.optimizer.name"]
+        seen.add(name)
+        assert ("training.optimizer.rho" in values) == (name == "rmsprop")
+        assert ("training.optimizer.beta_1" in values) == (name in ("adam", "nadam"))
+        assert values["training.batch_size"] % 4 == 0
+        # What is stored gives the same point, and it is an experiment.
+        assert checked.space.read(trial.params) == values
+        experiment = checked.space.experiment(checked.study, values)
+        assert experiment.training.optimizer.name == name
+        stopping = values["training.early_stopping"]
+        assert (experiment.training.early_stopping is None) == (stopping is None)
+    assert seen == {"adam", "rmsprop", "nadam", "sgd"}
+
+
+def test_conditions_that_go_round_in_circles_are_refused(write_study):
+    choice = [1, 2]
+    path = write_study(
+        objective={"function": "sphere"},
+        search={
+            "a": {"choice": choice, "when": {"b": 1}},
+            "b": {"choice": choice, "when": {"a": 1}},
+        },
+    )
+    with pytest.raises(ConfigError, match=r"search\.a\.when: goes round in circles"):
+        Space(*load_study(path))
+
+
+def test_the_experiment_as_it_is_is_a_point_where_the_search_holds_it(check):
+    checked = check(GOOD)
+    params, why = checked.space.default(checked.experiment)
+    assert (params, why) == ({"training.optimizer.learning_rate": 1e-3}, "")
+    checked = check(GOOD + "  training.batch_size: {int: [16, 32]}")
+    params, why = checked.space.default(checked.experiment)
+    assert params is None
+    assert "training.batch_size is 8 there" in why
