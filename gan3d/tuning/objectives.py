@@ -44,7 +44,11 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
     """
     from gan3d.validation.catalogue import METRICS, all_metrics
 
-    names = [*all_metrics(experiment.validation), TRAINING_RATE, GENERATION_RATE]
+    names = [
+        *all_metrics(experiment.validation, experiment.data.geometry),
+        TRAINING_RATE,
+        GENERATION_RATE,
+    ]
     for number, objective in enumerate(study.objective):
         here = "objective", number, "name"
         if objective.name not in names:

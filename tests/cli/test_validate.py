@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
 
 import gan3d
@@ -226,13 +227,15 @@ def fake_run(folder, factor, asked):
 
     data = Data(files=[str(sample_files().train)], validation_files=[REFERENCE])
     (folder / "data.json").write_text(json.dumps(survey_files(data).as_dict()))
+    experiment = Experiment(
+        data=data,
+        validation=Validation(seed=5, noise_replicas=10, exchanges=20, bootstrap_replicas=2),
+    )
+    (folder / "config.yaml").write_text(yaml.safe_dump(experiment.model_dump(mode="json")))
     return SimpleNamespace(
         path=folder,
         identity="ecal25/step-1/abc",
-        experiment=Experiment(
-            data=data,
-            validation=Validation(seed=5, noise_replicas=10, exchanges=20, bootstrap_replicas=2),
-        ),
+        experiment=experiment,
         labels=[],
         judged_labels=[],
         stream=stream,
