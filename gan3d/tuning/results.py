@@ -17,9 +17,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from gan3d.config import dump_experiment
+from gan3d.errors import RunError
 from gan3d.training.records import write_text
-from gan3d.tuning.run import Checked, best_trials
+from gan3d.tuning.run import EXPERIMENT, STUDY, Checked, best_trials, check_study
 from gan3d.tuning.storage import RERUNS, TRIALS, is_superseded, open_study
+from gan3d.tuning.study import load_study
 
 BEST = "best.yaml"
 
@@ -73,6 +75,14 @@ class Results:
         if self.reruns:
             return next(each for each in self.trials if each.number == self.reruns[0].trial)
         return next(iter(best_trials(self.checked.study, self.trials)), None)
+
+    def best_trials(self, count: int) -> list[FrozenTrial]:
+        """The best by their own values of the first objective, at most `count`, the best first."""
+        return best_trials(self.checked.study, self.trials)[:count]
+
+    def parameters(self, trial: FrozenTrial) -> dict[str, Any]:
+        """What a trial had, by the keys of the search."""
+        return self.checked.space.read(trial.params)
 
     @property
     def default(self) -> FrozenTrial | None:
@@ -174,6 +184,21 @@ def read_results(checked: Checked, folder: Path) -> Results:
     most = max((len(each.values) for each in again), default=0)
     again = sorted(again, key=lambda each: (len(each.values) < most, sign * each.mean))
     return Results(checked, tuple(trials), tuple(again))
+
+
+def load_results(folder: Path | str) -> Results:
+    """The results of a study from its folder alone, also while it goes on.
+
+    Raises RunError where there is no study, ConfigError where its files cannot be read.
+    """
+    folder = Path(folder)
+    if not (folder / STUDY).exists():
+        raise RunError(f"{folder}: no study here; name the folder that `gan3d tune` has written")
+    study, tell = load_study(folder / STUDY)
+    if study.function is None:
+        # The experiment as it was, wherever its own file is now.
+        study = study.model_copy(update={"experiment": str(folder / EXPERIMENT)})
+    return read_results(check_study(study, tell), folder)
 
 
 def write_tables(checked: Checked, folder: Path) -> Results:

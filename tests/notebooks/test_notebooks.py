@@ -16,7 +16,7 @@ from gan3d.config.systems import load_system
 
 REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-DATA, VALIDATION, COMPARING, SCALING = NOTEBOOKS
+DATA, VALIDATION, COMPARING, SCALING, CONDITIONS, STUDIES = NOTEBOOKS
 MOST_BYTES = 1_500_000
 
 # Replicas and showers that the numbers of the small run come from.
@@ -200,6 +200,28 @@ def test_a_measurement_of_scaling_is_drawn(validated, tmp_path):
     assert re.search(r"weak, 2 rank\(s\) +of batch 8: 4.80 showers/s, 96.0%", done.text)
     assert "spread 1.30%" in done.text  # the one that was measured
     assert "Piz Daint" not in done.text
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@runs_in_turn
+def test_photons_and_electrons_of_one_network(tmp_path):
+    fewer = (*FEWER, "training.epochs=1", "data.split={by: row, train: 0.4, validation: 0.4}")
+    done = execute(CONDITIONS, tmp_path, CHANGES=str(fewer))
+    electrons, photons = (
+        done.numbers(rf"{name} +maximum in layer ([\d.]+)")[0] for name in ("electrons", "photons")
+    )
+    assert 0.4 < photons - electrons < 2.0
+    errors = done.numbers(r"sampling_fraction.rel_error +([\d.]+)% +([\d.]+)%")
+    assert all(error < 5 for error in errors)
+
+
+@pytest.mark.slow
+@runs_in_turn
+def test_a_study_is_read(tmp_path):
+    done = execute(STUDIES, tmp_path)
+    assert "40 trials: 40 done" in done.text
+    assert 0.397 < done.numbers(r"best: trial \d+, ([\d.]+)")[0] < 5.0
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
+from gan3d.errors import RunError
 from gan3d.tuning.objectives import Wanted, counted
 from gan3d.tuning.report import write_study_report
-from gan3d.tuning.results import Rerun, Results, write_tables
-from gan3d.tuning.run import check_study
+from gan3d.tuning.results import Rerun, Results, load_results, read_results, write_tables
+from gan3d.tuning.run import check_study, prepare_folder
 from gan3d.tuning.storage import TRIALS, open_study
 from gan3d.tuning.study import Study, load_study
 
@@ -112,6 +113,36 @@ def test_tables_and_report_are_written(checked, tmp_path):
     assert "http" not in page.replace("https://optuna.org", "")
     names = {path.stem for path in (tmp_path / "report" / "figures").iterdir()}
     assert {"history", "importances", "parallel_coordinates"} <= names
+
+
+def test_a_study_is_known_from_its_folder(checked, tmp_path):
+    folder = tmp_path / "study"
+    with pytest.raises(RunError, match="no study here"):
+        load_results(folder)
+    prepare_folder(checked, folder)
+    study = open_study(folder, checked.study, TRIALS)
+    for trial in trials_of(checked, 6, lambda values: values["x"]):
+        study.add_trial(trial)
+    results = load_results(folder)
+    assert results.summary() == read_results(checked, folder).summary()
+    best = results.best_trials(2)
+    assert [trial.values[0] for trial in best] == sorted(t.values[0] for t in results.done)[:2]
+    assert results.parameters(best[0])["x"] == best[0].values[0]
+
+
+def test_the_experiment_of_a_study_is_that_of_its_folder(tmp_path, write_study):
+    base = tmp_path / "base.yaml"
+    base.write_text("data: {files: [a.h5]}\n")
+    (tmp_path / "a.h5").touch()
+    search = {"training.batch_size": {"int": [4, 16]}}
+    checked = check_study(
+        *load_study(write_study(experiment="base.yaml", search=search, overrides={"run.seed": 7}))
+    )
+    prepare_folder(checked, tmp_path / "study")
+    base.unlink()
+    experiment = load_results(tmp_path / "study").checked.experiment
+    assert experiment == checked.experiment
+    assert experiment.run.seed == 7
 
 
 HISTORY = [
