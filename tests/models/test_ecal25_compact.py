@@ -159,6 +159,7 @@ def test_lateral_modes_keep_the_mean(compact):
     terms = np.tile(np.float32([1.0, -0.7, 0.49]), (20_000, 1))
     layer([noise[:2], terms[:2]])
     layer.shapes.assign(rng.normal(0.0, 0.3, layer.shapes.shape))
+    layer.strengths.assign(rng.normal(0.0, 0.3, layer.strengths.shape))
     factors = np.exp(np.asarray(layer([noise, terms])))
     assert factors.std() > 0.1
     np.testing.assert_allclose(factors.mean(axis=0), 1.0, atol=0.05)
