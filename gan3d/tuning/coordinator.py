@@ -170,7 +170,9 @@ class Coordinator:
         self._recovered = time.monotonic()
         for queue in self._queues:
             for number in queue.recover():
-                self._say(f"{queue.name} {number}: its coordinator died; it goes on")
+                self._say(
+                    f"{queue.name.removesuffix('s')} {number}: its coordinator died; it goes on"
+                )
 
     def _look_at_signals(self) -> None:
         if not self._over and (self._signals.interrupted or self._signals.preempted):
