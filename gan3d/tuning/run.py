@@ -198,6 +198,16 @@ def best_trials(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial
     return sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
+def trials_to_rerun(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those that are trained again with fresh seeds: the best, and the experiment as it is."""
+    ranked = best_trials(study, trials)
+    chosen = ranked[: study.rerun.best]
+    if chosen and study.rerun.default:
+        defaults = [trial for trial in ranked if trial.user_attrs.get("default")]
+        chosen += [trial for trial in defaults[:1] if trial not in chosen]
+    return chosen
+
+
 def enqueue_reruns(checked: Checked, trials: Proposals, reruns: Proposals) -> None:
     """Put the best trials into the queue of those that are run again, with fresh seeds, once."""
     study, experiment = checked.study, checked.experiment
@@ -206,7 +216,7 @@ def enqueue_reruns(checked: Checked, trials: Proposals, reruns: Proposals) -> No
         (each.user_attrs["of"], each.user_attrs["seed"])
         for each in reruns.study.get_trials(deepcopy=False)
     }
-    for trial in best_trials(study, trials.trials())[: study.rerun.best]:
+    for trial in trials_to_rerun(study, trials.trials()):
         for number in range(1, study.rerun.seeds + 1):
             notes: dict[str, Any] = {"of": trial.number, "seed": experiment.run.seed + number}
             if (notes["of"], notes["seed"]) not in there:

@@ -234,6 +234,9 @@ class Rerun(Section):
     none."""
     seeds: PositiveInt = 3
     """With so many fresh seeds (`run.seed`) each; their mean and spread are reported."""
+    default: bool = True
+    """The experiment as it is, too, where it was tried and is not among them: what was found is
+    compared with it by fresh seeds of both."""
 
 
 class Study(Section):

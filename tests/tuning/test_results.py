@@ -13,8 +13,9 @@ from gan3d.errors import RunError
 from gan3d.tuning.objectives import Wanted, counted
 from gan3d.tuning.report import write_study_report
 from gan3d.tuning.results import Rerun, Results, load_results, read_results, write_tables
-from gan3d.tuning.run import check_study, prepare_folder
+from gan3d.tuning.run import check_study, prepare_folder, trials_to_rerun
 from gan3d.tuning.storage import TRIALS, open_study
+from gan3d.tuning.study import Rerun as RerunSettings
 from gan3d.tuning.study import Study, load_study
 
 SEARCH = {
@@ -65,6 +66,22 @@ def test_the_best_is_the_best_mean_over_fresh_seeds(checked):
     results = Results(checked, tuple(trials), tuple(sorted(lucky, key=lambda each: each.mean)))
     assert results.best == order[1]
     assert results.reruns[0].spread == pytest.approx(0.5**0.5)
+
+
+def test_the_experiment_as_it_is_is_run_again_beside_the_best(checked):
+    trials = trials_of(checked, 5, lambda values: values["x"])
+    ranked = sorted(trials[:5], key=lambda trial: trial.values[0])
+    ranked[3].set_user_attr("default", True)
+
+    def again(**rerun):
+        study = checked.study.model_copy(update={"rerun": RerunSettings(**rerun)})
+        return [trial.number for trial in trials_to_rerun(study, trials)]
+
+    numbers = [trial.number for trial in ranked]
+    assert again(best=2) == [*numbers[:2], numbers[3]]
+    assert again(best=4) == numbers[:4]
+    assert again(best=2, default=False) == numbers[:2]
+    assert again(best=0) == []
 
 
 POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12)

@@ -70,7 +70,7 @@ def tune(tmp_path, command):
 def test_trials_in_one_process_are_as_in_fresh_ones_and_the_best_gets_fresh_seeds(
     tune, tmp_path, command, checkpoint_arrays
 ):
-    sections = {"budget": {"trials": 2}, "rerun": {"best": 1, "seeds": 2}}
+    sections = {"budget": {"trials": 2}, "rerun": {"best": 1, "seeds": 2, "default": False}}
     rows = tune(**sections)
     assert [row["state"] for row in rows] == ["complete"] * 2
     assert tune.said.count("is up after") == 1
