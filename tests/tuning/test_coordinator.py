@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from gan3d.errors import ConfigError, Interrupted, Preempted, TrainingError
 from gan3d.runtime import Signals
+from gan3d.tuning.results import load_results
 
 from .conftest import calls
 
@@ -195,6 +196,10 @@ def test_a_study_that_is_killed_goes_on_without_losing_or_repeating(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = {row["trial"]: row for row in read(tmp_path) if row["state"] == "complete"}
+    left = load_results(tmp_path / "study")
+    running = [trial for trial in left.trials if trial.state == TrialState.RUNNING]
+    interrupted = [(left.parameters(trial), trial.user_attrs["folder"]) for trial in running]
+    assert interrupted
     # The kernel closes their connections; nothing stays that nobody waits for.
     for _ in range(50):
         if not blocks_in(tmp_path):
@@ -208,6 +213,8 @@ def test_a_study_that_is_killed_goes_on_without_losing_or_repeating(tmp_path):
     assert {row["trial"]: row for row in rows if row["trial"] in before} == before
     points = [tuple(row["parameters"].items()) for row in rows]
     assert len(set(points)) == 5
+    # Those that were running go on, in the folders where their checkpoints are.
+    assert all(one in [(row["parameters"], row["folder"]) for row in rows] for one in interrupted)
     assert len({row["folder"] for row in rows}) == 5
 
 
