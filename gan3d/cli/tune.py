@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\b
 Examples:
   gan3d tune configs/tune/ecal25-compact.yaml
-  gan3d tune study.yaml --run runs/study --set budget.trials=100
+  gan3d tune study.yaml --run studies/wide --set budget.trials=100
   gan3d tune study.yaml --hosts node1:4,node2:4 --block-size 4
   gan3d tune study.yaml --dry-run
 """
@@ -58,8 +58,8 @@ def command(
 
     Blocks of ranks train one trial each, side by side, on the hosts that are named, in a job of
     Slurm on those of the job, or else on this machine. Each trial is a run in the study's folder
-    (runs/NAME, NAME being the file's), which gets best.yaml, trials.csv and a report. Called again,
-    it goes on; called several times at once, the calls share the work.
+    (studies/NAME, NAME being the file's), which gets best.yaml, trials.csv and a report. Called
+    again, it goes on; called several times at once, the calls share the work.
 
     SIGTERM, SIGUSR1 and Ctrl-C end it with checkpoints; the exit code is then 75, or 130. It is 75
     as well when budget.minutes are over.
@@ -80,7 +80,7 @@ def command(
     overrides += tuple(f"{key}={value}" for key, value in more.items() if value is not None)
     study, tell = load_study(config, overrides)
     checked = check_study(study, tell, node)
-    folder = folder or Path("runs") / config.stem
+    folder = folder or Path("studies") / config.stem
     if (resume or reports) and not (folder / STUDY).exists():
         raise RunError(f"{folder}: no study here; start one without --resume")
     given: Sequence[Host] = ()

@@ -248,7 +248,7 @@ def _judge(
         "Reference": named,
         "Cells set to 0": f"below {setting.threshold_gev:g} GeV, in all samples",
     }
-    click.echo("drawing the report", err=True)
+    click.echo("writing the report", err=True)
     return judgements, write_named(judgements, folder, facts, trained, outputs, title=title)
 
 
