@@ -6,7 +6,7 @@ Importing this module imports no runtime; opening a model imports that of its fo
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,11 +22,9 @@ from gan3d.export.targets import FORMATS, Format, check_runtime
 from gan3d.generation.run import (
     DEFAULT_BATCH,
     Columns,
-    Given,
+    Draws,
     check_columns,
     check_energies,
-    draw_energies,
-    draw_labels,
 )
 from gan3d.models.sampling import latent_block
 
@@ -42,7 +40,7 @@ _LARGEST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class ExportedModel:
+class ExportedModel(Draws):
     """A model that `gan3d export` has written, ready to generate."""
 
     path: Path
@@ -134,16 +132,6 @@ class ExportedModel:
             "units": self.metadata.energy_unit,
             **geometry_attributes(self.metadata.geometry),
         }
-
-    def draw_energies(
-        self, n: int, energy: float | tuple[float, float] | None, seed: int
-    ) -> NDArray[np.float32]:
-        """Incident energies (n,) in GeV, those that `TrainedRun.draw_energies` gives."""
-        return draw_energies(n, self.energy_range_gev if energy is None else energy, seed)
-
-    def draw_labels(self, n: int, conditions: Mapping[str, Given], seed: int) -> dict[str, Any]:
-        """Columns of the labels, (n,) each, those that `TrainedRun.draw_labels` gives."""
-        return draw_labels(n, self.labels, self.label_ranges, conditions, seed)
 
     def draw_noise(self, seed: int, first: int, count: int) -> NDArray[Any]:
         """What the showers `first` to `first + count` of `seed` are made from.

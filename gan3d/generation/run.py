@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +51,35 @@ Outputs = dict[str, NDArray[np.float64]]
 """A discriminator's outputs by name."""
 
 
+class _Ranges(Protocol):
+    """What a network is told of a shower, and the ranges that it was trained on."""
+
+    @property
+    def labels(self) -> list[Condition]: ...
+    @property
+    def energy_range_gev(self) -> tuple[float, float]: ...
+    @property
+    def label_ranges(self) -> Mapping[str, tuple[float, float]]: ...
+
+
+class Draws:
+    """What draws energies and labels for a network, wherever it runs: all draw the same."""
+
+    def draw_energies(
+        self: _Ranges, n: int, energy: float | tuple[float, float] | None, seed: int
+    ) -> NDArray[np.float32]:
+        """Incident energies (n,) in GeV, uniform in the range `energy` (default: as trained)."""
+        return draw_energies(n, self.energy_range_gev if energy is None else energy, seed)
+
+    def draw_labels(
+        self: _Ranges, n: int, conditions: Mapping[str, Given], seed: int
+    ) -> dict[str, Any]:
+        """Columns of the labels of n showers, (n,) each, as `generate` takes `conditions`."""
+        return draw_labels(n, self.labels, self.label_ranges, conditions, seed)
+
+
 @dataclass(frozen=True)
-class Told:
+class Told(Draws):
     """What the networks of a run are told of a shower, known without loading them."""
 
     labels: list[Condition]
@@ -61,16 +88,6 @@ class Told:
     """Incident energies (GeV) of the training showers."""
     label_ranges: Mapping[str, tuple[float, float]]
     """Smallest and largest value of each label of the training showers' files, by its column."""
-
-    def draw_energies(
-        self, n: int, energy: float | tuple[float, float] | None, seed: int
-    ) -> NDArray[np.float32]:
-        """As `TrainedRun.draw_energies`."""
-        return draw_energies(n, self.energy_range_gev if energy is None else energy, seed)
-
-    def draw_labels(self, n: int, conditions: Mapping[str, Given], seed: int) -> dict[str, Any]:
-        """As `TrainedRun.draw_labels`."""
-        return draw_labels(n, self.labels, self.label_ranges, conditions, seed)
 
 
 def read_told(path: Path) -> Told:
@@ -85,7 +102,7 @@ def read_told(path: Path) -> Told:
 
 
 @dataclass(frozen=True)
-class TrainedRun:
+class TrainedRun(Draws):
     """The generator of a run and what is needed to use it."""
 
     path: Path
@@ -201,16 +218,6 @@ class TrainedRun:
         except (OSError, ValueError) as error:
             raise RunError(f"{weights}: does not load ({error})") from error
         return found
-
-    def draw_energies(
-        self, n: int, energy: float | tuple[float, float] | None, seed: int
-    ) -> NDArray[np.float32]:
-        """Incident energies (n,) in GeV, uniform in the range `energy` (default: as trained)."""
-        return draw_energies(n, self.energy_range_gev if energy is None else energy, seed)
-
-    def draw_labels(self, n: int, conditions: Mapping[str, Given], seed: int) -> dict[str, Any]:
-        """Columns of the labels of n showers, (n,) each, as `generate` takes `conditions`."""
-        return draw_labels(n, self.labels, self.label_ranges, conditions, seed)
 
     def stream(
         self,

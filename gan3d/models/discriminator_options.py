@@ -70,7 +70,7 @@ def _unit(vector: Any) -> Any:
     return vector / (ops.sqrt(ops.sum(ops.square(vector))) + _TINY)
 
 
-class _Spectral:
+class _Spectral(keras.layers.Layer):
     """A layer that computes with its kernel scaled to a largest singular value of `gain`."""
 
     def __init__(self, *arguments: Any, gain: float = 1.0, **kwargs: Any) -> None:
@@ -79,13 +79,13 @@ class _Spectral:
         self.spectrum = LargestSingularValue(name="spectrum")
 
     def build(self, input_shape: Any) -> None:
-        super().build(input_shape)  # type: ignore[misc]
-        self.spectrum.build(tuple(super().kernel.shape))  # type: ignore[misc]
+        super().build(input_shape)
+        self.spectrum.build(tuple(super().kernel.shape))
 
     @property
     def kernel(self) -> Any:
         """The scaled kernel."""
-        own = super().kernel  # type: ignore[misc]
+        own = super().kernel
         if not self.spectrum.built:
             return own
         scale = self.gain / (self.spectrum.call(own) + _TINY)
@@ -94,8 +94,8 @@ class _Spectral:
     def call(self, inputs: Any, training: bool = False) -> Any:
         """As the layer, after a step of power iteration where it is trained."""
         if training:
-            self.spectrum.advance(super().kernel)  # type: ignore[misc]
-        return super().call(inputs)  # type: ignore[misc]
+            self.spectrum.advance(super().kernel)
+        return super().call(inputs)
 
     # Keras's layers would save `kernel`, the scaled one; files have what is trained.
     def save_own_variables(self, store: Any) -> None:
@@ -106,7 +106,7 @@ class _Spectral:
 
     def get_config(self) -> dict[str, Any]:
         """What the layer is made of."""
-        return {**super().get_config(), "gain": self.gain}  # type: ignore[misc]
+        return {**super().get_config(), "gain": self.gain}
 
 
 @keras.saving.register_keras_serializable(package="gan3d")

@@ -6,6 +6,7 @@ anew for every trial from the study's seed and the trial's number.
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -175,9 +176,8 @@ def _make_sampler(settings: Sampler, seed: int, number: int) -> optuna.samplers.
                 seed=own,
             )
         if settings.name == "gp":
-            # It imports them when the first point is due.
-            import torch  # type: ignore[import-not-found]  # noqa: F401
-
+            # It imports it when the first point is due.
+            importlib.import_module("torch")
             return optuna.samplers.GPSampler(
                 n_startup_trials=settings.startup_trials, deterministic_objective=False, seed=own
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,6 +167,8 @@ def _obey(
             tell("stopped")
         return True
     except Exception as error:  # noqa: BLE001 - told to the coordinator, and this process ends
+        if not isinstance(error, Gan3dError):
+            traceback.print_exc()  # into the block's file
         tell("failed", reason=_reason(error), memory=_is_memory(error))
         return False
     if first:
