@@ -159,7 +159,7 @@ class Results:
             warnings.simplefilter("ignore")
             try:
                 found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-            except (ValueError, RuntimeError, ZeroDivisionError):  # all values, or points, are one
+            except RuntimeError:  # no tree has any variance: all values, or points, are one
                 return {}
         return {key: value for key, value in found.items() if math.isfinite(value)}
 

@@ -58,6 +58,13 @@ def test_importances_name_the_parameter_that_matters(checked):
     assert sum(shares.values()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("count", [4, 12])
+def test_where_nothing_makes_a_difference_no_parameter_matters(checked, count):
+    trials = trials_of(checked, count, lambda values: 2.0)
+    shares = Results(checked, tuple(trials), ()).importances()
+    assert all(share == 0 for share in shares.values())
+
+
 def test_the_best_is_the_best_mean_over_fresh_seeds(checked):
     trials = trials_of(checked, 5, lambda values: values["x"])
     order = sorted(trials[:5], key=lambda trial: trial.values[0])
