@@ -32,16 +32,14 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     first step.
     """
     from gan3d.data import count_steps, divide
-    from gan3d.models import architecture_of, check_architecture
-    from gan3d.models.presets import check_preset
+    from gan3d.models import architecture_of, check_networks
     from gan3d.runtime import launched
     from gan3d.runtime.quiet import import_tensorflow
-    from gan3d.training.checks import check_energies, check_grid
+    from gan3d.training.checks import check_energies
     from gan3d.training.schedule import LearningRateSchedule
     from gan3d.training.session import find, rank_batch
 
-    check_architecture(experiment.model.architecture)
-    check_preset(experiment)
+    check_networks(experiment)
     found = find(experiment, folder, ranks, resume=resume)
     check_judged(experiment, found)
     node = _node(experiment, launched())
@@ -49,7 +47,6 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     check_energies(experiment.training, found.response)
     import_tensorflow()
     architecture = architecture_of(experiment)
-    check_grid(architecture, experiment.data)
 
     networks = [
         build(experiment.model)

@@ -64,11 +64,11 @@ def render(
     time is over has a checkpoint written and goes back into the queue, until the training is
     finished. Paths are those that `gan3d train` would use here.
     """
-    from gan3d.config import load_experiment
+    from gan3d.config import load_experiment, naming_places
     from gan3d.config.batch import load_batch_system
     from gan3d.jobs import Job, find_system
     from gan3d.jobs import render as write_script
-    from gan3d.models import check_architecture
+    from gan3d.models import check_networks
 
     path = find_system(system)
     batch = load_batch_system(path)
@@ -79,7 +79,8 @@ def render(
             "example one of configs/nodes/)"
         )
     experiment = load_experiment(config, overrides, node)
-    check_architecture(experiment.model.architecture)
+    with naming_places(config, overrides, node):
+        check_networks(experiment)
     here = Path.cwd()
     job = Job(
         config=here / config,

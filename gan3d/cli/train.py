@@ -100,14 +100,12 @@ def train(
     For ranks that train several runs: they stay joined in `communicator`, `told_to_stop` counts as
     SIGTERM to this rank, and `heard` is told every epoch's line of history.
     """
-    from gan3d.models import check_architecture
-    from gan3d.models.presets import check_preset
+    from gan3d.models import check_networks
     from gan3d.runtime import apply_node, launched, noted_signals, run_ranks
     from gan3d.training.records import write_status
     from gan3d.training.session import Session, find
 
-    check_architecture(experiment.model.architecture)
-    check_preset(experiment)
+    check_networks(experiment)
     launch = launched()
     found = find(experiment, folder, launch.size, resume=resume) if launch.rank == 0 else None
     check_judged(experiment, found)

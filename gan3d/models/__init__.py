@@ -13,6 +13,7 @@ from gan3d.models.registry import (
     architecture_names,
     architecture_of,
     check_architecture,
+    check_networks,
     get_architecture,
 )
 
@@ -26,5 +27,6 @@ __all__ = [
     "architecture_names",
     "architecture_of",
     "check_architecture",
+    "check_networks",
     "get_architecture",
 ]

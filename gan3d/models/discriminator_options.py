@@ -14,7 +14,6 @@ from keras import ops
 
 from gan3d.errors import ConfigError
 from gan3d.models.layers import Conv3D
-from gan3d.models.shower_layers import BatchSpread
 
 _HEAD = "generation"
 _TINY = 1e-12
@@ -174,18 +173,12 @@ class MinibatchDeviation(keras.layers.Layer):
         return batch, None if features is None else features + 1
 
 
-def show_deviation(discriminator: keras.Model, name: str) -> keras.Model:
+def show_deviation(discriminator: keras.Model) -> keras.Model:
     """The same network, whose real/fake head is told the deviation of its features in the batch.
 
-    Raises ConfigError where it is told already, or has no such head.
+    Raises ConfigError where it has no such head.
     """
-    key = "model.minibatch_deviation"
-    if any(isinstance(layer, BatchSpread) for layer in discriminator.layers):
-        raise ConfigError(
-            f"{key}: the discriminator of {name} sees the spread of its features over the batch "
-            "always; leave it out"
-        )
-    head = _head(discriminator, key)
+    head = _head(discriminator, "model.minibatch_deviation")
     seen_bf = MinibatchDeviation(name="minibatch_deviation")(head.input)
     wider = keras.layers.Dense.from_config(head.get_config())
     outputs = {**discriminator.output, _HEAD: wider(seen_bf)}

@@ -1,10 +1,9 @@
-"""The grids of presets, known without loading Keras: the published networks make these alone."""
+"""The grids of presets: the published networks make these alone."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
-from gan3d.config import Experiment
 from gan3d.errors import ConfigError
 
 Shape = tuple[int, int, int]
@@ -18,13 +17,6 @@ PRESET_GRIDS = MappingProxyType(
     }
 )
 """Cells along (x, y, layer), by the architecture's name."""
-
-
-def check_preset(experiment: Experiment) -> None:
-    """Raise ConfigError where a preset's networks would see another grid than they make."""
-    name = experiment.model.architecture
-    if name in PRESET_GRIDS:
-        check_shape(name, PRESET_GRIDS[name], experiment.data.model_geometry.shape)
 
 
 def check_shape(architecture: str, makes: Shape, seen: Shape) -> None:

@@ -1,4 +1,8 @@
-"""Architectures by name. A new one is one module in `gan3d/models/architectures/`."""
+"""Architectures by name. A new one is one module in `gan3d/models/architectures/`.
+
+Such a module loads Keras only where networks are built, so that what an experiment asks of them is
+checked before anything is loaded (`check_networks`).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gan3d.config import GEV, CellScale, Experiment, Geometry, Model
 from gan3d.errors import ConfigError
 from gan3d.models import architectures
+from gan3d.models.presets import check_shape
 
 if TYPE_CHECKING:
     import keras
@@ -105,6 +110,9 @@ class Architecture:
     """Whether images have to hold GeV: no `data.cell_power` and no `data.cell_log_gev`."""
     labels: tuple[Literal["number", "categories"], ...] | None = ()
     """Kinds of the conditions that it takes beside the energy, in this order; None: any."""
+    sees_batch_spread: bool = False
+    """Whether its discriminator is told the spread over the batch: no
+    `model.minibatch_deviation`."""
     cylinders: bool = False
     """Whether its networks go round along the angle of a cylinder."""
 
@@ -139,8 +147,8 @@ def get_architecture(name: str, wanted: Wanted | None = None) -> Architecture:
 
     Its module has a function `design` from `Wanted` to `Architecture`, or, where it is the same
     whatever is wanted, a constant `ARCHITECTURE`. A preset answers with its own grid, another one
-    than is wanted or not: `gan3d.training.checks` compares them. Raises ConfigError if there is no
-    such architecture, and where it cannot be made for what is wanted.
+    than is wanted or not: `check_networks` compares them. Raises ConfigError if there is no such
+    architecture, and where it cannot be made for what is wanted.
     """
     check_architecture(name)
     module = importlib.import_module(f"{architectures.__name__}.{name.replace('-', '_')}")
@@ -163,12 +171,26 @@ def architecture_of(experiment: Experiment) -> Architecture:
             f"data.{key}: {architecture.name} has the physics of cells in GeV built in, and looks "
             f"at their logarithm itself; leave {key} out"
         )
+    if architecture.sees_batch_spread and model.minibatch_deviation:
+        raise ConfigError(
+            f"model.minibatch_deviation: the discriminator of {architecture.name} sees the spread "
+            "of its features over the batch always; leave it out"
+        )
     if data.geometry.is_cylinder and not architecture.cylinders:
         raise ConfigError(
             f"model.architecture: {architecture.name} does not go round, and data.geometry is a "
             "cylinder; expected one that does, such as convolutional or compact"
         )
     return with_options(architecture, model)
+
+
+def check_networks(experiment: Experiment) -> None:
+    """Raise ConfigError where there are no networks for what an experiment asks of them.
+
+    For its grid, conditions, scale of the cells and options. Builds nothing and loads no Keras.
+    """
+    made = architecture_of(experiment)
+    check_shape(made.name, made.image_shape, experiment.data.model_geometry.shape)
 
 
 def with_options(architecture: Architecture, model: Model) -> Architecture:
@@ -183,7 +205,7 @@ def _build_with_options(architecture: Architecture, model: Model) -> keras.Model
 
     discriminator = architecture.build_discriminator(model)
     if model.minibatch_deviation:
-        discriminator = show_deviation(discriminator, architecture.name)
+        discriminator = show_deviation(discriminator)
     if model.spectral_norm is not None:
         heads = [output.name for output in architecture.outputs if output is not GENERATION]
         discriminator = normalise_spectrum(discriminator, model.spectral_norm, heads)

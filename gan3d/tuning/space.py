@@ -107,7 +107,7 @@ class Space:
                 chosen = {**self._conditions(key), key: value}
                 try:
                     experiment = self.experiment(study, chosen, node)
-                    _check_architecture(experiment)
+                    _check_networks(experiment)
                 except ConfigError as error:
                     said = str(error).splitlines()[0].removeprefix(f"--set {key}: ")
                     raise ConfigError(
@@ -193,10 +193,10 @@ def as_override(key: str, value: Any) -> str:
     return f"{key}={json.dumps(value)}"
 
 
-def _check_architecture(experiment: Experiment) -> None:
-    from gan3d.models import check_architecture
+def _check_networks(experiment: Experiment) -> None:
+    from gan3d.models import check_networks
 
-    check_architecture(experiment.model.architecture)
+    check_networks(experiment)
 
 
 def _several(wanted: Any) -> list[Any]:

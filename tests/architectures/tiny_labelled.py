@@ -1,13 +1,8 @@
 """Networks for small images of any grid, which are told whatever they are to be told."""
 
-import keras
 import numpy as np
-from keras import layers
 
 from gan3d.models import AUXILIARY, ECAL, GENERATION, Architecture, Output, Wanted
-from gan3d.models.angle_layers import BarycentreAngle, measure_angle
-from gan3d.models.conditions import embed_labels
-from gan3d.models.layers import BatchNormalization, EcalSum
 
 LATENT = 5
 
@@ -17,11 +12,20 @@ def design(wanted: Wanted) -> Architecture:
     pitch = wanted.geometry.cell_size_mm
 
     def conditions():
+        import keras
+
+        from gan3d.models.conditions import embed_labels
+
         energy = keras.Input((1,), name="energy")
         given = [keras.Input((len(labels),), name="labels")] if labels else []
         return energy, given, [embed_labels(each, labels) for each in given]
 
     def build_generator(settings):
+        import keras
+        from keras import layers
+
+        from gan3d.models.layers import BatchNormalization
+
         latent = keras.Input((LATENT,), name="latent")
         energy, given, numbers = conditions()
         x = layers.Concatenate()([latent, energy, *numbers])
@@ -31,6 +35,12 @@ def design(wanted: Wanted) -> Architecture:
         return keras.Model([latent, energy, *given], images, name="generator")
 
     def build_discriminator(settings):
+        import keras
+        from keras import layers
+
+        from gan3d.models.angle_layers import BarycentreAngle
+        from gan3d.models.layers import EcalSum
+
         images = keras.Input((*shape, 1), name="images")
         energy, given, numbers = conditions()
         x = layers.Concatenate()([layers.Flatten()(images), energy, *numbers])
@@ -44,9 +54,12 @@ def design(wanted: Wanted) -> Architecture:
             outputs["angle"] = BarycentreAngle(pitch, name="angle")(images)
         return keras.Model([images, energy, *given], outputs, name="discriminator")
 
-    angle = Output(
-        "angle", "mean_absolute_error", lambda images: measure_angle(images[..., 0], pitch)
-    )
+    def measure(images):
+        from gan3d.models.angle_layers import measure_angle
+
+        return measure_angle(images[..., 0], pitch)
+
+    angle = Output("angle", "mean_absolute_error", measure)
     return Architecture(
         name="tiny-labelled",
         latent_dim=LATENT,

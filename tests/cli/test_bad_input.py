@@ -89,6 +89,23 @@ def other_grid_than_the_preset(folder):
     (folder / "experiment.yaml").write_text(text)
 
 
+def refused_by(architecture, data="", model=""):
+    """An experiment that this architecture cannot take."""
+
+    def spoil(folder):
+        text = CONFIG.replace("ecal25", architecture)
+        text = text.replace("model:", f"  {data}\nmodel:") if data else text
+        text = text.replace("training:", f"  {model}\ntraining:") if model else text
+        (folder / "experiment.yaml").write_text(text)
+
+    return spoil
+
+
+CYLINDER = (
+    "geometry: {{coordinates: cylindrical, shape: [{turn}, 9, 45], cell_size_mm: [null, 5, 3]}}"
+)
+
+
 def unknown_start(folder):
     (folder / "experiment.yaml").write_text(f"{CONFIG}  init_from: runs/none@best\n")
 
@@ -141,6 +158,36 @@ TABLE = [
         2,
         ["experiment.yaml:6: model.architecture: ecal25 makes images of (25, 25, 25)", "51"],
     ),
+    (
+        refused_by("ecal25-compact", data="cell_log_gev: 1.0e-4"),
+        2,
+        ["experiment.yaml:4: data.cell_log_gev: ecal25-compact has the physics of cells in GeV"],
+    ),
+    (
+        refused_by("ecal25-compact", model="minibatch_deviation: true"),
+        2,
+        ["experiment.yaml:6: model.minibatch_deviation: the discriminator of ecal25-compact sees"],
+    ),
+    (
+        refused_by("ecal25", model="conditions: [energy, theta]"),
+        2,
+        ["experiment.yaml:6: model.conditions: ecal25 takes energy alone, not [energy, theta]"],
+    ),
+    (
+        refused_by("ecal25", data=CYLINDER.format(turn=16)),
+        2,
+        ["experiment.yaml:6: model.architecture: ecal25 does not go round"],
+    ),
+    (
+        refused_by("convolutional", data=CYLINDER.format(turn=47)),
+        2,
+        ["experiment.yaml:4: data.geometry.shape: the 47 cells of the turn are 47 at least"],
+    ),
+    (
+        refused_by("compact", CYLINDER.format(turn=16), "conditions: [energy, theta]"),
+        2,
+        ["experiment.yaml:7: model.conditions: compact moves the layers of inclined showers"],
+    ),
     (unknown_start, 2, ["experiment.yaml:9: training.init_from: ", "runs/none@best: no such run"]),
     (no_experiment, 2, ["experiment.yaml"]),
     (large_batch, 1, ["training.batch_size"]),
@@ -187,13 +234,25 @@ def test_a_run_folder_that_cannot_be_written_is_refused(folder, gan3d):
 def test_bad_input_is_found_before_tensorflow_is_loaded(folder):
     import subprocess
 
+    found = []
+    for spoil, code, words in TABLE:
+        if code == 2 and spoil is not no_experiment:
+            spoil(folder)
+            (folder / "experiment.yaml").rename(folder / f"{len(found)}.yaml")
+            found.append((f"{len(found)}.yaml", code, words))
+    (folder / "truncated.yaml").write_text(CONFIG)
     truncated(folder)
+    found.append(("truncated.yaml", 1, []))
     code = (
-        "import sys; from gan3d.cli import main; code = main(['train', 'experiment.yaml']);"
-        "sys.exit(99 if 'tensorflow' in sys.modules or 'keras' in sys.modules else code)"
+        "import sys; from gan3d.cli import main\n"
+        f"codes = [main(['train', name]) for name in {[name for name, *_ in found]}]\n"
+        f"assert codes == {[code for _, code, _ in found]}, codes\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, check=False)
-    assert done.returncode == 1
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gan3d.config import Geometry, Model
 from gan3d.errors import ConfigError
 from gan3d.models import get_architecture
-from gan3d.models.convolutional import generator_plan, kernel_taps
+from gan3d.models.plans import generator_plan, kernel_taps
 from gan3d.models.registry import Wanted
 
 pytestmark = pytest.mark.tensorflow

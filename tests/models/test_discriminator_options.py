@@ -154,7 +154,7 @@ def test_every_architecture_takes_what_makes_sense():
 def test_what_an_architecture_has_built_in_is_refused():
     ours = experiment("compact", (6, 6, 6), minibatch_deviation=True)
     with pytest.raises(ConfigError, match=r"minibatch_deviation: the discriminator of compact"):
-        architecture_of(ours).build_discriminator(ours.model)
+        architecture_of(ours)
     for key in ("cell_power", "cell_log_gev"):
         with pytest.raises(ConfigError, match=rf"data\.{key}: compact has the physics"):
             architecture_of(experiment("compact", (6, 6, 6), {key: 0.5}))

@@ -18,9 +18,13 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         check_architecture("ecal25-compakt")
 
 
-def test_checking_a_name_does_not_load_keras():
+def test_no_architecture_loads_keras_before_it_builds():
+    """So that grids, conditions and options can be refused before anything is loaded."""
     code = (
-        "import sys; from gan3d.models import check_architecture; check_architecture('ecal25');"
+        "import sys; from gan3d.config import Geometry, Model\n"
+        "from gan3d.models import Wanted, architecture_names, get_architecture\n"
+        "for name in architecture_names():\n"
+        "    get_architecture(name, Wanted(Model(architecture=name), Geometry()))\n"
         "sys.exit('keras' in sys.modules or 'tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -111,7 +111,7 @@ def command(
         _sweep(config, overrides, batches, minutes, output, as_json)
         return
     from gan3d.bench.step import Settings, find_experiment, measure_step
-    from gan3d.models import check_architecture
+    from gan3d.models import check_architecture, check_networks
 
     given: dict[str, tuple[str, Any]] = {
         "--arch": ("model.architecture", arch),
@@ -124,7 +124,7 @@ def command(
         option: f"{key}={value}" for option, (key, value) in given.items() if value is not None
     }
     experiment = find_experiment(config, overrides, options)
-    check_architecture(experiment.model.architecture)
+    check_networks(experiment)
     if baseline_arch is not None:
         check_architecture(baseline_arch)
     elif baseline:

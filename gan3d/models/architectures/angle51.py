@@ -23,134 +23,69 @@ and it weighs in `loss`, but nothing is learnt from it.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-from keras import layers, ops
-
-from gan3d.config import GEV, CellScale, Model
-from gan3d.models.angle_layers import (
-    BarycentreAngle,
-    CellCounts,
-    count_in_bins,
-    measure_angle,
-)
-from gan3d.models.layers import BatchNormalization, CellsInGev, Conv3D, Dropout, EcalSum
+from gan3d.config import CellScale, Model
 from gan3d.models.presets import PRESET_GRIDS
 from gan3d.models.registry import AUXILIARY, GENERATION, Architecture, Output, Wanted
+
+if TYPE_CHECKING:
+    import keras
 
 LATENT_DIM = 254
 """Normal draws; with the energy and the angle they are the published 256."""
 IMAGE_SHAPE = PRESET_GRIDS["angle51"]
-_EPSILON = 1e-6
-
-
-def build_generator(settings: Model) -> keras.Model:
-    """Generator: [latent (B, 254), energy (B, 1), labels (B, 1)] -> images (B, 51, 51, 25, 1).
-
-    The one label is the angle; images are in the scale of `data.cell_scale`.
-    """
-    latent_bz = keras.Input((LATENT_DIM,), name="latent")
-    energy_b1 = keras.Input((1,), name="energy")
-    labels_b1 = keras.Input((1,), name="labels")
-    x = layers.Concatenate(name="conditioned_latent")([energy_b1, labels_b1, latent_bz])
-    x = layers.Dense(9 * 9 * 8 * 8, name="seed")(x)
-    x = layers.Reshape((9, 9, 8, 8), name="seed_image")(x)
-    x = layers.UpSampling3D((6, 6, 6), name="upsample")(x)
-    # 54 x 54 x 48 cells, from which kernels beyond the zeros take what is too much.
-    for index, (filters, kernel, zeros) in enumerate(
-        (
-            (8, (6, 6, 8), (0, 0, 0)),
-            (6, (4, 4, 6), (2, 2, 1)),
-            (6, (4, 4, 6), (2, 2, 1)),
-            (6, (4, 4, 6), (2, 2, 1)),
-            (6, (3, 3, 5), (1, 1, 0)),
-            (6, (3, 3, 3), (1, 1, 0)),
-        ),
-        start=1,
-    ):
-        name = f"conv_{index}"
-        x = Conv3D(filters, kernel, zeros=zeros, kernel_initializer="he_uniform", name=name)(x)
-        x = layers.ReLU(name=f"{name}_activation")(x)
-        if settings.batch_norm and index < 6:
-            x = BatchNormalization(epsilon=_EPSILON, name=f"norm_{index}")(x)
-    # In float32 whatever the precision policy: 16 bits would round every cell by up to 0.4 %.
-    x = Conv3D(1, (2, 2, 2), kernel_initializer="glorot_normal", dtype="float32", name="conv_7")(x)
-    images_bxyzc = layers.ReLU(dtype="float32", name="images")(x)
-    return keras.Model([latent_bz, energy_b1, labels_b1], images_bxyzc, name="generator")
-
-
-def build_discriminator(
-    settings: Model,
-    *,
-    cell_scale: CellScale = GEV,
-    cell_size: tuple[float, float, float] = (1, 1, 1),
-) -> keras.Model:
-    """Discriminator: images (B, 51, 51, 25, 1) in `cell_scale` of GeV -> its five outputs.
-
-    `cell_size` is the pitch along (x, y, layer), in any unit.
-    """
-    images_bxyzc = keras.Input((*IMAGE_SHAPE, 1), name="images")
-    x = images_bxyzc
-    for index, (filters, zeros) in enumerate(((16, None), (8, 1), (8, 1), (8, 0)), start=1):
-        # Zeros before and after the layers alone: x and y become smaller from the second on.
-        around: dict[str, Any] = {"padding": "same"} if zeros is None else {"zeros": (0, 0, zeros)}
-        x = Conv3D(filters, (5, 6, 6), name=f"conv_{index}", **around)(x)
-        x = layers.LeakyReLU(settings.leaky_slope, name=f"conv_{index}_activation")(x)
-        if settings.batch_norm and index > 1:
-            x = BatchNormalization(epsilon=_EPSILON, name=f"norm_{index}")(x)
-        if settings.dropout > 0:
-            x = Dropout(settings.dropout, name=f"dropout_{index}")(x)
-    # In float32 whatever the precision policy, as the heads are; on processors TensorFlow has no
-    # pooling in float16.
-    x = layers.AveragePooling3D(2, dtype="float32", name="pool")(x)
-    x = layers.Flatten(dtype="float32", name="features")(x)
-    gev_bxyzc = CellsInGev(cell_scale.power, cell_scale.log_gev, name="gev")(images_bxyzc)
-    return keras.Model(
-        images_bxyzc,
-        {
-            "generation": layers.Dense(1, activation="sigmoid", dtype="float32", name="generation")(
-                x
-            ),
-            "auxiliary": layers.Dense(1, dtype="float32", name="auxiliary")(x),
-            "angle": BarycentreAngle(cell_size, name="angle")(gev_bxyzc),
-            "ecal": EcalSum(name="ecal")(gev_bxyzc),
-            "bins": CellCounts(name="bins")(gev_bxyzc),
-        },
-        name="discriminator",
-    )
 
 
 def design(wanted: Wanted) -> Architecture:
     """The preset, for cells of the scale and the size that are wanted."""
     pitch, scale = wanted.geometry.pitch, wanted.cell_scale
 
-    def gev(images_bxyzc: Any) -> Any:
-        return scale.gev(images_bxyzc[..., 0], ops)
+    def build_generator(settings: Model) -> keras.Model:
+        from gan3d.models.angle51_networks import build_generator as build
+
+        return build(settings)
+
+    def build_discriminator(settings: Model) -> keras.Model:
+        from gan3d.models.angle51_networks import build_discriminator as build
+
+        return build(settings, cell_scale=scale, cell_size=pitch)
+
+    def angle(images_bxyzc: Any) -> Any:
+        from gan3d.models.angle_layers import measure_angle
+
+        return measure_angle(_gev(images_bxyzc, scale), pitch)
+
+    def ecal(images_bxyzc: Any) -> Any:
+        from keras import ops
+
+        return ops.sum(_gev(images_bxyzc, scale), axis=(1, 2, 3))[:, None]
+
+    def bins(images_bxyzc: Any) -> Any:
+        from keras import ops
+
+        from gan3d.models.angle_layers import count_in_bins
+
+        return ops.maximum(count_in_bins(_gev(images_bxyzc, scale)), 1.0)
 
     return Architecture(
         name="angle51",
         latent_dim=LATENT_DIM,
         image_shape=IMAGE_SHAPE,
         build_generator=build_generator,
-        build_discriminator=partial(build_discriminator, cell_scale=scale, cell_size=pitch),
+        build_discriminator=build_discriminator,
         outputs=(
             GENERATION,
             AUXILIARY,
-            Output(
-                "angle", "mean_absolute_error", lambda images: measure_angle(gev(images), pitch)
-            ),
-            Output(
-                "ecal",
-                "mean_absolute_percentage_error",
-                lambda images: ops.sum(gev(images), axis=(1, 2, 3))[:, None],
-            ),
-            Output(
-                "bins",
-                "mean_absolute_percentage_error",
-                lambda images: ops.maximum(count_in_bins(gev(images)), 1.0),
-            ),
+            Output("angle", "mean_absolute_error", angle),
+            Output("ecal", "mean_absolute_percentage_error", ecal),
+            Output("bins", "mean_absolute_percentage_error", bins),
         ),
         labels=("number",),
     )
+
+
+def _gev(images_bxyzc: Any, scale: CellScale) -> Any:
+    from keras import ops
+
+    return scale.gev(images_bxyzc[..., 0], ops)

@@ -6,15 +6,12 @@ January 2019): 872 948 and 73 450 parameters, images of 25 x 25 x 25 cells.
 
 from __future__ import annotations
 
-from functools import partial
-
-from gan3d.models.convolutional import (
+from gan3d.models.plans import (
     LATENT_DIM,
     Convolution,
     DiscriminatorPlan,
     GeneratorPlan,
-    build_discriminator,
-    build_generator,
+    builders,
 )
 from gan3d.models.presets import PRESET_GRIDS
 from gan3d.models.registry import Architecture
@@ -45,13 +42,15 @@ def preset(
         ),
         upsampling=((2, 2, 2), (2, 2, 3)),
     )
-    discriminator = DiscriminatorPlan(IMAGE_SHAPE, filters=discriminator_filters)
+    build_generator, build_discriminator = builders(
+        generator, DiscriminatorPlan(IMAGE_SHAPE, filters=discriminator_filters)
+    )
     return Architecture(
         name=name,
         latent_dim=LATENT_DIM,
         image_shape=IMAGE_SHAPE,
-        build_generator=partial(build_generator, plan=generator),
-        build_discriminator=partial(build_discriminator, plan=discriminator),
+        build_generator=build_generator,
+        build_discriminator=build_discriminator,
     )
 
 
