@@ -113,6 +113,9 @@ class Architecture:
     sees_batch_spread: bool = False
     """Whether its discriminator is told the spread over the batch: no
     `model.minibatch_deviation`."""
+    condition_weights: tuple[str, ...] = ()
+    """Weights, LAYER/NUMBER as files have them, whose last rows are of
+    `gan3d.models.shower_conditions.condition_terms`: `training.init_from` knows what they mean."""
     cylinders: bool = False
     """Whether its networks go round along the angle of a cylinder."""
 

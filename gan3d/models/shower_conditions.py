@@ -130,6 +130,30 @@ def condition_terms(energy_n1: Array, numbers_nm: Array, one_hot_nc: Array) -> A
     return np.concatenate(parts, axis=1)
 
 
+def weights_of_categories(
+    numbers: int, weights_r: Array, theirs: Sequence[int], ours: Sequence[int]
+) -> Array:
+    """Weights (R, ...) for showers of the categories `theirs`, for those of `ours`.
+
+    Their last rows are of `condition_terms`, which has `numbers` numbers. A category of both
+    weighs what it did. One that is not in `theirs` begins as their first one; where it is not the
+    first of `ours`, the rows that tell it from that are NaN, as they are not known.
+    """
+    tails = ENERGY_TERMS * (len(theirs) - 1)
+    head_r, tail_r = np.split(weights_r, [len(weights_r) - tails])
+    first = len(head_r) - NUMBER_TERMS * numbers - ENERGY_TERMS
+    own = slice(first, first + ENERGY_TERMS)
+    differences = [np.zeros_like(head_r[own]), *np.split(tail_r, max(1, len(theirs) - 1))]
+    of_value = dict(zip(theirs, differences, strict=False))
+    base = of_value.get(ours[0], differences[0])
+    head_r = head_r.copy()
+    head_r[own] += base
+    unknown = np.full_like(base, np.nan)
+    return np.concatenate(
+        [head_r, *(of_value[each] - base if each in of_value else unknown for each in ours[1:])]
+    )
+
+
 # ----------------------------------------------------------------------------- inclined showers
 
 

@@ -4,14 +4,16 @@ Layers are matched one by one, so the other run may have another geometry, other
 another architecture: a layer whose variables all have the same shapes is taken, the rest begins as
 it was drawn. (A bias that fits is nothing without the kernel that it was trained with.) A layer is
 known by its name, and one that was given none by its place among those of its kind, as Keras
-numbers names anew in every process.
+numbers names anew in every process. Of weights with rows for categories (particles), those of a
+category are taken, wherever it stands in either list.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +24,8 @@ from numpy.typing import NDArray
 
 from gan3d.config import Experiment, load_experiment
 from gan3d.errors import ConfigError, RunError, UsageError
+from gan3d.models import architecture_of
+from gan3d.models.shower_conditions import weights_of_categories
 from gan3d.models.weights import (
     AVERAGE_WEIGHTS,
     DISCRIMINATOR_WEIGHTS,
@@ -84,6 +88,8 @@ class Start:
     discriminator: _Values
     differences: tuple[str, ...]
     """Keys with other values there, by which its weights mean something else."""
+    rearranged: Mapping[_Slot, str]
+    """Weights whose rows were brought into the order of this run's categories, and of which."""
 
 
 def find_start(experiment: Experiment) -> Start | None:
@@ -106,47 +112,88 @@ def find_start(experiment: Experiment) -> Start | None:
         checkpoint = find_checkpoint(run, which)
         other = load_experiment(run / "config.yaml")
         generator = generation_weights(checkpoint)
+        of_generator = _in_order(_read(generator), other, experiment)
+        of_discriminator = _in_order(_read(checkpoint / DISCRIMINATOR_WEIGHTS), other, experiment)
         return Start(
             run=run,
             checkpoint=checkpoint.name,
             epochs=epochs_done(checkpoint)[0],
             architecture=other.model.architecture,
             averaged=generator.name == AVERAGE_WEIGHTS,
-            generator=_in_order(_read(generator), other, experiment),
-            discriminator=_in_order(_read(checkpoint / DISCRIMINATOR_WEIGHTS), other, experiment),
+            generator=of_generator.values,
+            discriminator=of_discriminator.values,
             differences=tuple(
                 f"{section}.{key}"
                 for section, key in _MEANINGS
                 if getattr(getattr(other, section), key)
                 != getattr(getattr(experiment, section), key)
             ),
+            rearranged={**of_generator.rearranged, **of_discriminator.rearranged},
         )
     except (RunError, UsageError) as error:
         raise ConfigError(f"{KEY}: {str(error).partition(chr(10))[0]}") from error
 
 
-def _in_order(values: _Values, other: Experiment, own: Experiment) -> _Values:
-    """`values`, whose embeddings have a row for each category of `own`, in its order.
+class _Ordered(NamedTuple):
+    """Weights with rows for categories in the order of another run's list."""
+
+    values: _Values
+    rearranged: Mapping[_Slot, str]
+    """Which are, and of which condition, in words."""
+
+
+def _in_order(values: _Values, other: Experiment, own: Experiment) -> _Ordered:
+    """`values`, with rows for each category of `own`, in its order.
 
     A category that the other run did not know has NaN there: `_take` leaves that row as it was
-    drawn. Where it knew none, the embedding is left out.
+    drawn. Where it knew none, the weights are left out.
     """
     theirs = {label.name: label.values for label in other.model.labels}
-    found = dict(values)
+    found, rearranged = dict(values), {}
     for label in own.model.labels:
-        known = theirs.get(label.name, [])
-        if known == label.values or not known:
+        known, wanted = theirs.get(label.name, []), label.values
+        if known == wanted or not known:
             continue
-        for slot in [slot for slot in values if slot.layer == f"embedding_{label.name}"]:
-            table = found.pop(slot)
-            if len(table) != len(known) or not set(known) & set(label.values):
-                continue
-            rows = np.full((len(label.values), *table.shape[1:]), np.nan, table.dtype)
-            for place, value in enumerate(label.values):
-                if value in known:
-                    rows[place] = table[known.index(value)]
-            found[slot] = rows
-    return found
+        unknown = [str(value) for value in wanted if value not in known]
+        said = f"{label.name}: {', '.join(unknown)} as drawn" if unknown else label.name
+        for slot, rearrange in _with_categories(values, label.name, other, own):
+            weights = found.pop(slot)
+            rows = rearrange(weights, known, wanted) if len(unknown) < len(wanted) else None
+            if rows is not None:
+                found[slot], rearranged[slot] = rows, said
+    return _Ordered(found, rearranged)
+
+
+_Rearrange = Callable[[NDArray[Any], list[int], list[int]], NDArray[Any] | None]
+
+
+def _with_categories(
+    values: _Values, name: str, other: Experiment, own: Experiment
+) -> Iterator[tuple[_Slot, _Rearrange]]:
+    """Weights with rows for the categories of the condition `name`, and what sorts them."""
+    numbers = [
+        [each.name for each in x.model.labels if each.kind == "number"] for x in (other, own)
+    ]
+    made_of_terms = set(architecture_of(other).condition_weights)
+    made_of_terms &= set(architecture_of(own).condition_weights)
+    for slot in values:
+        if slot.layer == f"embedding_{name}":
+            yield slot, _sort_embedding
+        elif f"{slot.layer}/{slot.place}" in made_of_terms and numbers[0] == numbers[1]:
+            yield slot, partial(weights_of_categories, len(numbers[0]))
+
+
+def _sort_embedding(
+    table: NDArray[Any], known: Sequence[int], wanted: Sequence[int]
+) -> NDArray[Any] | None:
+    """A row of `table` for each category; None where it has not one for each that is known."""
+    if len(table) != len(known):
+        return None
+    rows = np.full((len(wanted), *table.shape[1:]), np.nan, table.dtype)
+    for place, value in enumerate(wanted):
+        if value in known:
+            rows[place] = table[known.index(value)]
+    return rows
 
 
 class Fresh(NamedTuple):
@@ -170,6 +217,14 @@ class Part:
     """What the other run's network has beyond these: layer and place."""
     measured: Sequence[str] = ()
     """Those that had been taken, but now hold statistics of the training showers."""
+
+    def rearranged(self, start: Start) -> dict[str, str]:
+        """Of those that are taken, whose rows were brought into another order, and of what."""
+        return {
+            name: start.rearranged[slot]
+            for slot, name in self.taken.items()
+            if slot in start.rearranged
+        }
 
 
 @dataclass(frozen=True)
@@ -202,6 +257,7 @@ class Transfer:
             **{
                 network: {
                     "taken": list(part.taken.values()),
+                    "rows_by_category": part.rearranged(start),
                     "measured": list(part.measured),
                     "fresh": [each._asdict() for each in part.fresh],
                     "unused": list(part.unused),
@@ -226,6 +282,13 @@ class Transfer:
             f"{', moving average of the generator' if start.averaged else ''}): "
             f"{taken} of {taken + measured + len(fresh)} variables taken"
         )
+        rearranged = [
+            f"{network} {name} ({what})"
+            for network, part in zip(("generator", "discriminator"), parts, strict=True)
+            for name, what in part.rearranged(start).items()
+        ]
+        if rearranged:
+            text += f"; rows by category: {', '.join(rearranged)}"
         if measured:
             text += f"; measured on the training showers: {measured}"
         text += f"; fresh: {', '.join(fresh) or 'none'}"

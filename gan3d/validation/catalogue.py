@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from gan3d.config import Geometry, Validation
 from gan3d.validation.features import features
+from gan3d.validation.layers import LAYER_QUANTITIES
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,12 @@ METRICS: Mapping[str, Metric] = {
 }
 """Of means and main distributions: quick, and in every energy bin as well."""
 
+LAYER_METRICS: Mapping[str, Metric] = {
+    f"layers.{name}.separation": Metric(f"{quantity.title} of each layer", SEPARATION)
+    for name, quantity in LAYER_QUANTITIES.items()
+}
+"""Of the distributions in each layer, the mean over layers."""
+
 WHOLE_METRICS: Mapping[str, Metric] = {
     "correlation.layers": Metric("Correlations between layers", CORRELATION),
     "correlation.features": Metric("Correlations between features", CORRELATION),
@@ -117,8 +124,8 @@ def feature_metrics(settings: Validation) -> Mapping[str, Metric]:
 
 
 def main_metrics(geometry: Geometry) -> Mapping[str, Metric]:
-    """`METRICS` and `WHOLE_METRICS`, with the axes called as they are; names stay."""
-    found = {**METRICS, **WHOLE_METRICS}
+    """What has a line of its own in a report, with the axes called as they are; names stay."""
+    found = {**METRICS, **LAYER_METRICS, **WHOLE_METRICS}
     if not geometry.is_cylinder:
         return found
     titles = {

@@ -48,7 +48,7 @@ def distances(
     both = Cumulated.of(values_p, ours_rp, theirs_rp)
     ks_r, area_r = both.largest_and_area()
     theirs = round(float(both.theirs_qr[-1, 0]))
-    bins = int(np.clip(theirs // _SHOWERS_PER_BIN, _FEWEST_BINS, settings.histogram_bins))
+    bins = bins_that_fill(theirs, settings)
     spread_r = both.spread_of_theirs()
     shares = np.linspace(0.0, 1.0, settings.chi2_bins + 1)[1:-1]
     return {
@@ -57,6 +57,11 @@ def distances(
         "wasserstein": area_r / np.where(spread_r > 0.0, spread_r, 1.0),
         "chi2": reduced_chi2(*both.histograms(both.quantiles_of_theirs(shares))),
     }
+
+
+def bins_that_fill(showers: int, settings: Validation) -> int:
+    """`settings.histogram_bins`, or fewer where so many showers would leave them too empty."""
+    return int(np.clip(showers // _SHOWERS_PER_BIN, _FEWEST_BINS, settings.histogram_bins))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,16 @@ from gan3d.config import Geometry, Validation
 from gan3d.data import LARGEST_FRACTION, Showers
 from gan3d.errors import DataError
 from gan3d.validation.bins import Bin, bins_of, particle_bins, split_name
-from gan3d.validation.catalogue import METRICS, WHOLE_METRICS, Kind, Metric, all_metrics
+from gan3d.validation.catalogue import (
+    METRICS,
+    WHOLE_METRICS,
+    Kind,
+    Metric,
+    all_metrics,
+    main_metrics,
+)
 from gan3d.validation.classifier import told_apart
+from gan3d.validation.layers import layer_metrics, layer_separations, of_each_layer
 from gan3d.validation.measures import Float, cell_energy_edges
 from gan3d.validation.metrics import Scales, compare, filled, put_together, scales
 from gan3d.validation.observables import Observables, observe
@@ -125,9 +133,11 @@ class Judgement:
     `p.NAME` and `alone.NAME` (see `Estimate`), `p` of all of them, the numbers of showers, and for
     `generated` and `reference` the terms of the energy resolution, `resolution.stochastic`
     (sqrt(GeV)), `resolution.constant` and their `_error`s, where there are energies enough for a
-    fit."""
+    fit. `layer.NUMBER.NAME.separation` and `noise.layer...` say what `layers.NAME.separation` is
+    the mean of."""
     verdicts: list[Verdict]
-    """One for each of `METRICS`, and of `WHOLE_METRICS` where there are enough showers."""
+    """One for each of `METRICS` and `LAYER_METRICS`, and of `WHOLE_METRICS` where there are enough
+    showers."""
     feature_verdicts: list[Verdict]
     """One for each distance of each feature's distributions."""
     bin_verdicts: list[Verdict]
@@ -218,7 +228,7 @@ def judge(
 
     catalogue = all_metrics(settings, geometry)
     by_feature = scales(put_together(ours, theirs)[0])
-    groups = _from_values(ours, theirs, bins, by_feature, catalogue)
+    groups, of_layers = _from_values(ours, theirs, bins, by_feature, catalogue)
     names = {name for group in groups for name in group.found}
     remarks += [
         f"{scale.feature.title}: in {ours.label} undefined for all showers, unlike in "
@@ -287,7 +297,7 @@ def judge(
         ]
 
     verdicts = verdicts_of("")
-    main = {**METRICS, **WHOLE_METRICS}
+    main = main_metrics(geometry)
     sizes = {
         "p": min(each.p for each in estimates.values()),
         **{
@@ -303,7 +313,7 @@ def judge(
         },
     }
     return Judgement(
-        metrics=_flat(estimates) | sizes | _resolutions(ours, theirs),
+        metrics=_flat(estimates) | of_layers | sizes | _resolutions(ours, theirs),
         verdicts=[verdict for verdict in verdicts if verdict.name in main],
         feature_verdicts=[verdict for verdict in verdicts if verdict.name not in main],
         bin_verdicts=[v for each in bins for v in verdicts_of(f"bin.{each.name}.")],
@@ -398,8 +408,8 @@ def _from_values(
     bins: Sequence[Bin],
     by_feature: Scales,
     catalogue: Mapping[str, Metric],
-) -> list[_Group]:
-    """All metrics that come from per-shower values, inclusive and in bins."""
+) -> tuple[list[_Group], dict[str, float]]:
+    """All metrics that come from per-shower values, inclusive and in bins, and those of layers."""
     settings = theirs.settings
     rng = np.random.default_rng(settings.seed)
     count, other = len(ours), len(theirs)
@@ -415,10 +425,13 @@ def _from_values(
         filled(together, (shuffled_rp, 1.0 - shuffled_rp), bins),
     ]
     one, two = (np.concatenate([pair[side] for pair in taken]) for side in (0, 1))
-    values = compare(together, (one, two), bins, by_feature)
+    of_layers = layer_separations(together, one, two)
+    values = compare(together, (one, two), bins, by_feature) | layer_metrics(of_layers)
     first = 1 + len(taken[1][0])
     likely = pairs(ours.energy_n, theirs.energy_n, settings.noise_replicas, rng)
-    noise = compare(theirs, filled(theirs, likely, bins), bins, by_feature)
+    likely = filled(theirs, likely, bins)
+    layer_noise = layer_separations(theirs, *likely)
+    noise = compare(theirs, likely, bins, by_feature) | layer_metrics(layer_noise)
     groups = []
     # Families of their own: the main metrics do not pay for the look at hundreds of others.
     families: dict[str, dict[str, Float]] = {"main": {}, "features": {}, "bins": {}}
@@ -453,7 +466,8 @@ def _from_values(
             for name in found
         }
         groups.append(_Group(found, Family.of(tested), per_shower))
-    return groups
+    as_they_are = {name: each_rz[:1] for name, each_rz in of_layers.items()}
+    return groups, of_each_layer(as_they_are) | of_each_layer(layer_noise, "noise.")
 
 
 def _of_whole(whole: WholeComparison, prefix: str, catalogue: Mapping[str, Metric]) -> list[_Group]:

@@ -171,6 +171,23 @@ def barycentre_angle(image_nsz: Float, position_s: Float, layer_pitch_mm: float)
     return angle_n
 
 
+def layer_moments(image_nsz: Float, position_s: Float) -> tuple[Float, Float]:
+    """Barycentre and width (rms) of each layer along an axis (mm): (N, layer) each.
+
+    The Challenge's centres of energy and their widths. NaN for a layer without energy.
+
+    Args:
+        image_nsz: as for `barycentre_angle`.
+        position_s: where they are along the axis (mm).
+
+    """
+    energy_nz = image_nsz.sum(axis=1)
+    sums_noz = np.stack([position_s, position_s**2]) @ image_nsz
+    barycentre_nz, square_nz = (sums_noz / _or_nan(energy_nz)[:, None]).transpose(1, 0, 2)
+    width_nz: Float = np.sqrt(np.maximum(square_nz - barycentre_nz**2, 0.0))
+    return barycentre_nz, width_nz
+
+
 def count_layer_hits(images_nxyz: NDArray[np.float32], thresholds_gev: Sequence[float]) -> Integer:
     """Cells of each layer above each of `thresholds_gev`: (N, thresholds, layer)."""
     hits_ntz: Integer = np.stack(

@@ -29,10 +29,11 @@ from gan3d.validation.measures import (
     energy_depth,
     hash_images,
     layer_fractions,
+    layer_moments,
     maximum_layer,
     moments,
 )
-from gan3d.validation.positions import cell_positions
+from gan3d.validation.positions import cell_positions, middle_mm
 
 AXES = ("x", "y", "layer")
 """The axes of an image, in order; of a cylinder's, x is the angle and y the radius."""
@@ -81,6 +82,11 @@ class Observables:
     angle_n2: Float
     """Angles of the axis to the normal of the layers in the planes (x, layer) and (y, layer), by
     the barycentre method (rad); as the moments."""
+    layer_barycentre_mm_naz: Float
+    """Barycentre of each layer along x and y from the middle of the image (mm), (N, axis, layer);
+    NaN where the layer is empty; as the moments."""
+    layer_width_mm_naz: Float
+    """Width (rms) of each layer along x and y (mm), the same."""
     maximum_layer_n: Float
     """Index of the layer with most energy."""
     layer_fractions_n3: Float
@@ -218,7 +224,11 @@ def observe_chunk(
     profiles = projections.profiles
     longitudinal_nz = profiles[2]
     pitch_z_mm = geometry.pitch[2]
-    moments_nao, angle_n2 = _moments_and_angles(images_nxyz, projections, geometry)
+    planes = _planes(images_nxyz, projections, geometry)
+    of_layers = [
+        layer_moments(plane, at_s - middle)
+        for (plane, at_s), middle in zip(planes, middle_mm(geometry), strict=True)
+    ]
     unknown_n = np.full(len(chunk), np.nan)
     return Observables(
         label=label,
@@ -231,10 +241,14 @@ def observe_chunk(
         transverse_x_nx=profiles[0],
         transverse_y_ny=profiles[1],
         longitudinal_nz=longitudinal_nz,
-        moments_nao=moments_nao,
+        moments_nao=_moments(planes, projections, geometry),
         start_mm_n=energy_depth(longitudinal_nz, settings.start_share, pitch_z_mm),
         radii_mm_ns=_radii(projections, geometry, settings.containment_shares),
-        angle_n2=angle_n2,
+        angle_n2=np.stack(
+            [barycentre_angle(plane, at_s, pitch_z_mm) for plane, at_s in planes], axis=1
+        ),
+        layer_barycentre_mm_naz=np.stack([barycentre for barycentre, _ in of_layers], axis=1),
+        layer_width_mm_naz=np.stack([width for _, width in of_layers], axis=1),
         maximum_layer_n=maximum_layer(longitudinal_nz),
         layer_fractions_n3=layer_fractions(longitudinal_nz),
         hits_n=count_hits(images_nxyz, settings.hit_threshold_gev),
@@ -253,25 +267,29 @@ def _radii(projections: Projections, geometry: Geometry, shares: Sequence[float]
     return containment_radii(projections.xy_nxy, cell_positions(geometry), shares)
 
 
-def _moments_and_angles(
+_Plane = tuple[Float, Float]
+"""Energies (GeV) by place and layer, (N, s, layer), and where these places are along an axis of the
+plane (mm from the low edge), (s,)."""
+
+
+def _planes(
     images_nxyz: NDArray[np.float32], projections: Projections, geometry: Geometry
-) -> tuple[Float, Float]:
-    """Moments (N, axis, order) and angles (N, 2) of `Observables`."""
-    pitch_z_mm = geometry.pitch[2]
-    z_z = (np.arange(geometry.shape[2]) + 0.5) * pitch_z_mm
+) -> list[_Plane]:
+    """For x and for y."""
     x_xy, y_xy = cell_positions(geometry)
+    if not geometry.is_cylinder:
+        return [(projections.xz_nxz, x_xy[:, 0]), (projections.yz_nyz, y_xy[0])]
+    # No axis of the image is one of the plane: from all cells.
+    count, layers = len(images_nxyz), geometry.shape[2]
+    cells_ncz = images_nxyz.reshape(count, -1, layers).astype(np.float64)
+    return [(cells_ncz, x_xy.reshape(-1)), (cells_ncz, y_xy.reshape(-1))]
+
+
+def _moments(planes: Sequence[_Plane], projections: Projections, geometry: Geometry) -> Float:
+    """`Observables.moments_nao`."""
     along_x, along_y, along_z = projections.profiles
-    of_planes = [(projections.xz_nxz, x_xy[:, 0]), (projections.yz_nyz, y_xy[0])]
     if geometry.is_cylinder:
-        # No axis of the image is one of the plane: from all cells.
-        cells_nc = projections.xy_nxy.reshape(len(images_nxyz), -1)
-        cells_ncz = images_nxyz.reshape(*cells_nc.shape, -1).astype(np.float64)
-        along = [(cells_nc, x_xy.reshape(-1)), (cells_nc, y_xy.reshape(-1))]
-        of_planes = [(cells_ncz, position_c) for _, position_c in along]
-    else:
-        along = [(along_x, x_xy[:, 0]), (along_y, y_xy[0])]
-    along.append((along_z, z_z))
-    return (
-        np.stack([moments(energies, positions) for energies, positions in along], axis=1),
-        np.stack([barycentre_angle(plane, at, pitch_z_mm) for plane, at in of_planes], axis=1),
-    )
+        along_x = along_y = projections.xy_nxy.reshape(len(along_z), -1)
+    z_z = (np.arange(geometry.shape[2]) + 0.5) * geometry.pitch[2]
+    along = [(along_x, planes[0][1]), (along_y, planes[1][1]), (along_z, z_z)]
+    return np.stack([moments(energies, positions) for energies, positions in along], axis=1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gan3d.validation.bins import Bin
 from gan3d.validation.classifier import Classified
 from gan3d.validation.judgement import Judgement, Verdict
+from gan3d.validation.layers import from_metrics
 from gan3d.validation.measures import Float
 from gan3d.validation.sample import example_energies
 
@@ -237,6 +238,20 @@ def pictures(
             "Where the energy lies",
             "Share of the first, middle and last third of the layers in the energy of each shower.",
             lambda: plots.layer_fractions(ours, theirs),
+        ),
+        Picture(
+            "layers",
+            "Layer by layer",
+            "What the Fast Calorimeter Challenge compares: energy, hits (its sparsity), centre of "
+            "energy and width of each layer. Line: median; band, or thin lines: the central 68 % "
+            "of the showers. Below, the separation power of the distributions in that layer; "
+            "grey: that of a perfect generator.",
+            lambda: plots.layers(
+                ours,
+                theirs,
+                [from_metrics(each.metrics) for each in judgements],
+                from_metrics(judgements[0].metrics, "noise."),
+            ),
         ),
         Picture(
             "angles",

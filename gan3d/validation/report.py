@@ -18,7 +18,7 @@ from pathlib import Path
 from gan3d.data import make_folder, written_aside
 from gan3d.errors import DataError
 from gan3d.validation.bins import Bin, split_name
-from gan3d.validation.catalogue import Kind, Metric, main_metrics
+from gan3d.validation.catalogue import LAYER_METRICS, Kind, Metric, main_metrics
 from gan3d.validation.judgement import Judgement, Verdict, is_large
 from gan3d.validation.observables import Observables
 from gan3d.validation.pictures import (
@@ -204,7 +204,8 @@ def _feature_rows(judgements: Sequence[Judgement]) -> list[tuple[str, list[list[
         by_feature: dict[str, list[Verdict]] = {}
         for verdict in (*judgement.verdicts, *judgement.feature_verdicts):
             feature, _, distance = verdict.name.rpartition(".")
-            if distance in ("separation", "ks", "wasserstein", "chi2") and feature != "cell_energy":
+            has_others = feature != "cell_energy" and verdict.name not in LAYER_METRICS
+            if distance in ("separation", "ks", "wasserstein", "chi2") and has_others:
                 by_feature.setdefault(feature, []).append(verdict)
         grouped.append(by_feature)
     names = [name for name in grouped[0] if all(name in other for other in grouped)]

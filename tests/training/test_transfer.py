@@ -353,49 +353,89 @@ def test_the_command_says_what_another_grid_begins_with(
     assert told["generator"]["taken"] == ["embedding_particle/embeddings"]
 
 
+def particles(architecture, values, start=None):
+    """Networks that are told which of these particles a shower is of, and their experiment."""
+    shape = [4, 4, 5] if architecture == "compact" else [4, 4, 3]
+    experiment = Experiment.model_validate(
+        {
+            "data": {"files": ["x.h5"], "geometry": {"shape": shape}},
+            "model": {
+                "architecture": architecture,
+                "conditions": ["energy", "theta", {"name": "particle", "values": values}],
+            },
+            "training": {"init_from": start},
+        }
+    )
+    found = architecture_of(experiment)
+    built = [
+        build(experiment.model) for build in (found.build_generator, found.build_discriminator)
+    ]
+    randomise(*built)
+    return experiment, built
+
+
 def test_an_embedding_follows_its_categories(labelled_architectures, write_run):
     """In another order, and with one that the other run did not know."""
-
-    def experiment(values, start=None):
-        return Experiment.model_validate(
-            {
-                "data": {"files": ["x.h5"], "geometry": {"shape": [4, 4, 3]}},
-                "model": {
-                    "architecture": "tiny-labelled",
-                    "conditions": ["energy", {"name": "particle", "values": values}],
-                },
-                "training": {"init_from": start},
-            }
-        )
-
-    def networks(experiment):
-        found = architecture_of(experiment)
-        built = (
-            found.build_generator(experiment.model),
-            found.build_discriminator(experiment.model),
-        )
-        randomise(*built)
-        return built
 
     def table(network):
         return network.get_layer("embedding_particle").embeddings.numpy()
 
-    first = experiment([22, 11, 111])
-    theirs = networks(first)
+    first, theirs = particles("tiny-labelled", [22, 11, 111])
     run = str(write_run(*theirs, experiment=first))
-    turned = experiment([111, 22, 11], run)
-    ours = networks(turned)
+    turned, ours = particles("tiny-labelled", [111, 22, 11], run)
     take_weights(find_start(turned), *ours)
     for own, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(table(own), table(other)[[2, 0, 1]])
-    more = experiment([11, 13, 22], run)
-    ours = networks(more)
+    more, ours = particles("tiny-labelled", [11, 13, 22], run)
     drawn = table(ours[0])
-    take_weights(find_start(more), *ours)
+    transfer = take_weights(find_start(more), *ours)
     found = table(ours[0])
     np.testing.assert_array_equal(found[[0, 2]], table(theirs[0])[[1, 0]])
     np.testing.assert_array_equal(found[1], drawn[1])
-    others = experiment([13, 15, 17], run)
-    ours = networks(others)
+    said = "rows by category: generator embedding_particle/embeddings (particle: 13 as drawn), "
+    assert said in str(transfer)
+    others, ours = particles("tiny-labelled", [13, 15, 17], run)
     transfer = take_weights(find_start(others), *ours)
     assert "embedding_particle/embeddings" not in transfer.generator.taken.values()
+    assert "rows by category" not in str(transfer)
+
+
+def test_what_compact_has_learnt_of_a_category_follows_it(write_run):
+    """Also where the number of categories is another, and so the shape of the weights."""
+
+    def of_category(networks, place):
+        """What the weights make of powers of ln(Ep) for a category, and those of the rest."""
+        found = []
+        for network, layer, number in zip(networks, ("hit_shift", "head"), (1, 0), strict=True):
+            variable = network.get_layer(layer).trainable_variables[number].numpy()
+            terms = 6 + 3 * (count[id(network)] - 1)  # of energy, of the angle, of categories
+            rest, rows = variable[:-terms], variable[-terms:]
+            own = rows[6 + 3 * (place - 1) :][:3] if place else np.zeros_like(rows[:3])
+            found.append((rows[:3] + own, rows[3:6], rest))
+        return found
+
+    first, theirs = particles("compact", [22, 11, 111])
+    run = str(write_run(*theirs, experiment=first))
+    more, ours = particles("compact", [111, 13, 11, 22], run)
+    drawn = [each.get_layer("head").kernel.numpy() for each in ours[1:]]
+    transfer = take_weights(find_start(more), *ours)
+    count = {id(each): 3 for each in theirs} | {id(each): 4 for each in ours}
+    for place, there in ((0, 2), (2, 1), (3, 0)):
+        for own, other in zip(of_category(ours, place), of_category(theirs, there), strict=True):
+            for some, others in zip(own, other, strict=True):
+                np.testing.assert_allclose(some, others, rtol=1e-5, atol=1e-5)
+    (drawn_head,) = drawn
+    taken_head = ours[1].get_layer("head").kernel.numpy()
+    np.testing.assert_array_equal(taken_head[-9:-6], drawn_head[-9:-6])
+    told = transfer.as_dict()
+    assert told["generator"]["rows_by_category"] == {
+        "hit_shift/correction": "particle: 13 as drawn"
+    }
+    assert told["discriminator"]["rows_by_category"] == {"head/kernel": "particle: 13 as drawn"}
+    # Where the list begins with a particle that the other run did not know.
+    new, ours = particles("compact", [13, 22], run)
+    count |= {id(each): 2 for each in ours}
+    take_weights(find_start(new), *ours)
+    for place, there in ((0, 0), (1, 0)):
+        for own, other in zip(of_category(ours, place), of_category(theirs, there), strict=True):
+            np.testing.assert_allclose(own[0], other[0], rtol=1e-5, atol=1e-5)

@@ -110,6 +110,8 @@ def compact(name: str, geometry: Geometry, settings: Model) -> Architecture:
         cells_in_gev=True,
         sees_batch_spread=True,
         labels=None,
+        # `correction` and `kernel`.
+        condition_weights=("hit_shift/1", "head/0"),
         cylinders=True,
     )
 

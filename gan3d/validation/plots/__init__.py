@@ -21,6 +21,7 @@ from gan3d.validation.plots.energy import (
 )
 from gan3d.validation.plots.events import event_display, mean_projections, shower_projections
 from gan3d.validation.plots.history import loss_names, losses, metric_history, metric_names
+from gan3d.validation.plots.layers import layers
 from gan3d.validation.plots.profiles import (
     longitudinal_profile,
     longitudinal_profile_in_bins,
@@ -56,6 +57,7 @@ __all__ = [
     "higher_moments",
     "hits",
     "layer_fractions",
+    "layers",
     "longitudinal_profile",
     "longitudinal_profile_in_bins",
     "loss_names",

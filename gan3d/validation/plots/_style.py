@@ -156,9 +156,16 @@ class Panel:
 
 
 def figure_with_panels(
-    count: int, columns: int | None = None, *, height_inches: float = 4.8
+    count: int,
+    columns: int | None = None,
+    *,
+    height_inches: float = 4.8,
+    level: float | None = 1.0,
 ) -> tuple[Figure, list[Panel]]:
-    """A wide figure of `count` panels in rows of `columns`, each with a ratio panel beneath."""
+    """A wide figure of `count` panels in rows of `columns`, each with a ratio panel beneath.
+
+    `level` is that of a line in the ratio panels.
+    """
     columns = columns or count
     rows = -(-count // columns)
     figure = Figure(
@@ -172,7 +179,8 @@ def figure_with_panels(
         main = figure.add_subplot(inner[0])
         ratio = figure.add_subplot(inner[1], sharex=main)
         main.tick_params(labelbottom=False)
-        ratio.axhline(1.0, color=REFERENCE_COLOUR, linewidth=1.0)
+        if level is not None:
+            ratio.axhline(level, color=REFERENCE_COLOUR, linewidth=1.0)
         panels.append(Panel(main, ratio))
     return figure, panels
 
