@@ -200,6 +200,7 @@ def _judge(
     noted = NotedLabels(labels)
     read = [(reference, setting.file_shape)] if reference else []
     read += [(each.patterns, setting.geometry.shape) for each in sources if each.patterns]
+    _check_coordinates(read)
     for patterns, shape in read:
         _check_cell_size(patterns, setting, shape)
     # Where nothing says that these are the cells of a cylinder.
@@ -395,6 +396,21 @@ def reference_blocks(
         threshold_gev=data.threshold_gev,
     )
     return blocks, _names(expand_patterns(patterns))
+
+
+def _check_coordinates(read: Sequence[tuple[Sequence[str], Shape]]) -> None:
+    """Raise DataError where some files say to hold a cylinder, and others cells along x and y."""
+    from gan3d.data import stated_cell_size, stated_geometry
+
+    around, along = (
+        [", ".join(patterns) for patterns, shape in read if stated(patterns, shape=shape)]
+        for stated in (stated_geometry, stated_cell_size)
+    )
+    if around and along:
+        raise DataError(
+            f"{'; '.join(around)}: cells of a cylinder, but those of {'; '.join(along)} are along "
+            "(x, y, layer); only showers in equal cells compare"
+        )
 
 
 def _check_cell_size(patterns: Sequence[str], setting: Setting, shape: Shape) -> None:

@@ -1,10 +1,11 @@
 """A run that begins with the weights of another one: `training.init_from`.
 
 Layers are matched one by one, so the other run may have another geometry, other conditions or
-another architecture: a layer whose variables all have the same shapes is taken, the rest begins as
-it was drawn. (A bias that fits is nothing without the kernel that it was trained with.) A layer is
-known by its name, and one that was given none by its place among those of its kind, as Keras
-numbers names anew in every process. Of weights with rows for categories (particles), those of a
+another architecture: a layer whose trainable variables all have the same shapes is taken, the rest
+begins as it was drawn. (A bias that fits is nothing without the kernel that it was trained with.
+Statistics of other showers, which are not trained, say nothing of it.) A layer is known by its
+name, and one that was given none by its place among those of its kind, as Keras numbers names anew
+in every process. Of weights with rows for categories (particles), those of a
 category are taken, wherever it stands in either list.
 """
 
@@ -326,10 +327,15 @@ def _take(network: keras.Model, values: _Values) -> Part:
             order = {layer.name: number for number, layer in enumerate(network.layers)}
             own = sorted(_slots(file), key=lambda each: order[each[1]])  # as a reader expects it
             theirs = {slot: value.shape for slot, value in values.items()}
-            differing = {slot.owner for slot, _, data in own if theirs.get(slot) != data.shape}
+            unlike = {slot for slot, _, data in own if theirs.get(slot) != data.shape}
+            differing = {
+                slot.owner
+                for slot, named, _ in own
+                if slot in unlike and _is_trainable(network, named, slot)
+            }
             for slot, named, dataset in own:
                 name = _variable_name(network, named, slot)
-                if slot.owner in differing:
+                if slot in unlike or slot.owner in differing:
                     fresh.append(Fresh(name, dataset.shape, theirs.get(slot)))
                 else:
                     drawn = np.isnan(values[slot])
@@ -390,9 +396,21 @@ def _datasets(layer: h5py.Group) -> dict[str, h5py.Dataset]:
 
 def _variable_name(network: keras.Model, named: str, slot: _Slot) -> str:
     """`conv_1/kernel`; with a number where the layer has layers inside it."""
+    variable = _variable(network, named, slot)
+    return f"{slot.layer}/{slot.place if variable is None else variable.name}"
+
+
+def _is_trainable(network: keras.Model, named: str, slot: _Slot) -> bool:
+    """Whether it is; as where that is not known, as in a layer inside a layer."""
+    variable = _variable(network, named, slot)
+    return variable is None or bool(variable.trainable)
+
+
+def _variable(network: keras.Model, named: str, slot: _Slot) -> Any:
+    """The variable; None: it is one of a layer inside the layer."""
     weights = network.get_layer(named).weights
     own = slot.place.isdecimal() and len(weights) == slot.of
-    return f"{slot.layer}/{weights[int(slot.place)].name if own else slot.place}"
+    return weights[int(slot.place)] if own else None
 
 
 def _compared(fresh: Fresh) -> str:

@@ -48,9 +48,15 @@ def pairs(
     near = min(_NEAR, most)
 
     def drawn(energy_k: Float) -> Float:
-        rank_k = np.searchsorted(energy_m[order_m], energy_k)
+        rank_k, beyond_k = (
+            np.searchsorted(energy_m[order_m], energy_k, side=side) for side in ("left", "right")
+        )
         lowest_k = np.clip(rank_k - near // 2, 0, most - near)
         rank_rk = lowest_k + rng.integers(0, near, (replicas, len(energy_k)))
+        equal_k = beyond_k - rank_k
+        if (equal_k > near).any():  # a beam of one energy: any of them is as near as any other
+            among_rk = rank_k + rng.integers(0, np.maximum(equal_k, 1), rank_rk.shape)
+            rank_rk = np.where(equal_k > near, among_rk, rank_rk)
         row_rk = np.repeat(np.arange(replicas), len(energy_k)).reshape(replicas, -1)
         flat = np.bincount((row_rk * most + order_m[rank_rk]).ravel(), minlength=replicas * most)
         return flat.reshape(replicas, most).astype(np.float64)

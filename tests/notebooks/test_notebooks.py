@@ -205,14 +205,20 @@ def test_a_measurement_of_scaling_is_drawn(validated, tmp_path):
 @pytest.mark.slow
 @pytest.mark.tensorflow
 @runs_in_turn
-def test_photons_and_electrons_of_one_network(tmp_path):
+def test_photons_and_electrons_of_one_network_and_angles_of_another(tmp_path):
     fewer = (*FEWER, "training.epochs=1", "data.split={by: row, train: 0.4, validation: 0.4}")
     done = execute(CONDITIONS, tmp_path, CHANGES=str(fewer))
     electrons, photons = (
         done.numbers(rf"{name} +maximum in layer ([\d.]+)")[0] for name in ("electrons", "photons")
     )
     assert 0.4 < photons - electrons < 2.0
-    errors = done.numbers(r"sampling_fraction.rel_error +([\d.]+)% +([\d.]+)%")
+    errors = done.numbers(r"sampling_fraction.rel_error +([\d.]+)% +([\d.]+)%\n")
+    assert all(error < 5 for error in errors)
+    for asked in (65, 90, 115):
+        (shown,) = done.numbers(rf"asked for +{asked} degrees, shown +([\d.]+)")
+        assert abs(shown - asked) < 5
+    assert "ECAL/Ep [%]                             60–80°     80–100°    100–120°" in done.text
+    errors = done.numbers(r"sampling_fraction.rel_error +([\d.]+)% +([\d.]+)% +([\d.]+)%\n")
     assert all(error < 5 for error in errors)
 
 

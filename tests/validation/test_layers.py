@@ -29,7 +29,7 @@ SETTINGS = Validation(
 def showers(geometry, count=60, seed=0):
     rng = np.random.default_rng(seed)
     images = rng.gamma(0.4, 1e-3, (count, *geometry.shape)).astype(np.float32)
-    return Showers(images, np.full(count, 50.0, np.float32))
+    return Showers(images, np.linspace(10.0, 100.0, count).astype(np.float32))
 
 
 def observed(geometry, *arguments):
@@ -101,20 +101,22 @@ def flat(together_and_weights):
     return together, ours, theirs
 
 
-def test_a_shift_of_one_layer_is_seen_there_and_told_by_the_verdict():
+def test_a_layer_that_leans_to_one_side_is_seen_there_and_told_by_the_verdict():
     geometry = GRIDS["cylinder"]
     ours, theirs = (showers(geometry, 300, seed) for seed in (0, 1))
-    ours.images_nxyz[..., 3] = np.roll(ours.images_nxyz[..., 3], 3, axis=1)
-    ours.images_nxyz[:, :3, :, 3] *= 0.3  # less on one side
+    below = observe(ours, geometry, SETTINGS).layer_barycentre_mm_naz[:, 1, 3] < 0.0
+    layer = ours.images_nxyz[below, :, :, 3]
+    ours.images_nxyz[below, :, :, 3] = np.roll(layer, 3, axis=1)  # by half a turn
     judgement = judge(ours, theirs, geometry, SETTINGS)
     of_layers = from_metrics(judgement.metrics)
     perfect = from_metrics(judgement.metrics, "noise.")
-    off = of_layers["barycentre_x"] / perfect["barycentre_x"]
+    off = of_layers["barycentre_y"] / perfect["barycentre_y"]
     assert off.argmax() == 3
     assert off[3] > 5.0
-    assert judgement.metrics["layers.barycentre_x.separation"] == pytest.approx(
-        of_layers["barycentre_x"].mean()
+    assert judgement.metrics["layers.barycentre_y.separation"] == pytest.approx(
+        of_layers["barycentre_y"].mean()
     )
     words = {verdict.name: verdict.word for verdict in judgement.verdicts}
-    assert words["layers.barycentre_x.separation"] == "differs"
-    assert words["layers.hits.separation"] in ("agrees", "unclear")
+    assert words["layers.barycentre_y.separation"] == "differs"
+    for name in ("energy", "hits", "width_x", "width_y"):
+        assert words[f"layers.{name}.separation"] in ("agrees", "unclear"), name

@@ -74,6 +74,16 @@ def test_pairs_are_samples_of_these_sizes_and_energies(low):
     assert difference.std() == pytest.approx(np.sqrt(1 / 50 + 1 / 400) * values.std(), rel=0.2)
 
 
+@pytest.mark.parametrize("energies", [[50.0], [20.0, 50.0]])
+def test_pairs_of_a_beam_of_one_energy_are_drawn_from_all_its_showers(energies):
+    energy_m = np.repeat(energies, 300)
+    one, other = pairs(energy_m, energy_m, 100, np.random.default_rng(0))
+    for each in (one, other):
+        assert (each.sum(axis=0) > 0).all()
+        for energy in energies:
+            assert (each[:, energy_m == energy].sum(axis=1) == 300).all()
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 def test_rows_at_common_energies_are_spread_alike(swapped):
     rng = np.random.default_rng(0)
