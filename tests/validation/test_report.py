@@ -35,6 +35,7 @@ FIGURES = [
     "start",
     "maximum",
     "layer-fractions",
+    "layers",
     "angles",
     "correlations-layers",
     "correlations-features",
