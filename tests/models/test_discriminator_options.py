@@ -109,7 +109,7 @@ def test_showers_that_are_alike_have_no_deviation():
 
 
 def test_the_head_is_told_the_deviation():
-    network = show_deviation(small(dropout=0.0), "small")
+    network = show_deviation(small(dropout=0.0))
     assert network.get_layer("generation").kernel.shape[0] == 4 * 27 + 1
     assert network.get_layer("auxiliary").kernel.shape[0] == 4 * 27
     images = batch()
