@@ -136,7 +136,7 @@ def measure_step(
         },
         "machine": describe_machine(),
         **_step_figures(rounds, batch, flops, flops_of_peak, applied.threads.intra_op),
-        **_time_figures(rounds, [] if experiment.node.xla else kinds),
+        **_time_figures(rounds, [] if experiment.node.xla is True else kinds),
         **_baseline_figures(rounds, batch, settings.baseline, baseline_batch),
         "seconds_of_rounds": [{k: _rounded(v) for k, v in each.items()} for each in rounds],
     }
@@ -173,7 +173,7 @@ def _build_step(
         response,
         SingleProcess(),
         experiment.run.seed,
-        xla=experiment.node.xla,
+        xla=experiment.node.xla is True,
         cell_scale=experiment.data.cell_scale,
     )
     batch, rate, done = training.batch_size, training.optimizer.learning_rate, 0
