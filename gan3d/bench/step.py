@@ -246,8 +246,8 @@ def _build_baseline(
     keras.config.set_dtype_policy("float32")
     generator = architecture.build_generator(settings)
     discriminator = architecture.build_discriminator(settings)
-    set_plain(generator)
-    set_plain(discriminator)
+    set_plain(generator, repeats=True)
+    set_plain(discriminator, repeats=True)
     scaled_n1, batch = _scaled(experiment, showers), training.batch_size
     if architecture.adapt is not None:
         architecture.adapt(generator, discriminator, showers.images_nxyz, scaled_n1)
