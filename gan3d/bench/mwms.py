@@ -161,7 +161,7 @@ def _build(
             ranks,  # type: ignore[arg-type] # the step asks for no more
             experiment.run.seed,
             experiment.horovod,
-            xla=experiment.node.xla,
+            xla=experiment.node.xla is True,
             cell_scale=experiment.data.cell_scale,
         )
     return strategy, step

@@ -11,7 +11,7 @@ from typing import Any
 from gan3d.data import temporary_folder
 
 # What TensorFlow calls convolutions and their gradients, plain ones and oneDNN's.
-_CONVOLUTION = "Conv3D"
+_CONVOLUTIONS = ("Conv2D", "Conv3D")
 
 # The profiler calls the event of an operation NAME:KIND; those of the executor, which hold them,
 # have two colons or a blank.
@@ -40,8 +40,8 @@ def time_operations(function: Callable[[], Any]) -> dict[str, float]:
 
 def share_of_convolutions(seconds: Mapping[str, float]) -> float:
     """Share of the time of all operations that convolutions and their gradients take."""
-    own = sum(value for kind, value in seconds.items() if _CONVOLUTION in kind)
-    return own / sum(seconds.values())
+    own = [kind for kind in seconds if any(name in kind for name in _CONVOLUTIONS)]
+    return sum(seconds[kind] for kind in own) / sum(seconds.values())
 
 
 def _read(path: Path) -> Counter[str]:

@@ -136,7 +136,7 @@ def measure_step(
         },
         "machine": describe_machine(),
         **_step_figures(rounds, batch, flops, flops_of_peak, applied.threads.intra_op),
-        **_time_figures(rounds, [] if experiment.node.xla else kinds),
+        **_time_figures(rounds, [] if experiment.node.xla is True else kinds),
         **_baseline_figures(rounds, batch, settings.baseline, baseline_batch),
         "seconds_of_rounds": [{k: _rounded(v) for k, v in each.items()} for each in rounds],
     }
@@ -173,7 +173,7 @@ def _build_step(
         response,
         SingleProcess(),
         experiment.run.seed,
-        xla=experiment.node.xla,
+        xla=experiment.node.xla is True,
         cell_scale=experiment.data.cell_scale,
     )
     batch, rate, done = training.batch_size, training.optimizer.learning_rate, 0
@@ -246,8 +246,8 @@ def _build_baseline(
     keras.config.set_dtype_policy("float32")
     generator = architecture.build_generator(settings)
     discriminator = architecture.build_discriminator(settings)
-    set_plain(generator)
-    set_plain(discriminator)
+    set_plain(generator, repeats=True)
+    set_plain(discriminator, repeats=True)
     scaled_n1, batch = _scaled(experiment, showers), training.batch_size
     if architecture.adapt is not None:
         architecture.adapt(generator, discriminator, showers.images_nxyz, scaled_n1)

@@ -614,11 +614,13 @@ class Node(Section):
     (`training.optimizer.loss_scale`) and wants a GPU. auto: mixed_bfloat16 on GPUs with tensor
     cores for it (Ampere and later), mixed_float16 on those with tensor cores for float16 alone
     (Volta, Turing), float32 elsewhere."""
-    xla: bool = False
-    """Let XLA compile the passes through the networks, forward and back. Off: on processors its 3D
-    convolutions are not oneDNN's, and a step takes many times as long (`gan3d bench step --xla`).
-    Dropout then draws other numbers. Not with model.synchronized_batch_norm, whose exchanges lie
-    inside the passes."""
+    xla: bool | Literal["elementwise"] = False
+    """elementwise: let XLA join operations on single cells into loops, and leave convolutions to
+    oneDNN. Worth it for `compact` networks from some thousand showers on, as compiling takes
+    seconds at every start; nothing for `ecal25` (`gan3d bench step --xla elementwise`). true: let
+    it compile the passes through the networks as a whole, forward and back; on processors its 3D
+    convolutions are not oneDNN's, and a step takes many times as long. Dropout then draws other
+    numbers. Not with model.synchronized_batch_norm, whose exchanges lie inside the passes."""
     deterministic: bool = False
     """Same bits from the same start on every run; slower on GPUs."""
 
@@ -874,7 +876,7 @@ class Experiment(Section):
                 "data.split.validation is 0 and there are no data.validation_files: "
                 "nothing would be held out"
             )
-        if self.node.xla and self.model.synchronized_batch_norm:
+        if self.node.xla is True and self.model.synchronized_batch_norm:
             raise ValueError(
                 "node.xla and model.synchronized_batch_norm exclude each other: XLA cannot compile "
                 "the exchanges between ranks that lie inside the passes"

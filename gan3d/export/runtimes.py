@@ -26,7 +26,7 @@ from gan3d.generation.run import (
     check_columns,
     check_energies,
 )
-from gan3d.models.sampling import latent_block
+from gan3d.models.sampling import drawn_ahead, latent_block
 
 Inputs = dict[str, NDArray[Any]]
 Call = Callable[[Inputs], NDArray[np.float32]]
@@ -161,10 +161,15 @@ class ExportedModel(Draws):
         """Generate a shower for each incident energy (GeV), as `TrainedRun.stream`."""
         energies = check_energies(energy_n, batch_size)
         own = check_columns(columns or {}, self.labels, len(energies))
-        for start in range(0, len(energies), batch_size):
+
+        def draw(start: int, rows: int) -> NDArray[Any]:
+            return self.draw_noise(seed, first + start, rows)
+
+        start = 0
+        for noise in drawn_ahead(draw, len(energies), batch_size):
             energy_b = energies[start : start + batch_size]
             labels = {name: value[start : start + batch_size] for name, value in own.items()}
-            noise = self.draw_noise(seed, first + start, len(energy_b))
+            start += batch_size
             yield Showers(self.run(noise, energy_b, labels), energy_b, labels)
 
 

@@ -26,7 +26,6 @@ def build_generator(settings: Model) -> keras.Model:
     x = layers.Concatenate(name="conditioned_latent")([energy_b1, labels_b1, latent_bz])
     x = layers.Dense(9 * 9 * 8 * 8, name="seed")(x)
     x = layers.Reshape((9, 9, 8, 8), name="seed_image")(x)
-    x = layers.UpSampling3D((6, 6, 6), name="upsample")(x)
     # 54 x 54 x 48 cells, from which kernels beyond the zeros take what is too much.
     for index, (filters, kernel, zeros) in enumerate(
         (
@@ -40,7 +39,14 @@ def build_generator(settings: Model) -> keras.Model:
         start=1,
     ):
         name = f"conv_{index}"
-        x = Conv3D(filters, kernel, zeros=zeros, kernel_initializer="he_uniform", name=name)(x)
+        x = Conv3D(
+            filters,
+            kernel,
+            zeros=zeros,
+            upsampling=(6, 6, 6) if index == 1 else (1, 1, 1),
+            kernel_initializer="he_uniform",
+            name=name,
+        )(x)
         x = layers.ReLU(name=f"{name}_activation")(x)
         if settings.batch_norm and index < 6:
             x = BatchNormalization(epsilon=_EPSILON, name=f"norm_{index}")(x)

@@ -18,7 +18,8 @@ def forward_flops(model: keras.Model, *, zeros: bool = True) -> int:
 
     A multiply-add counts as two. Dense layers and convolutions are counted, and layers that say
     themselves what they cost in an attribute `flops`; element-wise work is left out. `zeros`:
-    whether products with the zeros around an image count, as in published figures.
+    whether products with the zeros around an image count, as in published figures. Of a convolution
+    of repeated cells all products count, as published; fewer are done (`gan3d.models.upsampling`).
     """
     return sum(_layer_flops(layer, zeros) for layer in model.layers)
 
@@ -44,8 +45,7 @@ def step_flops(
 def describe_network(model: keras.Model) -> str:
     """Parameters, arithmetic of a pass, kernels and the shapes that images take, in words."""
     trainable = sum(prod(weight.shape) for weight in model.trainable_weights)
-    outputs = [layer.output for layer in model.layers]
-    shapes = [each.shape[1:] for each in outputs if len(getattr(each, "shape", ())) == 5]
+    shapes = [shape for layer in model.layers for shape in _image_shapes(layer)]
     images = ", ".join("x".join(map(str, shape)) for shape, _ in itertools.groupby(shapes))
     kernels = ", ".join(
         "x".join(map(str, layer.kernel_size))
@@ -72,6 +72,17 @@ def largest_layer_bytes(model: keras.Model) -> int:
     return _FLOAT32 * max(_size(layer.input) + _size(layer.output) for layer in model.layers)
 
 
+def _image_shapes(layer: Any) -> list[tuple[int, ...]]:
+    """Shapes of the images that a layer makes: of a larger one to convolve, too."""
+    shape = getattr(layer.output, "shape", ())
+    if len(shape) != 5:
+        return []
+    if not isinstance(layer, Conv3D) or max(layer.upsampling) == 1:
+        return [shape[1:]]
+    _, *cells, channels = layer.input.shape
+    return [(*layer.upsampled(cells), channels), shape[1:]]
+
+
 def _size(tensors: Any) -> int:
     each = tensors if isinstance(tensors, list | tuple) else [tensors]
     return sum(int(prod(tensor.shape[1:])) for tensor in each)
@@ -79,8 +90,9 @@ def _size(tensors: Any) -> int:
 
 def _layer_flops(layer: Any, zeros: bool) -> int:
     if isinstance(layer, keras.layers.Conv3D) and not zeros:
+        cells = layer.input.shape[1:4]
         axes = zip(
-            layer.input.shape[1:4],
+            layer.upsampled(cells) if isinstance(layer, Conv3D) else cells,
             layer.output.shape[1:4],
             layer.kernel_size,
             layer.strides,

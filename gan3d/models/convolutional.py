@@ -32,12 +32,14 @@ def build_generator(settings: Model, plan: GeneratorPlan) -> keras.Model:
     x = layers.Dense(nx * ny * nz * plan.seed_channels, name="seed")(x)
     x = layers.Reshape((*plan.seed, plan.seed_channels), name="seed_image")(x)
     for index, each in enumerate(plan.convolutions, start=1):
-        if index > 1:
-            x = layers.UpSampling3D(plan.upsampling[index - 2], name=f"upsample_{index - 1}")(x)
         name = f"conv_{index}"
         around: dict[str, Any] = (
             {"padding": "same"} if each.zeros is None else {"zeros": each.zeros}
         )
+        if index > 1 and any(plan.periodic):  # images are wrapped around when they are large
+            x = layers.UpSampling3D(plan.upsampling[index - 2], name=f"upsample_{index - 1}")(x)
+        elif index > 1:
+            around["upsampling"] = plan.upsampling[index - 2]
         x = Conv3D(each.filters, each.kernel, kernel_initializer="he_uniform", name=name, **around)(
             _wrapped(x, each.kernel, plan.periodic, name)
         )

@@ -12,6 +12,7 @@ from keras import ops
 from gan3d.config import CellScale
 from gan3d.models.convolution import Pads, convolve, convolve_plainly, same_pads
 from gan3d.models.slicing import wrap_around
+from gan3d.models.upsampling import convolve_upsampled, repeat_cells
 
 
 @keras.saving.register_keras_serializable(package="gan3d")
@@ -88,6 +89,7 @@ class Conv3D(keras.layers.Conv3D):
     """Keras's layer, which puts zeros around the images itself, and is faster on processors.
 
     `zeros` are their numbers along (x, y, layer), on either side; with `same` there are others.
+    `upsampling`: images are made so many times larger before, along each axis, by repeating cells.
     """
 
     def __init__(
@@ -96,12 +98,16 @@ class Conv3D(keras.layers.Conv3D):
         kernel_size: Any,
         *,
         zeros: tuple[int, int, int] = (0, 0, 0),
+        upsampling: tuple[int, int, int] = (1, 1, 1),
         **kwargs: Any,
     ) -> None:
         super().__init__(filters, kernel_size, **kwargs)
         self.zeros = tuple(zeros)
+        self.upsampling = tuple(upsampling)
         self.plain = False
         """Whether it is computed as Keras does, for runtimes that are no processor's TensorFlow."""
+        self.repeats = False
+        """Whether cells are repeated in memory for `upsampling`, as Keras does: to compare with."""
 
     @property
     def pads(self) -> Pads:
@@ -113,19 +119,33 @@ class Conv3D(keras.layers.Conv3D):
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """The convolution alone."""
-        return (convolve_plainly if self.plain else convolve)(inputs, kernel, self.pads)
+        way = convolve_plainly if self.plain else convolve
+        if self.repeats:
+            return way(repeat_cells(inputs, self.upsampling), kernel, self.pads)
+        if max(self.upsampling) > 1:
+            return convolve_upsampled(inputs, kernel, self.pads, self.upsampling, way)
+        return way(inputs, kernel, self.pads)
+
+    def upsampled(self, cells: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Cells along (x, y, layer) of what is convolved, of those of the images."""
+        return tuple(
+            None if count is None else count * factor
+            for count, factor in zip(cells, self.upsampling, strict=True)
+        )
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """(B, x, y, layer, channels) -> (B, x', y', layer', filters)."""
         sizes = (
             None if cells is None else cells + sum(pads) - taps + 1
-            for cells, pads, taps in zip(input_shape[1:4], self.pads, self.kernel_size, strict=True)
+            for cells, pads, taps in zip(
+                self.upsampled(input_shape[1:4]), self.pads, self.kernel_size, strict=True
+            )
         )
         return (input_shape[0], *sizes, self.filters)
 
     def get_config(self) -> dict[str, Any]:
         """What the layer is made of."""
-        return {**super().get_config(), "zeros": self.zeros}
+        return {**super().get_config(), "zeros": self.zeros, "upsampling": self.upsampling}
 
 
 @keras.saving.register_keras_serializable(package="gan3d")
@@ -184,11 +204,14 @@ class Dropout(keras.layers.Dropout):
         return inputs * (kept * (1.0 / (1.0 - self.rate)))
 
 
-def set_plain(network: keras.Model) -> None:
-    """Let `network` compute its convolutions as Keras does, where it is traced from now on."""
+def set_plain(network: keras.Model, *, repeats: bool = False) -> None:
+    """Let `network` compute its convolutions as Keras does, where it is traced from now on.
+
+    `repeats`: with cells repeated in memory where images are made larger, too.
+    """
     for layer in network.layers:
         if isinstance(layer, Conv3D):
-            layer.plain = True
+            layer.plain, layer.repeats = True, repeats
 
 
 @contextmanager

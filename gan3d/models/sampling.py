@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,23 @@ def latent_block(seed: int, first: int, count: int, latent_dim: int) -> NDArray[
     return latent_bz
 
 
+def drawn_ahead(
+    draw: Callable[[int, int], NDArray[Any]], count: int, batch_size: int
+) -> Iterator[NDArray[Any]]:
+    """What `draw(first, rows)` gives for each batch of `count` showers, in their order.
+
+    Each is drawn in a thread while the one before it is worked on.
+    """
+    with ThreadPoolExecutor(1, "gan3d-draws") as thread:
+        ahead = None
+        for first in range(0, count, batch_size):
+            now, ahead = ahead, thread.submit(draw, first, min(batch_size, count - first))
+            if now is not None:
+                yield now.result()
+        if ahead is not None:
+            yield ahead.result()
+
+
 def sample_images(
     generator: keras.Model,
     energy_n: NDArray[np.floating[Any]],
@@ -47,11 +65,14 @@ def sample_images(
     """
     import keras
 
-    for start in range(0, len(energy_n), batch_size):
+    def draw(start: int, rows: int) -> NDArray[np.float32]:
+        return latent_block(seed, first + start, rows, latent_dim)
+
+    latents = drawn_ahead(draw, len(energy_n), batch_size)
+    for start, latent_bz in zip(range(0, len(energy_n), batch_size), latents, strict=True):
         energy_b1 = np.asarray(energy_n[start : start + batch_size], np.float32)[:, None]
         # All batches have one shape, so that the graph is traced once: the last one is padded.
         padding = ((0, min(batch_size, len(energy_n)) - len(energy_b1)), (0, 0))
-        latent_bz = latent_block(seed, first + start, len(energy_b1), latent_dim)
         inputs = [
             np.pad(latent_bz, padding),
             np.pad(energy_b1 / data.energy_scale_gev, padding, constant_values=1.0),

@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from gan3d.models import shower_statistics as statistics
+from gan3d.models.convolution import convolve_layers
 from gan3d.models.shower_conditions import ENERGY_TERMS, NUMBER_TERMS, ShowerConditions
 from gan3d.models.shower_statistics import ShowerStatistics
 from gan3d.models.slicing import part, wrap_around
@@ -503,7 +504,7 @@ class CorrelatedNoise(keras.layers.Layer):
         centre = np.zeros((*self.kernel_size, 1, 1), dtype=np.float32)
         centre[tuple(size // 2 for size in self.kernel_size)] = 1.0
         kernel = ops.convert_to_tensor(self.kernel)
-        mixed = self._convolve(noise, kernel)
+        mixed = convolve_layers(noise, kernel, self.periodic)
         rich = ops.sigmoid(log_expected - self.log_energy)
         of_rich, of_poor = ops.split(mixed, 2, axis=-1)
         scores = noise + rich * of_rich + (1.0 - rich) * of_poor
@@ -514,16 +515,6 @@ class CorrelatedNoise(keras.layers.Layer):
             + (1.0 - rich) ** 2 * ops.sum(second**2)
         )
         return scores * ops.rsqrt(variance + 1e-6)
-
-    def _convolve(self, noise: Any, kernel: Any) -> Any:
-        if not any(self.periodic):
-            return ops.conv(noise, kernel, padding="same")
-        zeros = [(0, 0)]
-        for axis, (taps, wraps) in enumerate(zip(self.kernel_size, self.periodic, strict=True)):
-            zeros.append((0, 0) if wraps else (taps // 2, taps // 2))
-            if wraps:
-                noise = wrap_around(noise, axis, taps // 2, taps // 2)
-        return ops.conv(ops.pad(noise, [*zeros, (0, 0)]), kernel, padding="valid")
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

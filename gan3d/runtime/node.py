@@ -15,12 +15,20 @@ from gan3d.errors import NodeError
 from gan3d.runtime.cores import is_bound, usable_cores
 from gan3d.runtime.launch import Launch, find_launcher, read_launch
 from gan3d.runtime.memory_policy import set_memory_policy
-from gan3d.runtime.quiet import import_tensorflow
+from gan3d.runtime.quiet import import_tensorflow, start_xla
 from gan3d.runtime.topology import Topology, cpus_of, place_rank, read_topology
 
 # CUDA compute capabilities (CUDA C++ Programming Guide, "Compute Capabilities").
 _TENSOR_CORES_FLOAT16 = (7, 0)
 _TENSOR_CORES_BFLOAT16 = (8, 0)
+
+# Clusters of what XLA calls fusible (operations on single cells, reductions, batch normalisation)
+# and of looking up in tables; convolutions and matrix products stay oneDNN's.
+_XLA_ELEMENTWISE = (
+    "--tf_xla_auto_jit=2",
+    "--tf_xla_cpu_global_jit=true",
+    "--tf_xla_ops_to_cluster=FUSIBLE,GatherV2",
+)
 
 _CORES_PER_WORKER = 12
 """What a rank is best given: 4 workers on the 48 cores of a Stampede2 node (the same source)."""
@@ -123,6 +131,8 @@ def apply_node(node: Node) -> AppliedNode:
     keras.config.set_dtype_policy(precision)
     if node.deterministic:
         tf.config.experimental.enable_op_determinism()
+    if node.xla:
+        start_xla(tf)
     affinity = "none" if cores.cpus is None else "cores"
     cpus = tuple(sorted(os.sched_getaffinity(0)))
     name = None if gpu is None else str(details.get("device_name", gpu.name))
@@ -389,7 +399,10 @@ def _environment(node: Node, threads: Threads) -> dict[str, str]:
         "TF_ENABLE_ONEDNN_OPTS": int(node.onednn),
         "KERAS_BACKEND": "tensorflow",
     }
-    return {name: str(value) for name, value in settings.items() if value is not None}
+    if node.xla == "elementwise":
+        # Behind what is there already: of two flags of one name the last one counts.
+        settings["TF_XLA_FLAGS"] = " ".join([os.environ.get("TF_XLA_FLAGS", ""), *_XLA_ELEMENTWISE])
+    return {name: str(value).strip() for name, value in settings.items() if value is not None}
 
 
 def choose_precision(node: Node, capability: tuple[int, int] | None) -> str:

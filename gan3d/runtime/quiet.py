@@ -35,6 +35,11 @@ _NOISE_OF_CONVERSION = [
     rb"NodeDef mentions attribute .* which is not in the op definition",
     rb"Created TensorFlow Lite XNNPACK delegate",
 ]
+_NOISE_OF_XLA = [
+    rb"XLA service .* initialized",
+    rb"StreamExecutor device \(\d+\)",
+    rb"Compiled cluster using XLA!",
+]
 
 
 # Keras imports these, where they are installed, for wrappers and pictures that nobody here uses: a
@@ -71,7 +76,7 @@ def quietly() -> Iterator[None]:
 
     Other lines appear on leaving.
     """
-    noise = re.compile(b"|".join([*_NOISE, *_NOISE_OF_CONVERSION]))
+    noise = re.compile(b"|".join([*_NOISE, *_NOISE_OF_CONVERSION, *_NOISE_OF_XLA]))
     logger = logging.getLogger("tensorflow")
     level = logger.level
     sys.stderr.flush()
@@ -92,6 +97,12 @@ def quietly() -> Iterator[None]:
             for line in said:
                 if not noise.search(line):
                     os.write(2, line)
+
+
+def start_xla(tf: Any) -> None:
+    """Let XLA compile something small, as what it says of itself it says once."""
+    with quietly():
+        tf.function(lambda one: one + one, jit_compile=True)(tf.ones(()))
 
 
 def has_gpu() -> bool:

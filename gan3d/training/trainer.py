@@ -219,7 +219,7 @@ class Trainer:
             self.communicator,
             experiment.run.seed,
             experiment.horovod,
-            xla=experiment.node.xla,
+            xla=experiment.node.xla is True,
             cell_scale=experiment.data.cell_scale,
         )
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan3d.models.convolution import convolve, convolve_plainly, same_pads
+from gan3d.models.convolution import convolve, convolve_layers, convolve_plainly, same_pads
 from gan3d.models.layers import Conv3D, set_plain
 
 pytestmark = pytest.mark.tensorflow
@@ -120,3 +120,33 @@ def test_same_keeps_the_size_with_even_kernels_too():
     layer = Conv3D(8, (6, 3, 4), padding="same")
     assert layer(inputs).shape[1:] == (6, 7, 8, 8)
     assert layer.pads == ((2, 3), (1, 1), (1, 2))
+
+
+odd = st.sampled_from((1, 3, 5))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.tuples(*[st.integers(3, 7)] * 3),
+    st.tuples(odd, odd, odd, st.integers(1, 2), st.integers(1, 3)),
+    st.tuples(*[st.booleans()] * 3),
+)
+def test_layers_as_channels_are_the_convolution_of_what_lies_around(cells, kernel_shape, periodic):
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(2, *cells, kernel_shape[3])).astype(np.float32)
+    kernel = tf.constant(rng.normal(size=kernel_shape), tf.float32)
+    around = images
+    for axis, (wraps, taps) in enumerate(zip(periodic, kernel_shape[:3], strict=True)):
+        pads = [(0, 0)] * 5
+        pads[axis + 1] = (taps // 2, taps // 2)
+        around = np.pad(around, pads, mode="wrap" if wraps else "constant")
+    expected = with_gradients(convolve_plainly, tf.constant(around), kernel, ((0, 0),) * 3)
+    found = with_gradients(
+        lambda images, kernel, _: convolve_layers(images, kernel, periodic),
+        tf.constant(images),
+        kernel,
+        None,
+    )
+    for index in (0, 2):  # the output and the kernel's gradient
+        scale = np.abs(expected[index]).max()
+        np.testing.assert_allclose(found[index], expected[index], rtol=0, atol=1e-5 * scale)

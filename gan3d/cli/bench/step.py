@@ -26,6 +26,7 @@ Examples:
   gan3d bench step configs/ecal25.yaml --sweep --batch 8,16,32 --json
 """
 
+_XLA = {False: "", True: ", XLA", "elementwise": ", XLA for single cells"}
 _OF_SWEEP = {"minutes": "--minutes", "output": "-o"}
 _OF_MEASUREMENT = {
     "arch": "--arch",
@@ -52,7 +53,10 @@ _OF_MEASUREMENT = {
     "--threads", type=click.IntRange(min=1), help="Threads in an operation.  [default: cores]"
 )
 @click.option("--precision", metavar="POLICY", help="node.precision.  [default: CONFIG's]")
-@click.option("--xla", is_flag=True, help="Let XLA compile the passes through the networks.")
+@click.option(
+    "--xla", is_flag=False, flag_value="true", type=click.Choice(["true", "elementwise"]),
+    help="node.xla; without a value: true.  [default: CONFIG's]",
+)  # fmt: skip
 @click.option(
     "--baseline", is_flag=True,
     help="Measure the usual Keras loop with the same architecture beside it.",
@@ -83,7 +87,7 @@ def command(
     batches: str | None,
     threads: int | None,
     precision: str | None,
-    xla: bool,
+    xla: str | None,
     baseline: bool,
     baseline_arch: str | None,
     rounds: int,
@@ -118,7 +122,7 @@ def command(
         "--batch": ("training.batch_size", _one_number(batches)),
         "--threads": ("node.intra_op_threads", threads),
         "--precision": ("node.precision", precision),
-        "--xla": ("node.xla", "true" if xla else None),
+        "--xla": ("node.xla", xla),
     }
     options = {
         option: f"{key}={value}" for option, (key, value) in given.items() if value is not None
@@ -164,7 +168,7 @@ def _print_step(console: Console, figures: Mapping[str, Any]) -> None:
     kinds = ", ".join(f"{kind} {part:.1%}" for kind, part in figures["share_of_operations"].items())
     lines = [
         f"{figures['architecture']}, batch {figures['batch_size']}, {figures['precision']}"
-        f"{', XLA' if figures['xla'] else ''}, {threads['intra_op']} + {threads['inter_op']} "
+        f"{_XLA[figures['xla']]}, {threads['intra_op']} + {threads['inter_op']} "
         f"threads on {machine['cpu']}",
         f"{figures['showers_per_second']:.4g} showers/s, "
         f"{figures['showers_per_second_per_core']:.3g} per core (published: "
