@@ -54,7 +54,7 @@ def select(
     import numpy as np
 
     from gan3d.config import Node, load_experiment
-    from gan3d.data import check_folder
+    from gan3d.data import check_folder, refuse_several
     from gan3d.generation import find_checkpoints, stream_checkpoints
     from gan3d.runtime import apply_node
     from gan3d.training.records import BEST, read_history, read_status, write_json
@@ -66,6 +66,7 @@ def select(
     check_folder(path / FOLDER)
     history = read_history(path)
     own = load_experiment(path / "config.yaml")
+    refuse_several(own.data, path, "--select")
     settings = (experiment or own).validation
     if read_status(path) == "training":
         click.echo(

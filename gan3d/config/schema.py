@@ -107,6 +107,7 @@ _TAKEN_IMAGES = frozenset(
         *("ecal", "target", "energy", "theta", "mtheta", "eta", "pdg", "px", "py", "pz", "ywindow"),
         *("showers", "incident_energies", "cell", "deposit", "generation", "auxiliary", "angle"),
         *("bins", "response", "layers", "features", "gradient_penalty", "loss", "ecal_gev"),
+        *("images", "labels", "joint", "joint_activation", "all_features"),
     )
 )
 

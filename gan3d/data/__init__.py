@@ -23,6 +23,7 @@ from gan3d.data.formats import (
     stream_images,
     stream_showers,
 )
+from gan3d.data.joint import refuse_several
 from gan3d.data.labels import (
     check_labels,
     find_fault,
@@ -73,6 +74,7 @@ __all__ = [
     "pick_columns",
     "read_part",
     "read_showers",
+    "refuse_several",
     "regrid",
     "sample_layers",
     "sample_sums",

@@ -9,9 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config import Images
+from gan3d.config import Data, Images
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.sparse import SparseShowers, join_images
+from gan3d.errors import UsageError
+
+
+def refuse_several(data: Data, where: object, doing: str) -> None:
+    """Raise UsageError where `data` has several images of a shower, for what takes one.
+
+    `where` and `doing` begin the message: what has them, and what cannot be done with it.
+    """
+    if data.further_images:
+        names = ", ".join(data.geometries)
+        raise UsageError(
+            f"{where}: {doing} takes one image of a shower, and its networks have {names} "
+            "(data.further_images); not built for several. Train, generate and validate are"
+        )
 
 
 class JointFile(ShowerFile):

@@ -20,11 +20,32 @@ PRESET_GRIDS = MappingProxyType(
 """Cells along (x, y, layer), by the architecture's name."""
 
 
+_SINGLE = frozenset((*PRESET_GRIDS, "compact"))
+"""Architectures that are known to take one image of a shower."""
+
+
+def check_single(experiment: Experiment) -> None:
+    """Raise ConfigError where networks that are known to take one image would see several."""
+    if experiment.data.further_images and experiment.model.architecture in _SINGLE:
+        raise one_image_only(experiment)
+
+
+def one_image_only(experiment: Experiment) -> ConfigError:
+    """What to say where networks take one image of a shower, and there are several."""
+    data = experiment.data
+    return ConfigError(
+        f"model.architecture: {experiment.model.architecture} takes one image of a shower, and "
+        f"data.further_images names {', '.join(data.further_images)}; expected one that takes "
+        "several: convolutional"
+    )
+
+
 def check_preset(experiment: Experiment) -> None:
-    """Raise ConfigError where a preset's networks would see another grid than they make."""
+    """Raise ConfigError where a preset's networks would see other images than they make."""
     name = experiment.model.architecture
+    check_single(experiment)
     if name in PRESET_GRIDS:
-        check_shape(name, PRESET_GRIDS[name], experiment.data.model_geometry.shape)
+        check_shape(name, PRESET_GRIDS[name], experiment.data.images.shape)
 
 
 def check_shape(architecture: str, makes: Shape, seen: Shape) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from gan3d.config import GEV, CellScale, Experiment, Geometry, Model
+from gan3d.config import GEV, CellScale, Experiment, Geometry, Images, Model
 from gan3d.errors import ConfigError
 from gan3d.models import architectures
+from gan3d.models.presets import check_single, one_image_only
 
 if TYPE_CHECKING:
     import keras
@@ -36,12 +37,35 @@ class Output:
     """What it should say of Monte Carlo: from images (B, x, y, layer, 1), as the networks see them,
     to (B, K). None: the label real or generated (`generation`), or the scaled incident energy
     (`auxiliary`)."""
+    image: str | None = None
+    """The further image (`data.further_images`) whose sum it is: its error counts in per cent of
+    the mean sum, and its weight is `further_sums`'."""
 
 
 def _sum_cells(images_bxyzc: Any) -> Any:
     from keras import ops
 
     return ops.sum(images_bxyzc[..., 0], axis=(1, 2, 3))[:, None]
+
+
+def sums_of(images: Images) -> tuple[Output, ...]:
+    """What discriminators say of several images: the sum of each, of the first as `ecal`.
+
+    Those of further images have their names. A shower may leave nothing in one, so no error is in
+    per cent of its own sum.
+    """
+
+    def measure(cells: slice) -> Callable[[Any], Any]:
+        return lambda images_bxyzc: _sum_cells(images_bxyzc[:, cells])
+
+    first, *further = images.cells.items()
+    return (
+        Output("ecal", "mean_absolute_percentage_error", measure(first[1])),
+        *(
+            Output(name, "mean_absolute_error", measure(cells), image=name)
+            for name, cells in further
+        ),
+    )
 
 
 GENERATION = Output("generation", "binary_crossentropy")
@@ -62,6 +86,8 @@ class Wanted:
     """The grid of the images that the networks see."""
     cell_scale: CellScale = GEV
     """The images hold this of the cell energies (`data.cell_power`, `data.cell_log_gev`)."""
+    further: Mapping[str, Geometry] = field(default_factory=dict)
+    """The grids of further images of the same showers, by their names (`data.further_images`)."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +112,7 @@ class Architecture:
     latent_dim: int
     """Normal draws per shower."""
     image_shape: tuple[int, int, int]
-    """Cells along (x, y, layer)."""
+    """Cells along (x, y, layer); of several images, `images`, (cells of all, 1, 1)."""
     build_generator: Builder
     """Makes the generator from the `model` section."""
     build_discriminator: Builder
@@ -107,6 +133,8 @@ class Architecture:
     """Kinds of the conditions that it takes beside the energy, in this order; None: any."""
     cylinders: bool = False
     """Whether its networks go round along the angle of a cylinder."""
+    images: Images | None = None
+    """The several images of a shower that its networks make and see; None: one."""
 
     def judged(self, images_bxyzc: Any, energy_b1: Any, labels_bc: Any = None) -> Any:
         """The discriminator's inputs."""
@@ -154,8 +182,11 @@ def get_architecture(name: str, wanted: Wanted | None = None) -> Architecture:
 def architecture_of(experiment: Experiment) -> Architecture:
     """The architecture of an experiment, made for its grid. Raises ConfigError."""
     model, data = experiment.model, experiment.data
-    wanted = Wanted(model, data.model_geometry, data.cell_scale)
+    wanted = Wanted(model, data.model_geometry, data.cell_scale, data.further_images)
+    check_single(experiment)
     architecture = get_architecture(model.architecture, wanted)
+    if data.further_images and architecture.images is None:
+        raise one_image_only(experiment)
     _check_labels(architecture, model)
     if architecture.cells_in_gev and not data.cell_scale.plain:
         key = "cell_power" if data.cell_log_gev is None else "cell_log_gev"
