@@ -64,6 +64,7 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
         "run": f"{folder}, {_resumed(folder) if resume else 'new'}",
         "architecture": experiment.model.architecture,
         **_conditions(experiment.model),
+        **_images(experiment),
         **_networks(experiment, networks),
         **_start(networks, architecture, found),
         "files": _files(found),
@@ -122,6 +123,15 @@ def _conditions(model: Model) -> dict[str, str]:
             what = f"one of {', '.join(map(str, label.values))}"
         said.append(f"{label.name} (column {label.column}: {what})")
     return {"conditions": "; ".join(said)}
+
+
+def _images(experiment: Experiment) -> dict[str, str]:
+    """A line of the images of a shower, if there are several."""
+    images = experiment.data.images
+    if images.single:
+        return {}
+    said = [f"{name} of {'x'.join(map(str, shape))} cells" for name, shape in images.shapes.items()]
+    return {"images": ", ".join(said)}
 
 
 def _networks(experiment: Experiment, networks: Sequence[Any]) -> dict[str, str]:

@@ -196,7 +196,8 @@ def build_joint_discriminator(
     images = Images({name: plan.image_shape for name, plan in plans.items()})
     cells_bxyzc = keras.Input((*images.shape, 1), name="images")
     inputs, numbers_bd = _judged_labels(settings)
-    seen, sums = [], {}
+    seen: list[Any] = []
+    sums: dict[str, Any] = {}
     for (name, plan), cells in zip(plans.items(), images.cells.values(), strict=True):
         image = ImagePart(cells.start, plan.image_shape, name=f"{name}_image")(cells_bxyzc)
         seen.append(_look(image, numbers_bd, settings, plan, f"{name}_"))

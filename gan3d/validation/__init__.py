@@ -9,7 +9,7 @@ from gan3d.validation.report import write_report
 from gan3d.validation.resolution import fit_resolution, resolution_curve, response_curve
 from gan3d.validation.sample import Sample, summarise
 from gan3d.validation.selection import Selection, select_checkpoint, write_selection
-from gan3d.validation.several import compare_images
+from gan3d.validation.several import compare_images, judge_images, summarise_images
 
 __all__ = [
     "METRICS",
@@ -22,11 +22,13 @@ __all__ = [
     "compare_showers",
     "fit_resolution",
     "judge",
+    "judge_images",
     "observe",
     "resolution_curve",
     "response_curve",
     "select_checkpoint",
     "summarise",
+    "summarise_images",
     "write_report",
     "write_selection",
 ]
