@@ -140,7 +140,9 @@ def _networks(experiment: Experiment, networks: Sequence[Any]) -> dict[str, str]
 
     updates = experiment.training.generator_updates
     flops = step_flops(networks[0], networks[1], updates)
-    described = {network.name: describe_network(network) for network in networks}
+    images = experiment.data.images
+    names = () if images.single else tuple(images.shapes)
+    described = {network.name: describe_network(network, names) for network in networks}
     return {**described, "step": f"{flops / 1e9:.3g} GFLOP per shower"}
 
 
