@@ -220,6 +220,7 @@ def _judge(
         for patterns, shape in read
     ):
         remarks.append(_CHALLENGE)
+    remarks += left_out(read, setting.further)
     with naming({"Reference": named}):
         theirs = summarise_images(
             noted.passing(blocks), setting.geometries, setting.validation, label=label
@@ -265,6 +266,29 @@ def _judge(
     }
     click.echo("writing the report", err=True)
     return judgements, write_named(judgements, folder, facts, trained, outputs, title=title)
+
+
+def left_out(
+    samples: Iterable[tuple[Sequence[str], Shape | None]], judged: Iterable[str]
+) -> list[str]:
+    """Remarks where files, of which the first of each sample counts, hold more than is judged.
+
+    `samples` are patterns and the cells of the first image, `judged` the names of the further
+    images that are.
+    """
+    from gan3d.data import expand_patterns, open_shower_file
+
+    found = {}
+    for patterns, shape in samples:
+        path = expand_patterns(patterns)[0]
+        with open_shower_file(path, shape=shape) as file:
+            more = [name for name in file.left_out if name not in judged]
+        if more:
+            found[path.name] = (
+                f"{path.name}: {', '.join(more)} of it is not judged; data.further_images of the "
+                "experiment (--config) names further images of showers"
+            )
+    return list(found.values())
 
 
 def _check_reference(run: Path, patterns: Sequence[str]) -> None:

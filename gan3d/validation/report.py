@@ -168,9 +168,8 @@ def _part_of(
 ) -> dict[str, Any]:
     """What the page shows of an image."""
     one = judgements[0]
-    title = f"{one.image}, and all images together" if first else one.image
     return {
-        "title": title if several else "",
+        "title": _heading(one) if several else "",
         "anchor": "" if first else f"{one.image}-",
         "judgements": judgements,
         "reference": one.reference,
@@ -196,7 +195,12 @@ def headlines(judgements: Sequence[Judgement]) -> list[str]:
     if not judgements[0].further:
         return [headline(judgements)]
     images = [judgements, *_further(judgements)]
-    return [f"{each[0].image}: {headline(each)}" for each in images]
+    return [f"{_heading(each[0])}: {headline(each)}" for each in images]
+
+
+def _heading(judgement: Judgement) -> str:
+    """What a part of the page is about: the first image is judged with all together."""
+    return f"{judgement.image}{', and all images together' if judgement.further else ''}"
 
 
 def remarks(judgements: Sequence[Judgement]) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from pairs import CONFIG, write_pair
 
 from gan3d.cli import main
+from gan3d.cli.validate import left_out
 from gan3d.config import dump_experiment, load_experiment
 from gan3d.data import open_for, stated_cell_size, survey_files
 
@@ -57,7 +58,9 @@ def test_a_pair_is_trained_generated_and_judged(gan3d, pair_experiment, tmp_path
     lines = shown.stdout.splitlines()
     assert "HCAL:" in lines
     assert max(map(len, lines[:-1])) <= 80
-    assert sum(line.startswith(("ECAL: ", "HCAL: ")) for line in lines) == 2
+    assert (
+        sum(line.startswith(("ECAL, and all images together: ", "HCAL: ")) for line in lines) == 2
+    )
 
 
 @pytest.fixture
@@ -141,6 +144,12 @@ def test_what_cannot_be_is_one_line(folder, capsys, spoil, arguments, code, word
     for word in words:
         assert word in lines[0]
     assert not (folder / "new").exists()
+
+
+def test_what_files_hold_besides_is_told(folder):
+    (remark,) = left_out([(["heldout.h5"], None)], [])
+    assert remark.startswith("heldout.h5: HCAL of it is not judged; data.further_images")
+    assert left_out([(["train.h5"], None), (["heldout.h5"], (6, 5, 5))], ["HCAL"]) == []
 
 
 def test_it_is_said_before_tensorflow_is_loaded(folder):

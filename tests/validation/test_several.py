@@ -160,7 +160,8 @@ def test_the_report_shows_both(judgements, tmp_path):
         assert said in text, said
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert {"sampling_fraction.rel_error", "HCAL.sampling_fraction.rel_error"} < set(metrics)
-    assert [line.split(":")[0] for line in headlines([judgement])] == ["ECAL", "HCAL"]
+    named = [line.split(":")[0] for line in headlines([judgement])]
+    assert named == ["ECAL, and all images together", "HCAL"]
     assert len(remarks([judgement])) == len(set(remarks([judgement])))
 
 
