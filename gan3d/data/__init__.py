@@ -3,7 +3,8 @@
 A shower's way: `survey` finds the files, `split` decides which showers are trained on, `order`
 which of them a rank sees and when; `loader` reads them ahead (`threads`), through `formats`, which
 opens a file with the reader for its content, and `preprocessing`, and makes batches. `writer` is
-the way back. On the way showers are lists of lit cells (`sparse`).
+the way back. On the way showers are lists of lit cells (`sparse`); those of several images of a
+shower, such as ECAL and HCAL, are one list (`joint`).
 
 Of files: `summary` says what they hold, `checking` what is wrong with them, `conversion` and
 `splitting` make others of them, and `fetching` brings public ones.

@@ -8,12 +8,13 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from bare_run import told_in_one_line, write_bare_run
 from pairs import CONFIG, write_pair
 
 from gan3d.cli import main
 from gan3d.cli.validate import left_out
-from gan3d.config import dump_experiment, load_experiment
-from gan3d.data import open_for, stated_cell_size, survey_files
+from gan3d.config import load_experiment
+from gan3d.data import open_for, stated_cell_size
 
 
 def done(result):
@@ -67,12 +68,7 @@ def test_a_pair_is_trained_generated_and_judged(gan3d, pair_experiment, tmp_path
 def folder(tmp_path, pair_experiment, monkeypatch):
     """A run on a pair that says all of itself but has no weights, which nobody gets to miss."""
     experiment = load_experiment(pair_experiment)
-    run = tmp_path / "run"
-    (run / "checkpoints" / "step-00000001").mkdir(parents=True)
-    (run / "config.yaml").write_text(dump_experiment(experiment))
-    (run / "response.json").write_text(json.dumps({"energy_range_gev": [10, 100]}))
-    files = survey_files(experiment.data, experiment.model.labels)
-    (run / "data.json").write_text(json.dumps(files.as_dict()))
+    write_bare_run(tmp_path / "run", experiment)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -139,10 +135,7 @@ def test_what_cannot_be_is_one_line(folder, capsys, spoil, arguments, code, word
     if spoil is not None:
         spoil(folder)
     assert main(arguments) == code
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    for word in words:
-        assert word in lines[0]
+    told_in_one_line(capsys, words)
     assert not (folder / "new").exists()
 
 
