@@ -24,7 +24,7 @@ hypothesis.settings.load_profile("gan3d")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["tiny", "labelled"]
+pytest_plugins = ["tiny", "labelled", "pairs"]
 
 Gan3d = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -98,15 +98,11 @@ def measure_step(
     if settings.baseline is not None:
         check_baseline(experiment, settings.baseline)
 
-    from gan3d.training.response import fit_response
+    from gan3d.training.response import measure_response
     from gan3d.training.step import without_remapper
 
-    response = fit_response(
-        showers.images_nxyz.sum(axis=(1, 2, 3)),
-        showers.energy_n,
-        degree=experiment.training.response_degree,
-        energy_scale_gev=experiment.data.energy_scale_gev,
-    )
+    response = measure_response(train, experiment)
+    assert response is not None  # files that are bad have ended it
     say("compiling")
     step, flops = _build_step(experiment, showers, response)
     peak, flops_of_peak = _build_peak(applied.precision)
@@ -211,7 +207,7 @@ def check_baseline(experiment: Experiment, name: str) -> None:
     """Raise UsageError where the Keras loop cannot train `name` on the showers of `experiment`."""
     from gan3d.models import get_architecture
 
-    baseline, cells = get_architecture(name), experiment.data.model_geometry.shape
+    baseline, cells = get_architecture(name), experiment.data.images.shape
     if baseline.labels:
         raise UsageError(
             f"--baseline: the Keras loop conditions on the energy alone, and {name} takes more; "

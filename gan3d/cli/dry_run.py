@@ -61,6 +61,7 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
         "run": f"{folder}, {_resumed(folder) if resume else 'new'}",
         "architecture": experiment.model.architecture,
         **_conditions(experiment.model),
+        **_images(experiment),
         **_networks(experiment, networks),
         **_start(networks, architecture, found),
         "files": _files(found),
@@ -121,13 +122,24 @@ def _conditions(model: Model) -> dict[str, str]:
     return {"conditions": "; ".join(said)}
 
 
+def _images(experiment: Experiment) -> dict[str, str]:
+    """A line of the images of a shower, if there are several."""
+    images = experiment.data.images
+    if images.single:
+        return {}
+    said = [f"{name} of {'x'.join(map(str, shape))} cells" for name, shape in images.shapes.items()]
+    return {"images": ", ".join(said)}
+
+
 def _networks(experiment: Experiment, networks: Sequence[Any]) -> dict[str, str]:
     """Lines of the networks' sizes, and of the shapes that images take in them, in order."""
     from gan3d.models.arithmetic import describe_network, step_flops
 
     updates = experiment.training.generator_updates
     flops = step_flops(networks[0], networks[1], updates)
-    described = {network.name: describe_network(network) for network in networks}
+    images = experiment.data.images
+    names = () if images.single else tuple(images.shapes)
+    described = {network.name: describe_network(network, names) for network in networks}
     return {**described, "step": f"{flops / 1e9:.3g} GFLOP per shower"}
 
 

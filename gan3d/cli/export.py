@@ -91,9 +91,12 @@ def command(
     given = [name for name in _FOR_INT8 if _is_given(context, name)]
     if given and not int8:
         raise UsageError(f"--{given[0].replace('_', '-')} is for --int8")
+    from gan3d.config import load_experiment
+    from gan3d.data import refuse_several
     from gan3d.generation import find_checkpoint
 
     find_checkpoint(run, checkpoint)
+    refuse_several(load_experiment(run / "config.yaml").data, run, "an exported model")
     suffix = SUFFIXES[kind] or ".savedmodel"
     path = output or run / f"generator{'-int8' if int8 else ''}{suffix}"
     check_target(kind)

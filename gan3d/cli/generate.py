@@ -140,7 +140,8 @@ def command(
     where they are its input, it gives the same showers as the run.
 
     Writes the LCD schema (ECAL and target, GeV) or Parquet shards, with the seed and the model's
-    identity as attributes, and what the network was told of each shower as columns. A shower
+    identity as attributes, and what the network was told of each shower as columns. Where it makes
+    several images of a shower, such as ECAL and HCAL, files have all of them. A shower
     depends on the seed and its number alone, to float rounding: not on the batch size, the files,
     or the number of ranks.
 
@@ -206,6 +207,7 @@ def command(
             layout or "lcd",
             showers_per_file or 10_000,
             columns=columns,
+            geometries=trained.geometries,
         )
         _write_share(dataset, launch, display, batch_size=batch_size, replace=force)
 
@@ -354,6 +356,7 @@ def write_generated(
         display.advance,
         layout=layout,
         attributes=trained.attributes(seed),
+        geometries=trained.geometries,
     )
     milliseconds = 1000 * (time.monotonic() - began) / len(energy_n)
     display.say(

@@ -54,14 +54,16 @@ def select(
     import numpy as np
 
     from gan3d.config import Node, load_experiment
-    from gan3d.data import check_folder
-    from gan3d.generation import find_checkpoints, stream_checkpoints
+    from gan3d.data import check_folder, refuse_several
+    from gan3d.generation import find_checkpoint, find_checkpoints, stream_checkpoints
     from gan3d.runtime import apply_node
     from gan3d.training.records import BEST, read_history, read_status, write_json
     from gan3d.validation import observe, select_checkpoint, write_selection
     from gan3d.validation.selection import METRIC, usable_bins
 
     path = Path(generated[0])
+    find_checkpoint(path)
+    refuse_several(load_experiment(path / "config.yaml").data, path, "--select")
     checkpoints = find_checkpoints(path)
     check_folder(path / FOLDER)
     history = read_history(path)

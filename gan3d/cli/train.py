@@ -213,10 +213,10 @@ def _examiner(experiment: Experiment) -> Examine:
 
     def examine(generated: Showers, reference: Showers) -> Mapping[str, float]:
         # Only now: other ranks than the first never compare, and SciPy takes a second to import.
-        from gan3d.validation import compare_showers
+        from gan3d.validation import compare_images
 
-        return compare_showers(
-            generated, reference, experiment.data.model_geometry, experiment.validation
+        return compare_images(
+            generated, reference, experiment.data.geometries, experiment.validation
         )
 
     return examine

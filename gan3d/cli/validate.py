@@ -147,11 +147,22 @@ def _reference_named(arguments: Sequence[str]) -> tuple[str, list[str]]:
 class Setting:
     """What all samples are judged with."""
 
-    geometry: Geometry
+    geometries: Mapping[str, Geometry]
+    """The grids of all images of the showers, by their names."""
     validation: Validation
     threshold_gev: float
     file_shape: Shape
-    """Cells of the reference's files, before they are put on the geometry."""
+    """Cells of the reference's files in the first image, before they are put on its geometry."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """The grid of the first image, or the only one."""
+        return next(iter(self.geometries.values()))
+
+    @property
+    def further(self) -> dict[str, Shape]:
+        """Cells of the further images, by their names."""
+        return {name: each.shape for name, each in list(self.geometries.items())[1:]}
 
 
 def _judge(
@@ -166,7 +177,7 @@ def _judge(
     from gan3d.config import Node
     from gan3d.data import check_folder, expand_patterns, holds_challenge, stated_geometry
     from gan3d.generation import find_checkpoint
-    from gan3d.validation import judge, summarise
+    from gan3d.validation import judge_images, summarise_images
 
     runs = {each.label: each.run for each in sources if each.run is not None}
     for source in sources:
@@ -210,8 +221,11 @@ def _judge(
         for patterns, shape in read
     ):
         remarks.append(_CHALLENGE)
+    remarks += left_out(read, setting.further)
     with naming({"Reference": named}):
-        theirs = summarise(noted.passing(blocks), setting.geometry, setting.validation, label=label)
+        theirs = summarise_images(
+            noted.passing(blocks), setting.geometries, setting.validation, label=label
+        )
     facts: dict[str, str] = {}
     judgements = []
     outputs: dict[str, dict[str, Any]] = {}
@@ -227,7 +241,9 @@ def _judge(
         with naming({**own_facts, "Reference": named}):
             if run is None:
                 showers = _read(source.patterns, setting)
-            ours = summarise(showers, setting.geometry, setting.validation, label=source.label)
+            ours = summarise_images(
+                showers, setting.geometries, setting.validation, label=source.label
+            )
             if run is not None and len(theirs.kept_rows_k) and _can_judge(run, ours, theirs):
                 said, scores = discriminated(run, ours, theirs)
                 # Each discriminator knows its own generator only: a picture of one run's.
@@ -237,7 +253,7 @@ def _judge(
                 err=True,
             )
             judgements.append(
-                judge(ours, theirs, setting.geometry, setting.validation, scores=scores)
+                judge_images(ours, theirs, setting.geometries, setting.validation, scores=scores)
             )
         judgements[-1].remarks.extend(remarks)
         if run is not None and reference:
@@ -251,6 +267,29 @@ def _judge(
     }
     click.echo("writing the report", err=True)
     return judgements, write_named(judgements, folder, facts, trained, outputs, title=title)
+
+
+def left_out(
+    samples: Iterable[tuple[Sequence[str], Shape | None]], judged: Iterable[str]
+) -> list[str]:
+    """Remarks where files, of which the first of each sample counts, hold more than is judged.
+
+    `samples` are patterns and the cells of the first image, `judged` the names of the further
+    images that are.
+    """
+    from gan3d.data import expand_patterns, open_shower_file
+
+    found = {}
+    for patterns, shape in samples:
+        path = expand_patterns(patterns)[0]
+        with open_shower_file(path, shape=shape) as file:
+            more = [name for name in file.left_out if name not in judged]
+        if more:
+            found[path.name] = (
+                f"{path.name}: {', '.join(more)} of it is not judged; data.further_images of the "
+                "experiment (--config) names further images of showers"
+            )
+    return list(found.values())
 
 
 def _check_reference(run: Path, patterns: Sequence[str]) -> None:
@@ -285,11 +324,11 @@ def _check_alike(trained: Mapping[str, TrainedRun], reference: Sequence[str]) ->
     runs = list(trained.values())
     first = runs[0]
     for run in runs[1:]:
-        shape, other = (r.experiment.data.model_geometry.shape for r in (first, run))
-        if shape != other:
+        shapes, others_shapes = (r.experiment.data.images.shapes for r in (first, run))
+        if shapes != others_shapes:
             raise UsageError(
-                f"{run.path} generates images of {'x'.join(map(str, other))} cells, {first.path} "
-                f"of {'x'.join(map(str, shape))}; compare runs of one geometry"
+                f"{run.path} generates images of {_in_cells(others_shapes)} cells, {first.path} "
+                f"of {_in_cells(shapes)}; compare runs of one geometry"
             )
         data, others = (r.experiment.data for r in (first, run))
         if data.threshold_gev != others.threshold_gev:
@@ -306,6 +345,10 @@ def _check_alike(trained: Mapping[str, TrainedRun], reference: Sequence[str]) ->
             raise UsageError(
                 f"{first.path} and {run.path} hold out different showers: give --reference GLOB"
             )
+
+
+def _in_cells(shapes: Mapping[str, Shape]) -> str:
+    return " and ".join("x".join(map(str, shape)) for shape in shapes.values())
 
 
 def _labels_of(trained: Mapping[str, TrainedRun]) -> list[Condition]:
@@ -349,7 +392,7 @@ def _open_reference(
 
     The first run's data section says what is on the images, `experiment` all else.
     """
-    from gan3d.config import Data, Validation
+    from gan3d.config import FIRST_IMAGE, Data, Validation
     from gan3d.data import expand_patterns, stream_showers
 
     settings = experiment.validation if experiment else Validation()
@@ -358,10 +401,10 @@ def _open_reference(
         threshold_gev: float = Data.model_fields["threshold_gev"].default
         shape, blocks = stream_showers(patterns, threshold_gev=threshold_gev)
         geometry = _geometry_of(patterns, shape)
-        setting = Setting(geometry, settings, threshold_gev, shape)
+        setting = Setting({FIRST_IMAGE: geometry}, settings, threshold_gev, shape)
         return setting, blocks, _names(expand_patterns(patterns))
     data = holder.data
-    setting = Setting(data.model_geometry, settings, data.threshold_gev, data.geometry.shape)
+    setting = Setting(data.geometries, settings, data.threshold_gev, data.geometry.shape)
     return setting, *reference_blocks(data, patterns, labels)
 
 
@@ -382,18 +425,19 @@ def reference_blocks(
 
     Raises DataError, naming the file, where one lacks one of `labels`.
     """
-    from gan3d.data import check_labels, expand_patterns, open_shower_file, stream_showers
+    from gan3d.data import check_labels, expand_patterns, open_for, stream_showers
 
     if not patterns:
         return heldout_blocks(data, labels)
     for path in expand_patterns(patterns) if labels else []:
-        with open_shower_file(path, shape=data.geometry.shape) as file:
+        with open_for(path, data) as file:
             check_labels(file.read_columns(0, file.count), labels, path)
     _, blocks = stream_showers(
         patterns,
         shape=data.geometry.shape,
-        grid=data.model_geometry.shape,
+        grid=data.images.shape,
         threshold_gev=data.threshold_gev,
+        further=data.images.further,
     )
     return blocks, _names(expand_patterns(patterns))
 
@@ -420,6 +464,11 @@ def _check_cell_size(patterns: Sequence[str], setting: Setting, shape: Shape) ->
     from gan3d.data import stated_cell_size, stated_geometry
 
     _check_cylinder(stated_geometry(patterns, shape=shape), patterns, setting.geometry)
+    for name, cells in setting.further.items():
+        stated = stated_cell_size(patterns, shape=cells, image=name)
+        assumed = setting.geometries[name].pitch
+        if stated is not None and not np.allclose(stated, assumed, rtol=1e-3):
+            raise _other_cells(patterns, stated, assumed, f"data.further_images.{name}")
     stated, assumed = stated_cell_size(patterns, shape=shape), setting.geometry.pitch
     if stated is not None and setting.geometry.is_cylinder:
         raise DataError(
@@ -427,11 +476,17 @@ def _check_cell_size(patterns: Sequence[str], setting: Setting, shape: Shape) ->
             "reckoned with (data.geometry.coordinates)"
         )
     if stated is not None and not np.allclose(stated, assumed, rtol=1e-3):
-        said, wanted = (" x ".join(f"{each:g}" for each in size) for size in (stated, assumed))
-        raise DataError(
-            f"{', '.join(patterns)}: cells of {said} mm, but {wanted} mm are reckoned with: other "
-            "showers' files or data.geometry.cell_size_mm; only showers in equal cells compare"
-        )
+        raise _other_cells(patterns, stated, assumed, "data.geometry")
+
+
+def _other_cells(
+    patterns: Sequence[str], stated: Sequence[float], assumed: Sequence[float], key: str
+) -> DataError:
+    said, wanted = (" x ".join(f"{each:g}" for each in size) for size in (stated, assumed))
+    return DataError(
+        f"{', '.join(patterns)}: cells of {said} mm, but {wanted} mm are reckoned with: other "
+        f"showers' files or {key}.cell_size_mm; only showers in equal cells compare"
+    )
 
 
 def _check_cylinder(stated: Geometry | None, patterns: Sequence[str], assumed: Geometry) -> None:
@@ -456,7 +511,10 @@ def _read(patterns: Sequence[str], setting: Setting) -> Iterator[Showers]:
     from gan3d.data import stream_showers
 
     _, blocks = stream_showers(
-        patterns, shape=setting.geometry.shape, threshold_gev=setting.threshold_gev
+        patterns,
+        shape=setting.geometry.shape,
+        threshold_gev=setting.threshold_gev,
+        further=setting.further,
     )
     return blocks
 
@@ -581,13 +639,17 @@ def discriminated(
 
 def show_verdicts(judgements: Sequence[Judgement], page: Path, console: Console) -> None:
     """Print the table of metrics, what to beware of, and where the report is."""
-    from gan3d.validation.report import headline
+    from gan3d.validation.report import headlines, remarks
 
     show_table = _show_one if len(judgements) == 1 else _show_several
     show_table(judgements, console)
-    for remark in dict.fromkeys(remark for each in judgements for remark in each.remarks):
+    for name in judgements[0].further:
+        console.print(f"{name}:", markup=False)
+        show_table([each.further[name] for each in judgements], console)
+    for remark in remarks(judgements):
         console.print(f"note: {remark}", markup=False)
-    console.print(headline(judgements), markup=False)
+    for line in headlines(judgements):
+        console.print(line, markup=False)
     console.print(f"report: {page}", markup=False, soft_wrap=True)
 
 

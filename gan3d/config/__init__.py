@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gan3d.config.cells import GEV, CellScale
+from gan3d.config.images import FIRST_IMAGE, Images
 from gan3d.config.load import dump_experiment, load_experiment, naming_places
 from gan3d.config.schema import (
     Condition,
@@ -26,6 +27,7 @@ from gan3d.config.schema import (
 from gan3d.config.simulation import Beam, Calorimeter, Simulation, load_simulation
 
 __all__ = [
+    "FIRST_IMAGE",
     "GEV",
     "Beam",
     "Calorimeter",
@@ -37,6 +39,7 @@ __all__ = [
     "Experiment",
     "Geometry",
     "Horovod",
+    "Images",
     "LossWeights",
     "Model",
     "Node",

@@ -8,6 +8,7 @@ Stampede2 recipe of CERN openlab, SURFsara and Intel.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
@@ -23,6 +24,7 @@ from pydantic import (
 )
 
 from gan3d.config.cells import CellScale
+from gan3d.config.images import FIRST_IMAGE, Images
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -97,6 +99,31 @@ class Geometry(Section):
         return (x * 0.5 * self.shape[1] * y if self.is_cylinder else x), y, z
 
 
+ImageName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+# Other datasets of shower files, and other losses, lower case.
+_TAKEN_IMAGES = frozenset(
+    (
+        *("ecal", "target", "energy", "theta", "mtheta", "eta", "pdg", "px", "py", "pz", "ywindow"),
+        *("showers", "incident_energies", "cell", "deposit", "generation", "auxiliary", "angle"),
+        *("bins", "response", "layers", "features", "gradient_penalty", "loss", "ecal_gev"),
+        *("images", "labels", "joint", "joint_activation", "all_features"),
+    )
+)
+
+
+def check_image_names(names: Iterable[str]) -> None:
+    """Raise ValueError where further images cannot be called so."""
+    given = list(names)
+    lowered = [name.lower() for name in given]
+    for name in given:
+        if name.lower() in _TAKEN_IMAGES or lowered.count(name.lower()) > 1:
+            raise ValueError(
+                f"{name}: is the name of something else, or of two images (upper and lower case "
+                "count alike)"
+            )
+
+
 class Split(Section):
     """How the showers of `data.files` are divided into training and held-out ones."""
 
@@ -145,6 +172,10 @@ class Data(Section):
     """Cells along (x, y, layer) that the networks see; null: geometry.shape. Images are cropped or
     padded with zeros to it: around the centre in x and y, at the back in the layers; those of a
     cylinder in the layers alone."""
+    further_images: dict[ImageName, Geometry] = {}
+    """Further images of the same showers, by the names of their datasets, each with a grid of its
+    own: `{HCAL: {shape: [11, 11, 60], cell_size_mm: [30, 30, 30]}}` beside the ECAL of `geometry`.
+    All of `files` must have them. For `convolutional`."""
     split: Split = Split()
     """Division of `files` into training and held-out showers."""
     threshold_gev: NonNegativeFloat = 1e-6
@@ -211,9 +242,39 @@ class Data(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _images_fit(self) -> Self:
+        if not self.further_images:
+            return self
+        try:
+            check_image_names(self.further_images)
+        except ValueError as error:
+            raise ValueError(f"further_images.{error}") from error
+        if self.grid is not None:
+            raise ValueError(
+                "grid: crops or pads a single image, and further_images names others beside it; "
+                "set grid to null"
+            )
+        if any(each.is_cylinder for each in (self.geometry, *self.further_images.values())):
+            raise ValueError(
+                "further_images: a cylinder is a shower's only image; expected cartesian cells in "
+                "geometry and in further_images"
+            )
+        return self
+
+    @property
+    def geometries(self) -> dict[str, Geometry]:
+        """The grids that the networks see, by the names of the images, the first one first."""
+        return {FIRST_IMAGE: self.model_geometry, **self.further_images}
+
+    @property
+    def images(self) -> Images:
+        """The images of a shower that the networks see."""
+        return Images({name: each.shape for name, each in self.geometries.items()})
+
     @property
     def model_geometry(self) -> Geometry:
-        """The grid that the networks see."""
+        """The grid of the first image, or the only one, that the networks see."""
         return self.geometry.model_copy(update={"shape": self.grid or self.geometry.shape})
 
 
@@ -344,6 +405,15 @@ class Model(Section):
     kernel_mm: PositiveFloat = 25.5
     """`convolutional`: what kernels span along each axis (mm), as far as 3, 5 or 7 cells do. Those
     of 3DGAN's discriminator: 5 cells of 5.1 mm."""
+    generator_filters: tuple[PositiveInt, PositiveInt, PositiveInt] = (64, 6, 6)
+    """`convolutional`: channels of the generator's three wide convolutions. 3DGAN: 64, 6, 6. Fewer
+    train faster; of several images (`data.further_images`) each has so many."""
+    discriminator_filters: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (32, 8, 8, 8)
+    """`convolutional`: channels of the discriminator's four convolutions. 3DGAN: 32, 8, 8, 8."""
+    joint_features: PositiveInt = 32
+    """`convolutional`, with `data.further_images`: numbers that the discriminator makes of all
+    images' features together, before its heads: what one image has must lack in the other, and a
+    head alone, which adds them up, would not see that."""
 
     @property
     def labels(self) -> list[Condition]:
@@ -413,6 +483,10 @@ class LossWeights(Section):
     """Mean absolute percentage error of the estimated incident energy."""
     ecal: NonNegativeFloat = 0.1
     """Mean absolute percentage error of the ECAL sum."""
+    further_sums: dict[ImageName, NonNegativeFloat] = {}
+    """Of each of `data.further_images`, by its name: mean absolute error of its sum, in per cent of
+    the training showers' mean sum (a shower may leave nothing in an HCAL, and an error in per cent
+    of nothing says nothing). Those that are not named: as `ecal`."""
     angle: NonNegativeFloat = 25.0
     """Mean absolute error (rad) of the angle that the image shows. 3DGAN: 25."""
     bins: NonNegativeFloat = 0.1
@@ -875,6 +949,12 @@ class Experiment(Section):
             raise ValueError(
                 "data.split.validation is 0 and there are no data.validation_files: "
                 "nothing would be held out"
+            )
+        unknown = set(self.training.loss_weights.further_sums) - set(self.data.further_images)
+        if unknown:
+            raise ValueError(
+                f"training.loss_weights.further_sums: {min(unknown)} is none of "
+                f"data.further_images ({', '.join(self.data.further_images) or 'there are none'})"
             )
         if self.node.xla is True and self.model.synchronized_batch_norm:
             raise ValueError(

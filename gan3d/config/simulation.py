@@ -17,16 +17,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from gan3d.config.images import FIRST_IMAGE, Images
 from gan3d.config.load import load_sections
 from gan3d.config.schema import (
     CellSize,
     Coordinates,
     Geometry,
+    ImageName,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     Section,
     check_cell_size,
+    check_image_names,
 )
 
 FIXED_ANGLE_SHAPE = (25, 25, 25)
@@ -126,6 +129,9 @@ class Simulation(Section):
 
     calorimeter: Calorimeter = Calorimeter()
     """Where the showers develop."""
+    behind: dict[ImageName, Calorimeter] = Field(default={})
+    """Calorimeters right behind it, in this order, by the names that their images get in files:
+    what leaks out of one goes on in the next. Each needs its `shape`."""
     beam: Beam = Beam()
     """What makes them."""
 
@@ -145,9 +151,44 @@ class Simulation(Section):
             raise ValueError("beam.theta_deg: the cells of a cylinder lie around the particle")
         return self
 
+    @model_validator(mode="after")
+    def _one_behind_the_other(self) -> Self:
+        if not self.behind:
+            return self
+        try:
+            check_image_names(self.behind)
+        except ValueError as error:
+            raise ValueError(f"behind.{error}") from error
+        if self.beam.theta_deg is not None:
+            raise ValueError(
+                "beam.theta_deg: particles fly straight through calorimeters behind each other "
+                "(behind); set it to null"
+            )
+        for name, each in {"": self.calorimeter, **self.behind}.items():
+            key = f"behind.{name}" if name else "calorimeter"
+            if each.coordinates == "cylindrical":
+                raise ValueError(f"{key}.coordinates: only cartesian cells lie behind each other")
+            if each.shape is None and name:
+                raise ValueError(f"{key}.shape: needs its cells along (x, y, layer)")
+        return self
+
+    @property
+    def geometries(self) -> dict[str, Geometry]:
+        """The grids of all images, by their names, the first calorimeter's first."""
+        behind = {
+            name: Geometry(shape=each.shape or FIXED_ANGLE_SHAPE, cell_size_mm=each.cell_size_mm)
+            for name, each in self.behind.items()
+        }
+        return {FIRST_IMAGE: self.geometry, **behind}
+
+    @property
+    def images(self) -> Images:
+        """The images of a shower."""
+        return Images({name: each.shape for name, each in self.geometries.items()})
+
     @property
     def geometry(self) -> Geometry:
-        """The grid of the calorimeter's cells."""
+        """The grid of the first calorimeter's cells."""
         calorimeter = self.calorimeter
         return Geometry(
             coordinates=calorimeter.coordinates,
@@ -157,7 +198,7 @@ class Simulation(Section):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Cells along (x, y, layer)."""
+        """Cells of the first calorimeter along (x, y, layer)."""
         if self.calorimeter.shape is not None:
             return self.calorimeter.shape
         return FIXED_ANGLE_SHAPE if self.beam.theta_deg is None else VARIABLE_ANGLE_SHAPE

@@ -3,7 +3,8 @@
 A shower's way: `survey` finds the files, `split` decides which showers are trained on, `order`
 which of them a rank sees and when; `loader` reads them ahead (`threads`), through `formats`, which
 opens a file with the reader for its content, and `preprocessing`, and makes batches. `writer` is
-the way back. On the way showers are lists of lit cells (`sparse`).
+the way back. On the way showers are lists of lit cells (`sparse`); those of several images of a
+shower, such as ECAL and HCAL, are one list (`joint`).
 
 Of files: `summary` says what they hold, `checking` what is wrong with them, `conversion` and
 `splitting` make others of them, and `fetching` brings public ones.
@@ -15,6 +16,7 @@ from gan3d.data.formats import (
     expand_patterns,
     geometry_attributes,
     holds_challenge,
+    open_for,
     open_shower_file,
     read_showers,
     stated_cell_size,
@@ -22,6 +24,7 @@ from gan3d.data.formats import (
     stream_images,
     stream_showers,
 )
+from gan3d.data.joint import refuse_several
 from gan3d.data.labels import (
     check_labels,
     find_fault,
@@ -66,11 +69,13 @@ __all__ = [
     "leave_out",
     "make_folder",
     "network_labels",
+    "open_for",
     "open_shower_file",
     "order_epoch",
     "pick_columns",
     "read_part",
     "read_showers",
+    "refuse_several",
     "regrid",
     "sample_layers",
     "sample_sums",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gan3d.config import Data
 from gan3d.data.chunks import is_shortage
-from gan3d.data.formats import open_shower_file
+from gan3d.data.formats import open_for
 from gan3d.data.preprocessing import to_grid
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.sparse import SparseShowers
@@ -36,6 +36,7 @@ class BlockReader:
 
     def __init__(self, data: Data) -> None:
         self._data = data
+        self._shape = data.images.shape
         self._local = threading.local()
 
     def read(self, entry: FileEntry, rows: NDArray[np.int64]) -> SparseShowers:
@@ -46,7 +47,7 @@ class BlockReader:
         showers = file.read_sparse(first, stop, threshold_gev=self._data.threshold_gev)
         if len(showers) > len(rows):
             showers = showers.take(rows - first)
-        return to_grid(showers, self._data.model_geometry.shape)
+        return to_grid(showers, self._shape)
 
     def _open(self, entry: FileEntry) -> ShowerFile:
         files: OrderedDict[Any, ShowerFile] = self._local.__dict__.setdefault(
@@ -54,7 +55,7 @@ class BlockReader:
         )
         file = files.get(entry.path)
         if file is None:
-            file = open_shower_file(entry.path, shape=self._data.geometry.shape, check=False)
+            file = open_for(entry.path, self._data, check=False)
             if len(files) >= _OPEN_FILES:
                 files.popitem(last=False)[1].close()
             files[entry.path] = file

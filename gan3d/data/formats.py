@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 import h5py
 import numpy as np
 from pydantic import ValidationError
 
-from gan3d.config import Geometry
+from gan3d.config import Data, Geometry, Images
 from gan3d.data.challenge import CHALLENGE_CELL_SIZES_MM, ChallengeFile
 from gan3d.data.chunks import is_shortage
 from gan3d.data.hdf5 import faults_named, open_hdf5
-from gan3d.data.lcd import CALORIMETERS, ECAL, LcdFile, has_angle
+from gan3d.data.joint import JointFile
+from gan3d.data.lcd import ECAL, LcdFile, has_angle
 from gan3d.data.parquet import ParquetFile
 from gan3d.data.preprocessing import to_grid
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.showers import Showers, apply_threshold, gather
-from gan3d.data.sparse import Shape
+from gan3d.data.sparse import Shape, split_images
 from gan3d.errors import DataError
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _PARQUET_SIGNATURE = b"PAR1"
 _GEOMETRY = "geometry"  # an attribute of files
-_PAIRED_SHOWERS = 100  # read at once: 15 MB of 25 x 25 x 25 and 11 x 11 x 60 cells
+_FIRST_KEY = "data.geometry.shape; gan3d data: --shape"
 _LAYOUTS = (
     "LCD (ECAL and target, or ECAL, energy and theta), Fast Calorimeter Challenge (showers and "
     "incident_energies) or gan3d's Parquet"
@@ -50,29 +51,45 @@ def expand_patterns(patterns: Sequence[str | Path]) -> list[Path]:
 
 
 def open_shower_file(
-    path: Path, *, shape: Shape | None = None, check: bool = True, image: str = ECAL
+    path: Path,
+    *,
+    shape: Shape | None = None,
+    check: bool = True,
+    image: str = ECAL,
+    further: Mapping[str, Shape | None] = MappingProxyType({}),
 ) -> ShowerFile:
     """Open `path` with the reader for its content: LCD, Challenge or Parquet.
 
     `shape` (x, y, layer) is what the images must have; of Challenge files, which do not say it, it
-    is what they have. `image` is one of `CALORIMETERS`, of which LCD files alone have the second.
+    is what they have. `image` is the dataset that is read where LCD files have several images of a
+    shower. With `further` images, by their names, all are read as one list of cells
+    (`gan3d.config.images`), each of the shape given for it (None: any).
     Raises DataError, naming the file, if it is missing, unreadable, damaged, of
-    an unknown format or empty, if its images do not have that shape, or, with `check`, if an
-    incident energy is not a positive number.
+    an unknown format or empty, lacks an image, if its images do not have that shape, or, with
+    `check`, if an incident energy is not a positive number.
     """
-    file = _open(path, shape, image)
+    file = _open(path, shape, (image, *further))
     try:
-        if shape is not None and file.image_shape != tuple(shape):
-            raise DataError(
-                f"{path}: images have {_cells(file.image_shape)}, expected {_cells(shape)} "
-                "(data.geometry.shape; gan3d data: --shape)"
-            )
+        found = file.images.shapes if file.images else {image: file.image_shape}
+        for name, wanted in {image: shape, **further}.items():
+            if wanted is not None and found[name] != tuple(wanted):
+                key = f"data.further_images.{name}.shape" if name in further else _FIRST_KEY
+                what = f"images '{name}'" if further else "images"
+                raise DataError(
+                    f"{path}: {what} have {_cells(found[name])}, expected {_cells(wanted)} ({key})"
+                )
         if check:
             _ = file.energy_n
     except BaseException:
         file.close()
         raise
     return file
+
+
+def open_for(path: Path, data: Data, *, check: bool = True) -> ShowerFile:
+    """Open `path` for all images of a shower that `data` names, as `open_shower_file` does."""
+    further = data.images.further
+    return open_shower_file(path, shape=data.geometry.shape, check=check, further=further)
 
 
 def read_showers(
@@ -121,23 +138,29 @@ def stream_showers(
     shape: Shape | None = None,
     grid: Shape | None = None,
     threshold_gev: float = 0.0,
+    further: Mapping[str, Shape] = MappingProxyType({}),
 ) -> tuple[Shape, Iterator[Showers]]:
     """The showers of `read_showers`, block by block and with their columns, and their image shape.
 
-    `grid` crops or pads the images as `regrid` does. All files are opened and checked before this
+    `grid` crops or pads the images as `regrid` does. With `further` images, by their names, all
+    are read together, as `open_shower_file` has them. All files are opened and checked before this
     returns. Raises DataError as `read_showers` does.
     """
     paths = expand_patterns(patterns)
+    whole = shape
     for path in paths:
-        with open_shower_file(path, shape=shape) as file:
-            shape = shape or file.image_shape
-    if shape is None:
+        with open_shower_file(path, shape=shape, further=further) as file:
+            whole = file.image_shape
+            shape = shape or (
+                whole if file.images is None else next(iter(file.images.shapes.values()))
+            )
+    if shape is None or whole is None:
         raise DataError("no showers to read: no files are named")
-    target = grid or shape
+    target = grid or whole
 
     def blocks() -> Iterator[Showers]:
         for path in paths:
-            with open_shower_file(path, shape=shape) as file:
+            with open_shower_file(path, shape=shape, further=further) as file:
                 for block in file.pick(np.arange(file.count), threshold_gev=threshold_gev):
                     yield to_grid(block, target).dense()
 
@@ -145,29 +168,23 @@ def stream_showers(
 
 
 def stream_images(
-    patterns: Sequence[str | Path], *, threshold_gev: float = 0.0
+    patterns: Sequence[str | Path], names: Sequence[str], *, threshold_gev: float = 0.0
 ) -> Iterator[Mapping[str, Showers]]:
-    """Both images of the same showers, block by block, by the dataset's name: ECAL and HCAL.
+    """Several images of the same showers, block by block, by their names, such as ECAL and HCAL.
 
-    Of LCD files, in the order of `read_showers`. Cells below `threshold_gev` (GeV) are set to 0.
-    Raises DataError as `open_shower_file` does, and for a file without one of them.
+    In the order of `read_showers`. Cells below `threshold_gev` (GeV) are set to 0. Raises DataError
+    as `open_shower_file` does, and for a file without one of them.
     """
+    first, *further = names
     for path in expand_patterns(patterns):
-        with ExitStack() as opened:
-            files = {
-                image: opened.enter_context(open_shower_file(path, image=image))
-                for image in CALORIMETERS
-            }
-            for start in range(0, files[ECAL].count, _PAIRED_SHOWERS):
-                rows = slice(start, start + _PAIRED_SHOWERS)
-                blocks = {image: file.read(rows) for image, file in files.items()}
-                for showers in blocks.values():
-                    apply_threshold(showers, threshold_gev)
-                yield blocks
+        with open_shower_file(path, image=first, further=dict.fromkeys(further)) as file:
+            images = file.images or Images({first: file.image_shape})
+            for block in file.pick(np.arange(file.count), threshold_gev=threshold_gev):
+                yield {name: each.dense() for name, each in split_images(block, images).items()}
 
 
 def stated_cell_size(
-    patterns: Sequence[str | Path], *, shape: Shape | None = None
+    patterns: Sequence[str | Path], *, shape: Shape | None = None, image: str = ECAL
 ) -> tuple[float, float, float] | None:
     """The cell pitch along (x, y, layer) in mm that files state; None where none does.
 
@@ -175,7 +192,7 @@ def stated_cell_size(
     """
     found: dict[tuple[float, float, float], Path] = {}
     for path in expand_patterns(patterns):
-        with open_shower_file(path, shape=shape) as file:
+        with open_shower_file(path, shape=shape, image=image) as file:
             if file.cell_size_mm is not None:
                 found.setdefault(file.cell_size_mm, path)
     if len(found) > 1:
@@ -268,17 +285,16 @@ def _expand(pattern: str) -> list[Path]:
     return matches
 
 
-def _open(path: Path, shape: Shape | None, image: str) -> ShowerFile:
+def _open(path: Path, shape: Shape | None, images: Sequence[str]) -> ShowerFile:
     signature = _first_bytes(path, len(_HDF5_SIGNATURE))
     if signature.startswith(_PARQUET_SIGNATURE):
-        _check_single(path, image)
-        return ParquetFile(path)
+        return ParquetFile(path, images)
     # The signature may come later, after a block of the user's.
     if signature == _HDF5_SIGNATURE or h5py.is_hdf5(path):
         file = open_hdf5(path)
         try:
             with faults_named(path):
-                return _open_hdf5(path, file, shape, image)
+                return _open_hdf5(path, file, shape, images)
         except BaseException:
             file.close()
             raise
@@ -286,25 +302,28 @@ def _open(path: Path, shape: Shape | None, image: str) -> ShowerFile:
     raise DataError(f"{path}: {what}; shower files are {_LAYOUTS}")
 
 
-def _open_hdf5(path: Path, file: h5py.File, shape: Shape | None, image: str) -> ShowerFile:
+def _open_hdf5(
+    path: Path, file: h5py.File, shape: Shape | None, images: Sequence[str]
+) -> ShowerFile:
     names = sorted(file)
     is_lcd = "ECAL" in names and ("target" in names or has_angle(names))
     is_challenge = {"showers", "incident_energies"} <= set(names)
     if is_lcd and not is_challenge:
-        return LcdFile(path, file, image)
+        readers = {image: LcdFile(path, file, image) for image in images}
+        return JointFile(readers) if len(readers) > 1 else readers[images[0]]
     if is_challenge and not is_lcd:
-        _check_single(path, image)
+        other = next((image for image in images if image != ECAL), None)
+        if other is not None:
+            raise DataError(
+                f"{path}: has one image a shower, no '{other}'; LCD files and Parquet shards may "
+                "have several"
+            )
         return ChallengeFile(path, file, shape)
     what = "of two layouts at once" if is_lcd else "of no known layout"
     raise DataError(
         f"{path}: the datasets are {what}: found {', '.join(names) or 'none'}; shower files are "
         f"{_LAYOUTS}"
     )
-
-
-def _check_single(path: Path, image: str) -> None:
-    if image != ECAL:
-        raise DataError(f"{path}: has one image a shower, no '{image}'; LCD files may have both")
 
 
 def _first_bytes(path: Path, count: int) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import h5py
@@ -186,40 +186,44 @@ class Hdf5Output:
         rows: Mapping[str, NDArray[Any]],
         notes: Mapping[str, Mapping[str, Any]],
         stored_cell_c: NDArray[np.int64] | None = None,
+        further: Mapping[str, SparseShowers] = MappingProxyType({}),
     ) -> None:
         """Append `showers`, which fill a chunk, or are the last, to the dataset `cells`.
 
         `rows` holds what other datasets get, by name, and `notes` the datasets' attributes. With
         `stored_cell_c` (cells,), the number in the file of each cell of the image, a shower is
-        stored as one row of its cells.
+        stored as one row of its cells. `further` are other images of the same showers, by the names
+        of their datasets.
         """
         with held_signals():
-            self._append(cells, showers, rows, notes, stored_cell_c)
+            self._append({cells: showers, **further}, rows, notes, stored_cell_c)
         self._sink.check()
 
     def _append(
         self,
-        cells: str,
-        showers: SparseShowers,
+        images: Mapping[str, SparseShowers],
         rows: Mapping[str, NDArray[Any]],
         notes: Mapping[str, Mapping[str, Any]],
         stored_cell_c: NDArray[np.int64] | None,
     ) -> None:
+        count = len(next(iter(images.values())))
         if self._file is None:
             # Here, and so inside the context, which closes it whatever signal comes.
             self._file = h5py.File(self._sink, "w")
             self._file.attrs.update(self._new.attributes)
-            shape = showers.image_shape if stored_cell_c is None else stored_cell_c.shape
-            self._create_cells(self._file, cells, shape, min(self._new.chunk_showers, len(showers)))
+            for name, showers in images.items():
+                shape = showers.image_shape if stored_cell_c is None else stored_cell_c.shape
+                self._create_cells(self._file, name, shape, min(self._new.chunk_showers, count))
             for name, values in rows.items():
                 self._create_rows(self._file, name, values)
-            for name in (cells, *rows):
+            for name in (*images, *rows):
                 self._file[name].attrs.update(notes.get(name, {}))
-        end = self._rows + len(showers)
-        dataset = self._file[cells]
-        dataset.resize(end, axis=0)
-        chunk = pack_chunk(showers, dataset.chunks[0], self._new.level, stored_cell_c)
-        dataset.id.write_direct_chunk((self._rows, *(0 for _ in dataset.shape[1:])), chunk)
+        end = self._rows + count
+        for name, showers in images.items():
+            dataset = self._file[name]
+            dataset.resize(end, axis=0)
+            chunk = pack_chunk(showers, dataset.chunks[0], self._new.level, stored_cell_c)
+            dataset.id.write_direct_chunk((self._rows, *(0 for _ in dataset.shape[1:])), chunk)
         for name, values in rows.items():
             self._file[name].resize(end, axis=0)
             self._file[name][self._rows : end] = values
@@ -238,8 +242,11 @@ class Hdf5Output:
             compression_opts=self._new.level,
             shuffle=True,
         )
-        if self._new.cell_size_mm is not None:
-            dataset.attrs["cell_size_mm"] = self._new.cell_size_mm
+        size_mm = self._new.cell_size_mm
+        if self._new.geometries is not None:
+            size_mm = self._new.geometries[name].pitch
+        if size_mm is not None:
+            dataset.attrs["cell_size_mm"] = size_mm
 
     def _create_rows(self, file: h5py.File, name: str, values: NDArray[Any]) -> None:
         row = values.shape[1:]

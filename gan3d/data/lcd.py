@@ -5,7 +5,7 @@ or (N, 1, 5) the incident particle as [PDG code, E, px, py, pz] in GeV. Variable
 (`EleMeasured3ThetaEscan_*.h5`): `ECAL`, `energy` in GeV, `theta`, and where they are known `mtheta`
 and `eta`, (N,) or (N, 1) each; a `target` may be there, too. Any other dataset with one number a
 shower, such as `ywindow`, is a column as well. Files of the whole calorimeter have `HCAL`
-(N, x, y, layer) beside `ECAL`: a second image of the same showers, in cells of its own.
+(N, x, y, layer) beside `ECAL`: a further image of the same showers, in cells of its own.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from gan3d.config import FIRST_IMAGE
 from gan3d.data.chunks import StoredCells
 from gan3d.data.hdf5 import Hdf5File, Hdf5Output, check_rows, find_dataset
 from gan3d.data.new_file import NewFile
-from gan3d.data.sparse import SparseShowers
+from gan3d.data.sparse import SparseShowers, split_images
 from gan3d.errors import DataError, UsageError
 
-ECAL = "ECAL"
-CALORIMETERS = (ECAL, "HCAL")
-"""Datasets that hold images, the electromagnetic calorimeter's and the hadronic one's."""
+ECAL = FIRST_IMAGE
 
 TARGET_COLUMNS = ("pdgID", "E", "px", "py", "pz")
 _MOMENTUM = ("px", "py", "pz")
@@ -46,6 +45,11 @@ class LcdFile(Hdf5File):
 
         Raises DataError if it is not a sound LCD file, or has no such images.
         """
+        if image not in file:
+            raise DataError(
+                f"{path}: has no dataset '{image}', a further image of its showers; it has "
+                f"{', '.join(sorted(file))} (data.further_images names those to be read)"
+            )
         cells = find_dataset(file, path, image)
         shape = cells.shape
         if shape is None or len(shape) != 4 or 0 in shape[1:]:
@@ -124,9 +128,15 @@ _NOTES = {
 def write_lcd(groups: Iterable[SparseShowers], new: NewFile) -> None:
     """Write `groups` of showers, in GeV, each as a chunk; see `writer.write_showers`."""
     _find_particle(new.pdg_id)
+    images = new.images
     with Hdf5Output(new) as output:
         for showers in groups:
-            output.append("ECAL", showers, _rows(showers, new), _NOTES)
+            rows = _rows(showers, new)
+            if images is None:
+                output.append(ECAL, showers, rows, _NOTES)
+                continue
+            first, *further = split_images(showers, images).items()
+            output.append(*first, rows, _NOTES, further=dict(further))
 
 
 def _rows(showers: SparseShowers, new: NewFile) -> dict[str, NDArray[Any]]:

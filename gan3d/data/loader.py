@@ -19,7 +19,7 @@ from gan3d.data.labels import pick_columns
 from gan3d.data.order import EpochOrder, Piece, count_steps, left_after, order_epoch, spread
 from gan3d.data.preprocessing import to_scale
 from gan3d.data.showers import Showers
-from gan3d.data.sparse import SparseShowers, cell_dtype, join
+from gan3d.data.sparse import SparseShowers, cell_dtype, join, split_images
 from gan3d.data.split import Part
 from gan3d.data.survey import FileEntry
 from gan3d.data.threads import ReaderThreads, Task
@@ -72,7 +72,8 @@ class ShowerLoader:
         self._rank, self._size, self._seed = rank, size, seed
         self._last_epoch = last_epoch
         self._labels = labels
-        self._cell_type = cell_dtype(data.model_geometry.shape)
+        self._shape = data.images.shape
+        self._cell_type = cell_dtype(self._shape)
         self._reader = BlockReader(data)
         self._threads = ReaderThreads(
             data.workers, stall_seconds=data.stall_seconds, niceness=data.reader_niceness
@@ -286,7 +287,7 @@ class ShowerLoader:
                 )
 
     def _batch(self, showers: Sequence[_Shower]) -> Showers:
-        shape = self._data.model_geometry.shape
+        shape = self._shape
         images_bxyz = np.zeros((len(showers), *shape), np.float32)
         cell_h = np.frombuffer(b"".join([shower.cells for shower in showers]), self._cell_type)
         deposit_h = np.frombuffer(b"".join([shower.deposits for shower in showers]), np.float32)
@@ -327,22 +328,28 @@ def stream_part(part: Part, data: Data) -> Iterator[Showers]:
 
 def sample_sums(
     part: Part, data: Data, limit: int, bad: dict[Path, str] | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
     """Return the sums of cells and the incident energies (GeV) of `limit` showers of `part`.
 
-    Cells are as the networks see them: their sums are GeV where these see GeV. The
-    showers are those of `ShowerLoader.sample`, but no images are built. Raises DataError as
-    `read_part` does; not, however, where files are noted in `bad`: then what is left may be none.
+    The sums of each image are by its name. Cells are as the networks see them: their sums are GeV
+    where these see GeV. The showers are those of `ShowerLoader.sample`, but no images are built.
+    Raises DataError as `read_part` does, and where an image is empty in all showers; not, however,
+    where files are noted in `bad`: then what is left may be none.
     """
-    ecal, energy, lit = [np.empty(0)], [np.empty(0)], 0
+    images = data.images
+    sums: dict[str, list[NDArray[np.float64]]] = {name: [np.empty(0)] for name in images.shapes}
+    energy = [np.empty(0)]
     for showers in _sample(part, data, limit, bad):
-        ecal.append(showers.ecal_n)
+        for name, image in split_images(showers, images).items():
+            sums[name].append(image.ecal_n)
         energy.append(showers.energy_n.astype(np.float64))
-        lit += len(showers.cell_h)
-    ecal_n, energy_n = np.concatenate(ecal), np.concatenate(energy)
-    if not lit and not bad:
-        raise _all_empty(part, len(ecal_n), data)
-    return ecal_n, energy_n
+    sum_n = {name: np.concatenate(each) for name, each in sums.items()}
+    energy_n = np.concatenate(energy)
+    if not bad:
+        for name, each_n in sum_n.items():
+            if not each_n.any():
+                raise _all_empty(part, len(each_n), data, "" if images.single else name)
+    return sum_n, energy_n
 
 
 def sample_layers(
@@ -350,18 +357,23 @@ def sample_layers(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the energies in the layers (N, layer) and the incident energies (N,) of showers, GeV.
 
-    They are those of `sample_sums`, in GeV whatever the networks see. Raises DataError where a file
-    cannot be read.
+    Of several images the layers of one after those of the other. They are those of `sample_sums`,
+    in GeV whatever the networks see. Raises DataError where a file cannot be read.
     """
     layers, energy = [], []
     for showers in read_chosen(part, spread(part, limit), data):
-        depth = showers.image_shape[2]
-        row_h = np.repeat(np.arange(len(showers)), np.diff(showers.offset_n1))
-        place_h = row_h * depth + showers.cell_h.astype(np.int64) % depth
-        sums = np.bincount(place_h, showers.deposit_h, minlength=len(showers) * depth)
-        layers.append(sums.reshape(-1, depth))
+        parts = split_images(showers, data.images).values()
+        layers.append(np.concatenate([_in_layers(image) for image in parts], axis=1))
         energy.append(showers.energy_n.astype(np.float64))
     return np.concatenate(layers), np.concatenate(energy)
+
+
+def _in_layers(showers: SparseShowers) -> NDArray[np.float64]:
+    """Energies in the layers, (N, layer)."""
+    depth = showers.image_shape[2]
+    place_h = showers.shower_h * depth + showers.cell_h.astype(np.int64) % depth
+    sums = np.bincount(place_h, showers.deposit_h, minlength=len(showers) * depth)
+    return sums.reshape(-1, depth).astype(np.float64)
 
 
 def _sample(
@@ -480,8 +492,9 @@ def _images(
     return join(parts).dense()
 
 
-def _all_empty(part: Part, count: int, data: Data) -> DataError:
+def _all_empty(part: Part, count: int, data: Data, image: str = "") -> DataError:
+    where = f" in '{image}'" if image else ""
     return DataError(
-        f"{part.files[0].path}: all of {count} showers are empty: no cell reaches "
+        f"{part.files[0].path}: all of {count} showers are empty{where}: no cell reaches "
         f"data.threshold_gev = {data.threshold_gev:g} GeV; are the cells in GeV?"
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from gan3d.config import Geometry, Images
 from gan3d.errors import DataError
 
 
@@ -27,7 +28,7 @@ class NewFile:
     attributes: Mapping[str, str | int | float]
     """What is kept with the file as a whole."""
     cell_size_mm: tuple[float, float, float] | None
-    """Cell pitch along (x, y, layer) in mm, if it is known."""
+    """Cell pitch along (x, y, layer) in mm, if it is known; of several images the first one's."""
     unit_gev: float
     """Unit of the energies, in GeV."""
     pdg_id: int
@@ -36,6 +37,15 @@ class NewFile:
     """Showers that are compressed together."""
     level: int
     """Level of compression, 0 to 9."""
+    geometries: Mapping[str, Geometry] | None = None
+    """Where showers have several images, the grids of all, by their names; None: they have one."""
+
+    @property
+    def images(self) -> Images | None:
+        """The several images of a shower; None: it has one."""
+        if self.geometries is None:
+            return None
+        return Images({name: each.shape for name, each in self.geometries.items()})
 
 
 class Sink(io.RawIOBase):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -24,10 +24,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, Json, ValidationError
 
+from gan3d.config import FIRST_IMAGE, Images
 from gan3d.data.chunks import is_shortage, one_line
 from gan3d.data.new_file import NewFile, Sink, held_signals
 from gan3d.data.shower_file import ShowerFile
-from gan3d.data.sparse import SparseShowers, cell_dtype, join
+from gan3d.data.sparse import SparseShowers, cell_dtype, join, join_images, split_images
 from gan3d.errors import DataError
 
 UNITS = {"GeV": 1.0, "MeV": 1e-3}
@@ -60,6 +61,12 @@ class Metadata(BaseModel):
     """Unit of `energy` and `deposit`. Momenta are in GeV always."""
     cell_size_mm: Json[tuple[_Length, _Length, _Length]] | None = None
     """Cell pitch along (x, y, layer) in mm: a list in JSON."""
+    images: Json[dict[str, tuple[_Number, _Number, _Number]]] | None = None
+    """Where a shower has several images, cells along (x, y, layer) of each by its name, in the
+    order in which their cells are numbered: an object in JSON. `image_shape` is then
+    [cells of all, 1, 1], and `cell_size_mm` the first one's."""
+    cell_sizes_mm: Json[dict[str, tuple[_Length, _Length, _Length]]] = {}
+    """Cell pitches (mm) of several images, by their names: an object in JSON."""
     attributes: Json[dict[str, str | int | float]] = {}
     """What else is known of the file: an object in JSON."""
 
@@ -69,8 +76,11 @@ class ParquetFile(ShowerFile):
 
     layout = "parquet"
 
-    def __init__(self, path: Path) -> None:
-        """Open and check `path`. Raises DataError if it is not a sound shard."""
+    def __init__(self, path: Path, wanted: Sequence[str] = (FIRST_IMAGE,)) -> None:
+        """Open and check `path`, of which the images `wanted` are read.
+
+        Raises DataError if it is not a sound shard, or has no such images.
+        """
         self.path = path
         self._spare: list[pq.ParquetFile] = []
         self._closed = False
@@ -79,11 +89,17 @@ class ParquetFile(ShowerFile):
             self._footer = footer = reader.metadata
             schema = reader.schema_arrow
         self._metadata = _parse(path, schema.metadata or {})
-        self.image_shape = self._metadata.image_shape
+        self._images = _images_of(path, self._metadata)
+        self._wanted = _wanted_of(path, self._images, wanted)
+        self.image_shape = self._wanted.shape
+        self.images = None if self._wanted.single else self._wanted
         self.unit_gev = UNITS[self._metadata.energy_unit]
-        self.cell_size_mm = self._metadata.cell_size_mm
+        self.cell_size_mm = self._metadata.cell_sizes_mm.get(wanted[0], self._metadata.cell_size_mm)
         self._columns = _check_schema(path, schema)
-        self.left_out = tuple(n for n in schema.names if n not in {*self._columns, *_OWN})
+        self.left_out = (
+            *(name for name in self._images.shapes if name not in wanted),
+            *(name for name in schema.names if name not in {*self._columns, *_OWN}),
+        )
         self.count = footer.num_rows
         if self.count == 0:
             raise DataError(f"{path}: holds no showers")
@@ -188,7 +204,7 @@ class ParquetFile(ShowerFile):
         if not np.array_equal(offset_n1, _numbers(arrays["deposit"].offsets)):
             raise self._damaged(group, "there are not as many cells as deposits")
         showers = SparseShowers(
-            self.image_shape,
+            self._metadata.image_shape,
             offset_n1.astype(np.int64),
             _numbers(arrays["cell"].values),
             _numbers(arrays["deposit"].values),
@@ -199,8 +215,12 @@ class ParquetFile(ShowerFile):
         if row is not None:
             raise DataError(
                 f"{self.path}: shower {self._start_g1[group] + row}: the numbers of its cells are "
-                f"not ascending and below {math.prod(self.image_shape)}"
+                f"not ascending and below {math.prod(self._metadata.image_shape)}"
             )
+        if list(self._wanted.shapes) != list(self._images.shapes):
+            parts = split_images(showers, self._images)
+            chosen = [parts[name] for name in self._wanted.shapes]
+            showers = chosen[0] if len(chosen) == 1 else join_images(chosen)
         cell_h = showers.cell_h.astype(cell_dtype(self.image_shape), copy=False)
         return replace(showers, cell_h=cell_h)
 
@@ -260,6 +280,10 @@ def _schema(showers: SparseShowers, new: NewFile) -> pa.Schema:
     }
     if new.cell_size_mm is not None:
         metadata["cell_size_mm"] = json.dumps(new.cell_size_mm)
+    if new.geometries is not None:
+        grids = new.geometries.items()
+        metadata["images"] = json.dumps({name: each.shape for name, each in grids})
+        metadata["cell_sizes_mm"] = json.dumps({name: each.pitch for name, each in grids})
     fields = [
         ("energy", pa.float32()),
         *((name, pa.from_numpy_dtype(values.dtype)) for name, values in showers.columns.items()),
@@ -315,6 +339,29 @@ def _parse(path: Path, metadata: Mapping[bytes, bytes]) -> Metadata:
         raise DataError(
             f"{path}: not a shard of showers: {name} in the schema's metadata: {first['msg']}"
         ) from error
+
+
+def _images_of(path: Path, metadata: Metadata) -> Images:
+    """All images that a shard holds. Raises DataError where they are not its cells."""
+    if metadata.images is None:
+        return Images({FIRST_IMAGE: metadata.image_shape})
+    images = Images(metadata.images)
+    if not metadata.images or images.shape != metadata.image_shape:
+        raise DataError(
+            f"{path}: not a shard of showers: the images {metadata.images} in the schema's "
+            f"metadata are not its {metadata.image_shape[0]} cells"
+        )
+    return images
+
+
+def _wanted_of(path: Path, images: Images, wanted: Sequence[str]) -> Images:
+    missing = [name for name in wanted if name not in images.shapes]
+    if missing:
+        raise DataError(
+            f"{path}: has no image '{missing[0]}' of its showers, but {', '.join(images.shapes)} "
+            "(data.further_images names those to be read)"
+        )
+    return Images({name: images.shapes[name] for name in wanted})
 
 
 def _check_schema(path: Path, schema: pa.Schema) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gan3d.config import Images
 from gan3d.data.showers import Showers, gather
 from gan3d.data.sparse import SparseShowers
 from gan3d.errors import DataError
@@ -34,6 +35,9 @@ class ShowerFile(ABC):
     """Showers in the file; at least 1."""
     image_shape: tuple[int, int, int]
     """Cells along (x, y, layer)."""
+    images: Images | None = None
+    """Where several images of a shower are read, their cells; `image_shape` is then that of all
+    together. None: one is."""
     unit_gev: float = 1.0
     """The file's unit of energy, in GeV."""
     storage: str
@@ -192,11 +196,15 @@ class ShowerFile(ABC):
         bad_h = ~np.isfinite(deposit_h) | (deposit_h < 0.0)
         worst = int(np.argmax(bad_h))
         row = int(showers.shower_h[worst])
-        x, y, layer = np.unravel_index(int(showers.cell_h[worst]), self.image_shape)
+        cell, shape, where = int(showers.cell_h[worst]), self.image_shape, ""
+        if self.images is not None:
+            name, shape, cell = self.images.locate(cell)
+            where = f" of {name}"
+        x, y, layer = np.unravel_index(cell, shape)
         what = "negative" if np.isfinite(deposit_h[worst]) else "not finite"
         raise DataError(
             f"{self.path}: shower {first + row}: the energy of cell (x={x}, y={y}, "
-            f"layer={layer}) is {what}: {deposit_h[worst]:g} {self._unit}"
+            f"layer={layer}){where} is {what}: {deposit_h[worst]:g} {self._unit}"
         )
 
     @property

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gan3d.config import Images
 from gan3d.data.showers import Showers
 from gan3d.errors import DataError
 
@@ -200,6 +201,43 @@ def join(parts: Sequence[SparseShowers]) -> SparseShowers:
         np.concatenate([part.energy_n for part in parts]),
         {name: np.concatenate([part.columns[name] for part in parts]) for name in names},
     )
+
+
+def join_images(images: Sequence[SparseShowers]) -> SparseShowers:
+    """Return several images of the same N showers as one: their cells one after the other.
+
+    Its shape is (cells, 1, 1), see `gan3d.config.images`; energies and columns are those of the
+    first.
+    """
+    cells = [math.prod(image.image_shape) for image in images]
+    shape = sum(cells), 1, 1
+    offset_n1 = np.sum([image.offset_n1 for image in images], axis=0)
+    cell_h = np.empty(offset_n1[-1], cell_dtype(shape))
+    deposit_h = np.empty(offset_n1[-1], np.float32)
+    # Of each shower the cells of this image come after those of the images before it.
+    start_n, first = offset_n1[:-1].copy(), 0
+    for image, count in zip(images, cells, strict=True):
+        place_h = np.arange(len(image.cell_h))
+        place_h += np.repeat(start_n - image.offset_n1[:-1], image.hits_n)
+        cell_h[place_h] = image.cell_h.astype(np.int64) + first
+        deposit_h[place_h] = image.deposit_h
+        start_n += image.hits_n
+        first += count
+    whole = images[0]
+    return SparseShowers(shape, offset_n1, cell_h, deposit_h, whole.energy_n, whole.columns)
+
+
+def split_images(showers: SparseShowers, images: Images) -> dict[str, SparseShowers]:
+    """Return each image of showers that `join_images` joined, by its name."""
+    if images.single:
+        return dict.fromkeys(images.shapes, showers)
+    found = {}
+    for name, cells in images.cells.items():
+        shape = images.shapes[name]
+        own = showers.where((showers.cell_h >= cells.start) & (showers.cell_h < cells.stop))
+        cell_h = (own.cell_h.astype(np.int64) - cells.start).astype(cell_dtype(shape))
+        found[name] = replace(own, image_shape=shape, cell_h=cell_h)
+    return found
 
 
 def _offsets(hits_n: Iterable[int] | NDArray[np.int64]) -> NDArray[np.int64]:

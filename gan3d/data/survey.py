@@ -16,7 +16,7 @@ import numpy as np
 
 from gan3d.config import Condition, Data
 from gan3d.data.chunks import is_shortage
-from gan3d.data.formats import expand_patterns, open_shower_file
+from gan3d.data.formats import expand_patterns, open_for
 from gan3d.data.labels import LabelRange, Particles, check_labels, particle_codes
 from gan3d.errors import DataError
 
@@ -215,7 +215,7 @@ class _Look:
 
     def _entry(self, path: Path) -> tuple[FileEntry, list[int]]:
         """The entry of a file, and the PDG codes in it, if they matter."""
-        with open_shower_file(path, shape=self._data.geometry.shape) as file:
+        with open_for(path, self._data) as file:
             energy = float(file.energy_n.sum(dtype=np.float64))
             size = path.stat().st_size
             entry = FileEntry(path, file.count, file.block_rows, size, energy)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gan3d.config import Geometry
 from gan3d.data.aside import remove_leftovers, written_aside
 from gan3d.data.challenge import MEV, write_challenge
 from gan3d.data.hdf5 import RESERVED
@@ -30,6 +31,7 @@ def write_showers(
     chunk_showers: int = 100,
     unit_gev: float = 1.0,
     cell_size_mm: tuple[float, float, float] | None = None,
+    geometries: Mapping[str, Geometry] | None = None,
 ) -> int:
     """Write `blocks` of showers to `path` and return how many showers they had.
 
@@ -46,8 +48,10 @@ def write_showers(
     `compression_level` (0 to 9), are `chunk_showers` showers: readers decompress all of them to get
     one, and shuffle them as one. 100 are 0.5 MB of gzip for 25 x 25 x 25 cells; with fewer, files
     grow. No more than these are held in memory. `attributes` and `cell_size_mm` (x, y, layer) are
-    kept with the file. It appears under its name only when it is whole; one that was there is
-    replaced, and what a killed writer of it left is removed.
+    kept with the file. Showers of several images (`gan3d.config.images`) have `geometries`, the
+    grids of all by their names: `lcd` files then have a dataset of each, shards their cells one
+    image after the other. The file appears under its name only when it is whole; one that was there
+    is replaced, and what a killed writer of it left is removed.
 
     Raises UsageError for an argument that is none of these, and, in `lcd` files, for a particle
     without momentum other than electron, positron, photon and neutral pion. Raises DataError if the
@@ -55,6 +59,8 @@ def write_showers(
     energy that is negative or not finite.
     """
     _check_arguments(layout, compression_level, chunk_showers, unit_gev)
+    if geometries is not None and layout == "challenge":
+        raise UsageError("layout challenge: holds one image of a shower; expected lcd or parquet")
     wanted_gev = {"lcd": 1.0, "challenge": MEV}.get(layout, unit_gev)
     count = 0
 
@@ -75,6 +81,7 @@ def write_showers(
             pdg_id=pdg_id,
             chunk_showers=chunk_showers,
             level=compression_level,
+            geometries=geometries,
         )
         _WRITERS[layout](groups(), new)
         if count == 0:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gan3d.config import Condition, Geometry
+from gan3d.data import refuse_several
 from gan3d.errors import RunError
 from gan3d.generation import TrainedRun
 from gan3d.models.weights import read_json
@@ -134,6 +135,7 @@ def describe(run: TrainedRun, latent: Latent) -> Metadata:
     Raises RunError where the run does not say what it was trained on.
     """
     data = run.experiment.data
+    refuse_several(data, run.path, "an exported model")
     files = _training_data(run.path)
     listed = json.dumps([file.model_dump() for file in files], sort_keys=True)
     return Metadata(

@@ -52,6 +52,8 @@ class ExportedModel(Draws):
     """What runs it, with its version."""
     call: Call
     """Inputs by name to cell energies, as the file has them."""
+    geometries: None = None
+    """It makes one image of a shower."""
 
     def __call__(
         self,

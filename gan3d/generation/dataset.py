@@ -7,7 +7,7 @@ who writes a file, or when: ranks take turns, and what is there is not made agai
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gan3d.config import Geometry
 from gan3d.data import Showers, write_showers
 from gan3d.data.aside import made_folder
 from gan3d.data.planned import SUFFIXES, PlannedFile, missing_files, plan_files
@@ -61,6 +62,8 @@ class Dataset:
     cell_size_mm: tuple[float, float, float] | None = None
     columns: Columns = field(default_factory=dict)
     """Labels that the generator is conditioned on, (N,) each."""
+    geometries: Mapping[str, Geometry] | None = None
+    """Where it makes several images of a shower, the grids of all, by their names."""
 
     @cached_property
     def files(self) -> list[PlannedFile]:
@@ -111,6 +114,7 @@ class Dataset:
                 layout=self.layout,
                 attributes=self._attributes(file),
                 cell_size_mm=self.cell_size_mm,
+                geometries=self.geometries,
             )
 
     def _columns(self, file: PlannedFile) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config import Condition, Experiment, load_experiment
+from gan3d.config import Condition, Experiment, Geometry, load_experiment
 from gan3d.data import (
     Showers,
     Survey,
@@ -125,6 +125,20 @@ class TrainedRun(Draws):
     def labels(self) -> list[Condition]:
         """What the networks are conditioned on beside the incident energy."""
         return self.experiment.model.labels
+
+    @property
+    def geometries(self) -> dict[str, Geometry] | None:
+        """Where it makes several images of a shower, the grids of all, by their names."""
+        data = self.experiment.data
+        return data.geometries if data.further_images else None
+
+    def images(self, showers: Showers) -> dict[str, Showers]:
+        """Each image of showers of this run, by its name, such as ECAL and HCAL.
+
+        `generate` and `stream` give several images as one list of cells, (N, cells of all, 1, 1).
+        """
+        parts = self.experiment.data.images.split(showers.images_nxyz)
+        return {name: replace(showers, images_nxyz=each) for name, each in parts.items()}
 
     @property
     def judged_labels(self) -> list[Condition]:

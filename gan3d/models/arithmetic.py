@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -42,21 +43,34 @@ def step_flops(
     return g + 2 * 3 * d + generator_updates * (3 * g + 2 * d)
 
 
-def describe_network(model: keras.Model) -> str:
-    """Parameters, arithmetic of a pass, kernels and the shapes that images take, in words."""
+def describe_network(model: keras.Model, images: Sequence[str] = ()) -> str:
+    """Parameters, arithmetic of a pass, kernels and the shapes that images take, in words.
+
+    With several `images` of a shower by their names, with which the names of their layers begin,
+    of each.
+    """
     trainable = sum(prod(weight.shape) for weight in model.trainable_weights)
-    shapes = [shape for layer in model.layers for shape in _image_shapes(layer)]
+    parts = [_describe_layers(model.layers)]
+    if images:
+        own = ([each for each in model.layers if each.name.startswith(f"{i}_")] for i in images)
+        parts = [
+            f"{name}: {_describe_layers(layers)}" for name, layers in zip(images, own, strict=True)
+        ]
+    return (
+        f"{model.count_params()} parameters, {trainable} trainable; "
+        f"{forward_flops(model) / 1e9:.2g} GFLOP per shower; {'; '.join(parts)}"
+    )
+
+
+def _describe_layers(layers: Sequence[Any]) -> str:
+    shapes = [shape for layer in layers for shape in _image_shapes(layer)]
     images = ", ".join("x".join(map(str, shape)) for shape, _ in itertools.groupby(shapes))
     kernels = ", ".join(
         "x".join(map(str, layer.kernel_size))
-        for layer in model.layers
+        for layer in layers
         if isinstance(layer, keras.layers.Conv3D)
     )
-    kernels = f"kernels {kernels}; " if kernels else ""
-    return (
-        f"{model.count_params()} parameters, {trainable} trainable; "
-        f"{forward_flops(model) / 1e9:.2g} GFLOP per shower; {kernels}images {images}"
-    )
+    return f"{f'kernels {kernels}; ' if kernels else ''}images {images}"
 
 
 def activation_bytes(model: keras.Model) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from keras import ops
 
 from gan3d.config import CellScale
 from gan3d.models.convolution import Pads, convolve, convolve_plainly, same_pads
-from gan3d.models.slicing import wrap_around
+from gan3d.models.slicing import part, wrap_around
 from gan3d.models.upsampling import convolve_upsampled, repeat_cells
 
 
@@ -34,6 +35,34 @@ class EcalSum(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, int]:
         """(B, x, y, layer, 1) -> (B, 1)."""
         return (input_shape[0], 1)
+
+
+@keras.saving.register_keras_serializable(package="gan3d")
+class ImagePart(keras.layers.Layer):
+    """One of several images of a shower: (B, cells of all, 1, 1, 1) -> (B, x, y, layer, 1).
+
+    Its cells are those from `first` on (`gan3d.config.images`). In float32 whatever the precision
+    policy, as all images are.
+    """
+
+    def __init__(self, first: int, image_shape: Sequence[int], **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.first = first
+        self.image_shape = tuple(image_shape)
+
+    def call(self, cells_bxyzc: Any) -> Any:
+        """Take the image out."""
+        own = part(cells_bxyzc, (self.first, 0, 0, 0), (prod(self.image_shape), 1, 1, 1))
+        return ops.reshape(own, (-1, *self.image_shape, 1))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """(B, cells of all, 1, 1, 1) -> (B, x, y, layer, 1)."""
+        return (input_shape[0], *self.image_shape, 1)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the layer is made of."""
+        return {**super().get_config(), "first": self.first, "image_shape": self.image_shape}
 
 
 @keras.saving.register_keras_serializable(package="gan3d")

@@ -19,7 +19,7 @@ that looks at cells alone has that, so it is a plan of its own (`ecal25`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
@@ -103,9 +103,32 @@ def builders(generator: GeneratorPlan, discriminator: DiscriminatorPlan) -> tupl
     return build_generator, build_discriminator
 
 
-def generator_plan(geometry: Geometry, kernel_mm: float) -> GeneratorPlan:
-    """The generator's plan for a grid. Raises ConfigError where there is none."""
-    _check_cells(geometry)
+def joint_builders(
+    generators: Mapping[str, GeneratorPlan], discriminators: Mapping[str, DiscriminatorPlan]
+) -> tuple[Builder, Builder]:
+    """As `builders`, of several images of a shower by their names."""
+
+    def build_generator(settings: Model) -> keras.Model:
+        from gan3d.models.convolutional import build_joint_generator as build
+
+        return build(settings, generators)
+
+    def build_discriminator(settings: Model) -> keras.Model:
+        from gan3d.models.convolutional import build_joint_discriminator as build
+
+        return build(settings, discriminators)
+
+    return build_generator, build_discriminator
+
+
+def generator_plan(
+    geometry: Geometry,
+    kernel_mm: float,
+    filters: tuple[int, int, int] = (64, 6, 6),
+    key: str = "data.geometry",
+) -> GeneratorPlan:
+    """The generator's plan for a grid, called `key`. Raises ConfigError where there is none."""
+    _check_cells(geometry, key)
     kernel = kernel_taps(geometry, kernel_mm)
     axes = [
         _along_turn(cells, taps) if wraps else _along_axis(cells, taps)
@@ -114,11 +137,11 @@ def generator_plan(geometry: Geometry, kernel_mm: float) -> GeneratorPlan:
     x, y, z = axes
     first, second, third = (
         Convolution(
-            filters,
+            channels,
             (x.kernels[index], y.kernels[index], z.kernels[index]),
             (x.zeros[index], y.zeros[index], z.zeros[index]),
         )
-        for index, filters in enumerate((64, 6, 6))
+        for index, channels in enumerate(filters)
     )
     return GeneratorPlan(
         seed=(x.seed, y.seed, z.seed),
@@ -132,12 +155,16 @@ def generator_plan(geometry: Geometry, kernel_mm: float) -> GeneratorPlan:
     )
 
 
-def discriminator_plan(geometry: Geometry, kernel_mm: float) -> DiscriminatorPlan:
-    """The discriminator's plan for a grid. Raises ConfigError where there is none."""
-    _check_cells(geometry)
-    return DiscriminatorPlan(
-        geometry.shape, kernel_taps(geometry, kernel_mm), periodic=geometry.periodic
-    )
+def discriminator_plan(
+    geometry: Geometry,
+    kernel_mm: float,
+    filters: tuple[int, int, int, int] = (32, 8, 8, 8),
+    key: str = "data.geometry",
+) -> DiscriminatorPlan:
+    """The discriminator's plan for a grid, as `generator_plan`. Raises ConfigError."""
+    _check_cells(geometry, key)
+    taps = kernel_taps(geometry, kernel_mm)
+    return DiscriminatorPlan(geometry.shape, taps, filters, geometry.periodic)
 
 
 def kernel_taps(geometry: Geometry, kernel_mm: float) -> Shape:
@@ -203,11 +230,11 @@ def _along_turn(cells: int, taps: int) -> _Axis:
     return _Axis(seed, (first, second), [min(taps, 2 * seed + 1)] * 3, [0] * 3)
 
 
-def _check_cells(geometry: Geometry) -> None:
+def _check_cells(geometry: Geometry, key: str) -> None:
     if min(geometry.shape) < FEWEST_CELLS:
         x, y, z = geometry.shape
         raise ConfigError(
-            f"data.geometry.shape: convolutional networks need at least {FEWEST_CELLS} cells along "
+            f"{key}.shape: convolutional networks need at least {FEWEST_CELLS} cells along "
             "each axis: the discriminator's last convolution takes one at either end, pooling "
             f"makes one of two; the networks would see {x} x {y} x {z}"
         )

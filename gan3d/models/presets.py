@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from gan3d.config import Experiment
 from gan3d.errors import ConfigError
 
 Shape = tuple[int, int, int]
@@ -17,6 +18,16 @@ PRESET_GRIDS = MappingProxyType(
     }
 )
 """Cells along (x, y, layer), by the architecture's name."""
+
+
+def one_image_only(experiment: Experiment) -> ConfigError:
+    """What to say where networks take one image of a shower, and there are several."""
+    data = experiment.data
+    return ConfigError(
+        f"model.architecture: {experiment.model.architecture} takes one image of a shower, and "
+        f"data.further_images names {', '.join(data.further_images)}; expected one that takes "
+        "several: convolutional"
+    )
 
 
 def check_shape(architecture: str, makes: Shape, seen: Shape) -> None:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from gan3d.config import GEV, CellScale, Experiment, Geometry, Model
+from gan3d.config import GEV, CellScale, Experiment, Geometry, Images, Model
 from gan3d.errors import ConfigError
 from gan3d.models import architectures
-from gan3d.models.presets import check_shape
+from gan3d.models.presets import check_shape, one_image_only
 
 if TYPE_CHECKING:
     import keras
@@ -41,12 +41,35 @@ class Output:
     """What it should say of Monte Carlo: from images (B, x, y, layer, 1), as the networks see them,
     to (B, K). None: the label real or generated (`generation`), or the scaled incident energy
     (`auxiliary`)."""
+    image: str | None = None
+    """The further image (`data.further_images`) whose sum it is: its error counts in per cent of
+    the mean sum, and its weight is `further_sums`'."""
 
 
 def _sum_cells(images_bxyzc: Any) -> Any:
     from keras import ops
 
     return ops.sum(images_bxyzc[..., 0], axis=(1, 2, 3))[:, None]
+
+
+def sums_of(images: Images) -> tuple[Output, ...]:
+    """What discriminators say of several images: the sum of each, of the first as `ecal`.
+
+    Those of further images have their names. A shower may leave nothing in one, so no error is in
+    per cent of its own sum.
+    """
+
+    def measure(cells: slice) -> Callable[[Any], Any]:
+        return lambda images_bxyzc: _sum_cells(images_bxyzc[:, cells])
+
+    first, *further = images.cells.items()
+    return (
+        Output("ecal", "mean_absolute_percentage_error", measure(first[1])),
+        *(
+            Output(name, "mean_absolute_error", measure(cells), image=name)
+            for name, cells in further
+        ),
+    )
 
 
 GENERATION = Output("generation", "binary_crossentropy")
@@ -67,6 +90,8 @@ class Wanted:
     """The grid of the images that the networks see."""
     cell_scale: CellScale = GEV
     """The images hold this of the cell energies (`data.cell_power`, `data.cell_log_gev`)."""
+    further: Mapping[str, Geometry] = field(default_factory=dict)
+    """The grids of further images of the same showers, by their names (`data.further_images`)."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +116,7 @@ class Architecture:
     latent_dim: int
     """Normal draws per shower."""
     image_shape: tuple[int, int, int]
-    """Cells along (x, y, layer)."""
+    """Cells along (x, y, layer); of several images, `images`, (cells of all, 1, 1)."""
     build_generator: Builder
     """Makes the generator from the `model` section."""
     build_discriminator: Builder
@@ -118,6 +143,8 @@ class Architecture:
     `gan3d.models.shower_conditions.condition_terms`: `training.init_from` knows what they mean."""
     cylinders: bool = False
     """Whether its networks go round along the angle of a cylinder."""
+    images: Images | None = None
+    """The several images of a shower that its networks make and see; None: one."""
 
     def judged(self, images_bxyzc: Any, energy_b1: Any, labels_bc: Any = None) -> Any:
         """The discriminator's inputs."""
@@ -165,8 +192,10 @@ def get_architecture(name: str, wanted: Wanted | None = None) -> Architecture:
 def architecture_of(experiment: Experiment) -> Architecture:
     """The architecture of an experiment, made for its grid. Raises ConfigError."""
     model, data = experiment.model, experiment.data
-    wanted = Wanted(model, data.model_geometry, data.cell_scale)
+    wanted = Wanted(model, data.model_geometry, data.cell_scale, data.further_images)
     architecture = get_architecture(model.architecture, wanted)
+    if data.further_images and architecture.images is None:
+        raise one_image_only(experiment)
     _check_labels(architecture, model)
     if architecture.cells_in_gev and not data.cell_scale.plain:
         key = "cell_power" if data.cell_log_gev is None else "cell_log_gev"
@@ -193,7 +222,7 @@ def check_networks(experiment: Experiment) -> None:
     For its grid, conditions, scale of the cells and options. Builds nothing and loads no Keras.
     """
     made = architecture_of(experiment)
-    check_shape(made.name, made.image_shape, experiment.data.model_geometry.shape)
+    check_shape(made.name, made.image_shape, experiment.data.images.shape)
 
 
 def with_options(architecture: Architecture, model: Model) -> Architecture:

@@ -101,6 +101,7 @@ class Dataset:
                 # Files state lengths; a cylinder's cells have none along the angle.
                 cell_size_mm=None if geometry.is_cylinder else geometry.pitch,
                 attributes=attributes,
+                geometries=self.simulation.geometries if self.simulation.behind else None,
             )
 
     def least_bytes(self, files: list[PlannedFile]) -> float:
@@ -136,10 +137,15 @@ class Dataset:
     def _holds(self, planned: PlannedFile, file: ShowerFile) -> bool:
         """Whether the first and the last shower of a file are the planned ones."""
         simulator = ShowerSimulator(self.simulation, self.seed)
-        for row in (0, len(planned) - 1):
-            number = planned.first + row
-            if not _equal(file.read_sparse(row, row + 1), simulator.simulate(number, number + 1)):
-                return False
+        further = self.simulation.images.further
+        if not set(further) <= set(file.left_out):
+            return False
+        with open_shower_file(planned.path, further=dict.fromkeys(further)) as whole:
+            for row in (0, len(planned) - 1):
+                number = planned.first + row
+                wanted = simulator.simulate(number, number + 1)
+                if not _equal(whole.read_sparse(row, row + 1), wanted):
+                    return False
         return True
 
 

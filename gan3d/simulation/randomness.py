@@ -14,7 +14,8 @@ class Purpose(IntEnum):
     INCIDENT = 0
     """The incident particle and the shape of its shower."""
     SPOTS = 1
-    """The energy spots and their sampling fluctuations."""
+    """The energy spots and their sampling fluctuations; in the first calorimeter behind the first
+    one the next number, and so on."""
 
 
 class ShowerRandomness:
@@ -32,7 +33,7 @@ class ShowerRandomness:
         # A copy: the generator's own must not be written to while it runs.
         self._state = copy.deepcopy(self._philox.state)
 
-    def at(self, shower: int, purpose: Purpose) -> np.random.Generator:
+    def at(self, shower: int, purpose: int) -> np.random.Generator:
         """Return the generator at the start of a stream; it stays good until the next call."""
         self._state["state"]["counter"][:] = (0, int(purpose), shower, 0)
         self._philox.state = self._state

@@ -5,6 +5,12 @@ shape fluctuates (`gflash`), and put down there in energy spots at random radii.
 spots hold then fluctuates as the signal of a sampling calorimeter does. Such showers look right in
 their profiles, fluctuations and sparsity, and serve tests and benchmarks of any size.
 
+What leaks out at the back goes on in calorimeters behind (`Simulation.behind`): the same shower, by
+the same profile along the axis in radiation lengths (equation 2 of hep-ex/0001020 on beyond the
+back, with the maximum and the shape that the first medium gives), in their layers, Molière radius,
+sampling and cells. That the profile in radiation lengths is little changed by the material behind
+is an assumption; the paper has it of one medium.
+
 They are no substitute for Monte Carlo: backscatter, single hard bremsstrahlung, the tails of a
 sensor's signal and most correlations between cells are not there. A network that is trained on
 them learns these formulas.
@@ -20,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Simulation
-from gan3d.data.sparse import SparseShowers, cell_dtype
+from gan3d.data.sparse import SparseShowers, cell_dtype, join_images
 from gan3d.simulation import gflash
 from gan3d.simulation.angle import measured_theta
 from gan3d.simulation.incident import Incident, draw_incident, incident_columns
@@ -65,6 +71,23 @@ class ShowerSimulator:
         self.seed = seed
         self._randomness = ShowerRandomness(seed)
         self._medium = gflash.Medium.of(simulation.calorimeter)
+        # Of one that lies behind: what makes the shape of showers, and how deep its front is.
+        self._shaping = self._medium
+        self._front_x0 = 0.0
+        self._purpose: int = Purpose.SPOTS
+        self._behind: list[ShowerSimulator] = []
+        front = self._depth_x0()
+        for number, calorimeter in enumerate(simulation.behind.values(), start=1):
+            alone = simulation.model_copy(update={"calorimeter": calorimeter, "behind": {}})
+            other = ShowerSimulator(alone, seed)
+            other._shaping, other._front_x0 = self._medium, front
+            other._purpose = Purpose.SPOTS + number
+            front += other._depth_x0()
+            self._behind.append(other)
+
+    def _depth_x0(self) -> float:
+        """How deep the calorimeter is, in radiation lengths."""
+        return self.simulation.image_shape[2] * self._medium.layer_x0
 
     def blocks(self, first: int, stop: int) -> Iterator[SparseShowers]:
         """Yield showers `first` to `stop`, at most `BLOCK_SHOWERS` at a time."""
@@ -74,29 +97,37 @@ class ShowerSimulator:
     def simulate(self, first: int, stop: int) -> SparseShowers:
         """Return showers `first` to `stop`, in GeV, with the columns of `incident_columns`.
 
-        For a variable angle there is the column mtheta, too: see `measured_theta`.
+        For a variable angle there is the column mtheta, too: see `measured_theta`. Cells of
+        calorimeters behind are joined to the first one's (`gan3d.config.images`).
         """
         incident = self.incident(first, stop)
+        showers = self._image(first, stop, incident)
+        if self._behind:
+            behind = [each._image(first, stop, incident) for each in self._behind]
+            showers = join_images([showers, *behind])
+        columns = incident_columns(self.simulation, incident)
+        if "theta" in columns:
+            theta_n = measured_theta(showers, self.simulation.geometry.pitch)
+            columns["mtheta"] = theta_n.astype(np.float32)
+        return replace(showers, columns=columns)
+
+    def _image(self, first: int, stop: int, incident: Incident) -> SparseShowers:
+        """What this calorimeter alone sees of showers `first` to `stop`."""
         steps = self.develop(incident)
         cells, deposits = [], []
         for row in range(stop - first):
-            rng = self._randomness.at(first + row, Purpose.SPOTS)
+            rng = self._randomness.at(first + row, self._purpose)
             cell_h, deposit_h = self._read_out(rng, *self._spots(rng, incident, steps, row))
             cells.append(cell_h)
             deposits.append(deposit_h)
         shape = self.simulation.image_shape
-        showers = SparseShowers(
+        return SparseShowers(
             shape,
             np.cumsum([0, *(len(cell_h) for cell_h in cells)], dtype=np.int64),
             np.concatenate(cells).astype(cell_dtype(shape)),
             np.concatenate(deposits),
             incident.energy_n,
         )
-        columns = incident_columns(self.simulation, incident)
-        if "theta" in columns:
-            theta_n = measured_theta(showers, self.simulation.geometry.pitch)
-            columns["mtheta"] = theta_n.astype(np.float32)
-        return replace(showers, columns=columns)
 
     def incident(self, first: int, stop: int) -> Incident:
         """Return the incident particles of showers `first` to `stop`."""
@@ -106,10 +137,11 @@ class ShowerSimulator:
         """Return how the showers of `incident` develop along their axes."""
         calorimeter, medium = self.simulation.calorimeter, self._medium
         energy = incident.cascade_energy_nc[..., np.newaxis]
-        moments = gflash.shape_moments(medium.log_y(energy), medium)
+        moments = gflash.shape_moments(self._shaping.log_y(energy), self._shaping)
         maximum, alpha = moments.draw(incident.normal_nc2[:, :, np.newaxis])
         steps = self._step_count()
-        depth = np.arange(steps + 1) * medium.layer_x0 - incident.cascade_start_nc[..., np.newaxis]
+        depth_k = self._front_x0 + np.arange(steps + 1) * medium.layer_x0
+        depth = depth_k - incident.cascade_start_nc[..., np.newaxis]
         middle = np.maximum(depth[..., :-1] + 0.5 * medium.layer_x0, 0.0)
         tau = gflash.scaled_depth(middle, maximum, alpha, moments.mean_log_alpha)
         profile = gflash.radial_profile(energy, tau, medium)

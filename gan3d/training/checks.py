@@ -24,7 +24,7 @@ _KEPT_SHARE = 0.5
 
 def check_grid(architecture: Architecture, data: Data) -> None:
     """Raise ConfigError where the networks make images of another grid than they would see."""
-    check_shape(architecture.name, architecture.image_shape, data.model_geometry.shape)
+    check_shape(architecture.name, architecture.image_shape, data.images.shape)
 
 
 def check_energies(training: Training, response: Response) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -22,6 +23,7 @@ def discriminator_losses(
     said: Mapping[str, Any],
     targets: Mapping[str, Any],
     weights: LossWeights,
+    units: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Mean losses of a batch, each unweighted, and `loss`, their weighted sum: `loss_names`.
 
@@ -32,16 +34,29 @@ def discriminator_losses(
     energies, `ecal` the expected ECAL sums (GeV), and so on.
     Published: binary cross-entropy for `generation`, mean absolute percentage error for the others
     (Vallecorsa et al., ISC 2018: 8 * BCE + 0.2 * MAPE(Ep) + 0.1 * MAPE(ECAL)), and mean absolute
-    error for the angle (`gan3d.models.architectures.angle51`).
+    error for the angle (`gan3d.models.architectures.angle51`). Errors of outputs in `units` are in
+    these.
     """
     # In float32 also of an architecture that computes its outputs in 16 bits.
     said = {output.name: ops.cast(said[output.name], "float32") for output in outputs}
     losses = {
-        output.name: ops.mean(
-            getattr(keras.losses, output.loss)(targets[output.name], said[output.name])
-        )
-        for output in outputs
+        output.name: _error(output, targets, said, units.get(output.name)) for output in outputs
     }
-    losses["loss"] = sum(getattr(weights, name) * losses[name] for name in said)
+    losses["loss"] = sum(_weight(output, weights) * losses[output.name] for output in outputs)
     losses["ecal_gev"] = ops.mean(said["ecal"])
     return losses
+
+
+def _error(
+    output: Output, targets: Mapping[str, Any], said: Mapping[str, Any], unit: float | None
+) -> Any:
+    target_bk, said_bk = targets[output.name], said[output.name]
+    if unit is not None:
+        target_bk, said_bk = target_bk / unit, said_bk / unit
+    return ops.mean(getattr(keras.losses, output.loss)(target_bk, said_bk))
+
+
+def _weight(output: Output, weights: LossWeights) -> float:
+    if output.image is not None:
+        return weights.further_sums.get(output.image, weights.ecal)
+    return float(getattr(weights, output.name))

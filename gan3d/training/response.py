@@ -11,14 +11,14 @@ then the mean over the other conditions, and only its range of energies is used.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config import Experiment
+from gan3d.config import FIRST_IMAGE, Experiment
 from gan3d.data import Part, sample_layers, sample_sums
 from gan3d.errors import DataError
 
@@ -46,6 +46,12 @@ class Response:
     """Of each layer, its mean share in a shower's energy as a polynomial of ln(e), highest power
     first; None: nobody asked for them."""
 
+    further_coefficients: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """As `coefficients`, of the sum of each further image (`data.further_images`), by its name."""
+    further_means: Mapping[str, float] = field(default_factory=dict)
+    """Mean sum of each further image, what networks see of it, over the showers that were fitted:
+    the unit of errors of the sum."""
+
     def ecal_gev(self, energy_n: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Mean ECAL sum (GeV) of showers with incident energies `energy_n` (GeV)."""
         scaled = np.asarray(energy_n, np.float64) / self.energy_scale_gev
@@ -67,6 +73,10 @@ class Response:
             showers=fields["showers"],
             gev_coefficients=None if gev is None else tuple(gev),
             layer_coefficients=None if layers is None else tuple(map(tuple, layers)),
+            further_coefficients={
+                name: tuple(each) for name, each in fields.get("further_coefficients", {}).items()
+            },
+            further_means=fields.get("further_means", {}),
         )
 
 
@@ -79,15 +89,24 @@ def measure_response(
     that cannot be used are noted there with what is wrong, and if there are any, None is returned.
     """
     data = experiment.data
-    ecal_n, energy_n = sample_sums(train, data, data.statistics_showers, bad)
+    sum_n, energy_n = sample_sums(train, data, data.statistics_showers, bad)
     if bad:
         return None
     training = experiment.training
-    response = fit_response(
-        ecal_n,
-        energy_n,
-        degree=training.response_degree,
-        energy_scale_gev=data.energy_scale_gev,
+    fits = {
+        name: fit_response(
+            each_n,
+            energy_n,
+            degree=training.response_degree,
+            energy_scale_gev=data.energy_scale_gev,
+        )
+        for name, each_n in sum_n.items()
+    }
+    further = data.images.further
+    response = replace(
+        fits[FIRST_IMAGE],
+        further_coefficients={name: fits[name].coefficients for name in further},
+        further_means={name: float(sum_n[name].mean()) for name in further},
     )
     weights = training.loss_weights
     if experiment.model.labels or not (weights.response or weights.layers):

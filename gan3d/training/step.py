@@ -85,7 +85,9 @@ class AdversarialStep:
             ]
 
         weights = training.loss_weights
-        self._terms = GeneratorTerms(weights, cell_scale, response)
+        self._terms = GeneratorTerms(weights, cell_scale, response, architecture.images)
+        # Per cent of the mean: an image that a shower leaves nothing in has no per cent of its own.
+        self._units = {name: mean / 100.0 for name, mean in response.further_means.items()}
         self._featured = _featured(discriminator, training)
         names = loss_names(architecture.outputs)
         penalty = ("gradient_penalty",) if weights.gradient_penalty else ()
@@ -331,7 +333,8 @@ class AdversarialStep:
     def _losses(self, said: Any, real_b1: Any, shower: _Batch) -> dict[str, Any]:
         targets = {"generation": real_b1, "auxiliary": shower.energy_b1, **shower.measured}
         weights = self._training.loss_weights
-        return discriminator_losses(self._architecture.outputs, said, targets, weights)
+        outputs = self._architecture.outputs
+        return discriminator_losses(outputs, said, targets, weights, self._units)
 
     def _update_discriminator(self, who: str, real_b1: Any, shower: _Batch) -> tuple[Any, Any]:
         judge = self._judge_real if who == "discriminator.real" else self._judge_fake
@@ -443,7 +446,15 @@ class AdversarialStep:
             return _Batch(latent_bz, energy_b1, labels, measured)
         low, high = self._energy_range
         energy_b1 = low + (high - low) * self._noise.uniform(step, stream + 1)
-        expected = {"ecal": self._mean_ecal(energy_b1), **self._terms.expect(energy_b1)}
+        expected = {
+            "ecal": self._mean_sum(self._response.coefficients, energy_b1),
+            **{
+                # A polynomial of the little that the softest showers leave may fall below 0.
+                name: tf.maximum(self._mean_sum(coefficients, energy_b1), 0.0)
+                for name, coefficients in self._response.further_coefficients.items()
+            },
+            **self._terms.expect(energy_b1),
+        }
         return _Batch(latent_bz, energy_b1, (), expected)
 
     def _measure(self, images_bxyz: Any) -> dict[str, Any]:
@@ -455,10 +466,10 @@ class AdversarialStep:
         }
         return self._terms.measure(images_bxyz) | measured
 
-    def _mean_ecal(self, energy_b1: Any) -> Any:
-        """Target ECAL sums (GeV) for scaled energies: e * polyval(coefficients, e)."""
-        coefficients = [tf.constant(c, tf.float32) for c in self._response.coefficients]
-        return energy_b1 * tf.math.polyval(coefficients, energy_b1)
+    def _mean_sum(self, coefficients: Sequence[float], energy_b1: Any) -> Any:
+        """Target sums of an image (GeV) for scaled energies: e * polyval(coefficients, e)."""
+        constants = [tf.constant(c, tf.float32) for c in coefficients]
+        return energy_b1 * tf.math.polyval(constants, energy_b1)
 
 
 def _featured(discriminator: keras.Model, training: Training) -> Featured | None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from keras import ops
 
-from gan3d.config import CellScale, LossWeights
+from gan3d.config import CellScale, Images, LossWeights
+from gan3d.models.slicing import part
 from gan3d.training.response import Response
 
 # A shower with less of the energy that it should have counts as having this share of it: dividing
@@ -69,8 +70,18 @@ def gradient_penalty(gradient_bxyzc: Any, images_bxyzc: Any) -> Any:
 class GeneratorTerms:
     """The terms of the generator that have a weight."""
 
-    def __init__(self, weights: LossWeights, scale: CellScale, response: Response) -> None:
-        """Images are in `scale`; what showers without labels should have says `response`."""
+    def __init__(
+        self,
+        weights: LossWeights,
+        scale: CellScale,
+        response: Response,
+        images: Images | None = None,
+    ) -> None:
+        """Images are in `scale`; what showers without labels should have says `response`.
+
+        Of several `images` of a shower the layers of all count, and their sum.
+        """
+        self._images = images
         weighted = ("response", "layers", "features")
         self.names = tuple(name for name in weighted if getattr(weights, name) > 0.0)
         """Of those that have one, in the order in which they are told."""
@@ -120,9 +131,18 @@ class GeneratorTerms:
         return sum(getattr(self._weights, name) * loss for name, loss in losses.items())
 
     def _layers(self, images_bxyz: Any) -> Any:
-        """Energies in layers (B, layer), GeV."""
+        """Energies in layers (B, layer), GeV; of several images one after the other."""
         gev_bxyz = self._scale.gev(ops.cast(images_bxyz, "float32"), ops)
-        return ops.sum(gev_bxyz, axis=(1, 2))
+        if self._images is None:
+            return ops.sum(gev_bxyz, axis=(1, 2))
+        parts = [
+            ops.reshape(
+                part(gev_bxyz, (cells.start, 0, 0), (cells.stop - cells.start, 1, 1)),
+                (-1, *self._images.shapes[name]),
+            )
+            for name, cells in self._images.cells.items()
+        ]
+        return ops.concatenate([ops.sum(each, axis=(1, 2)) for each in parts], axis=1)
 
 
 def _polynomial(coefficients: tuple[float, ...], at: Any) -> Any:

@@ -748,11 +748,15 @@ class Trainer:
         self, generated_nxyz: NDArray[np.float32], reference_nxyz: NDArray[np.float32]
     ) -> None:
         """Show generated showers beside Monte Carlo's of the same energies."""
-        samples = generated_nxyz, reference_nxyz
+        images = self.experiment.data.images
+        generated, reference = images.split(generated_nxyz), images.split(reference_nxyz)
         with self._tensorboard().as_default(step=self.position.epoch):
-            tf.summary.image("mean shower", mean_picture(*samples))
-            singles = single_pictures(_DRAWN, *samples)
-            tf.summary.image("showers", singles, max_outputs=_DRAWN)
+            for name in images.shapes:
+                samples = generated[name], reference[name]
+                of = "" if images.single else f" in {name}"
+                tf.summary.image(f"mean shower{of}", mean_picture(*samples))
+                singles = single_pictures(_DRAWN, *samples)
+                tf.summary.image(f"showers{of}", singles, max_outputs=_DRAWN)
 
     def _tensorboard(self) -> Any:
         if self._writer is None:

@@ -9,6 +9,7 @@ from gan3d.validation.report import write_report
 from gan3d.validation.resolution import fit_resolution, resolution_curve, response_curve
 from gan3d.validation.sample import Sample, summarise
 from gan3d.validation.selection import Selection, select_checkpoint, write_selection
+from gan3d.validation.several import compare_images, judge_images, summarise_images
 
 __all__ = [
     "METRICS",
@@ -17,14 +18,17 @@ __all__ = [
     "Sample",
     "Selection",
     "Verdict",
+    "compare_images",
     "compare_showers",
     "fit_resolution",
     "judge",
+    "judge_images",
     "observe",
     "resolution_curve",
     "response_curve",
     "select_checkpoint",
     "summarise",
+    "summarise_images",
     "write_report",
     "write_selection",
 ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gan3d.config import Geometry, Validation
+from gan3d.config import FIRST_IMAGE, Geometry, Validation
 from gan3d.validation.features import features
 from gan3d.validation.layers import LAYER_QUANTITIES
 
@@ -113,19 +113,37 @@ WHOLE_METRICS: Mapping[str, Metric] = {
 _DISTANCES = {"separation": SEPARATION, "ks": KS, "wasserstein": WASSERSTEIN, "chi2": CHI2}
 
 
-def feature_metrics(settings: Validation) -> Mapping[str, Metric]:
+IMAGES_METRICS: Mapping[str, Metric] = {
+    "correlation.images": Metric("Correlations between the images' energies", CORRELATION),
+    "images.share.separation": Metric("Share of the images in the energy", SEPARATION),
+    "images.energy.separation": Metric("Energy of all images over Ep", SEPARATION),
+}
+"""Of all images of a shower together, where there are several; with those of the first."""
+
+
+def feature_metrics(
+    settings: Validation, image: str = FIRST_IMAGE, others: Sequence[str] = ()
+) -> Mapping[str, Metric]:
     """The distances of the distributions of all features, without what is in `METRICS`."""
     return {
         name: Metric(feature.title, kind)
-        for feature_name, feature in features(settings).items()
+        for feature_name, feature in features(settings, image, others).items()
         for distance, kind in _DISTANCES.items()
-        if (name := f"{feature_name}.{distance}") not in METRICS
+        if (name := f"{feature_name}.{distance}") not in {**METRICS, **IMAGES_METRICS}
     }
 
 
-def main_metrics(geometry: Geometry) -> Mapping[str, Metric]:
-    """What has a line of its own in a report, with the axes called as they are; names stay."""
-    found = {**METRICS, **LAYER_METRICS, **WHOLE_METRICS}
+def main_metrics(
+    geometry: Geometry, image: str = FIRST_IMAGE, others: Sequence[str] = ()
+) -> Mapping[str, Metric]:
+    """What has a line of its own in a report, with axes and image called as they are; names stay.
+
+    And `IMAGES_METRICS`, where `others` are further images of the same showers.
+    """
+    found = {**METRICS, **LAYER_METRICS, **WHOLE_METRICS, **(IMAGES_METRICS if others else {})}
+    if image != FIRST_IMAGE:
+        for name, metric in found.items():
+            found[name] = replace(metric, title=metric.title.replace(FIRST_IMAGE, image))
     if not geometry.is_cylinder:
         return found
     titles = {
@@ -139,6 +157,12 @@ def main_metrics(geometry: Geometry) -> Mapping[str, Metric]:
     return found
 
 
-def all_metrics(settings: Validation, geometry: Geometry) -> Mapping[str, Metric]:
+def all_metrics(
+    settings: Validation,
+    geometry: Geometry,
+    image: str = FIRST_IMAGE,
+    others: Sequence[str] = (),
+) -> Mapping[str, Metric]:
     """Every inclusive metric by its name in `metrics.json`."""
-    return {**main_metrics(geometry), **feature_metrics(settings)}
+    of_features = feature_metrics(settings, image, others)
+    return {**main_metrics(geometry, image, others), **of_features}

@@ -9,13 +9,13 @@ that it favours neither: exchanging showers leaves it as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 
-from gan3d.config import Validation
+from gan3d.config import FIRST_IMAGE, Validation
 from gan3d.validation.measures import Float
 from gan3d.validation.observables import AXES, Observables
 
@@ -68,10 +68,15 @@ def _angle(plane: int) -> Callable[[Observables], Float]:
     return lambda sample: sample.angle_n2[:, plane]
 
 
-def features(settings: Validation) -> Mapping[str, Feature]:
-    """All features by their name in `metrics.json`."""
+def features(
+    settings: Validation, image: str = FIRST_IMAGE, others: Sequence[str] = ()
+) -> Mapping[str, Feature]:
+    """All features by their name in `metrics.json`.
+
+    `image` is what is looked at, `others` are further images of the same showers.
+    """
     found = {
-        "total_energy": Feature("ECAL/Ep", lambda s: s.sampling_fraction_n),
+        "total_energy": Feature(f"{image}/Ep", lambda s: s.sampling_fraction_n),
         "hits": Feature("Number of hits at given Ep", lambda s: s.hits_n.astype(float), "ratio"),
     }
     for index, threshold_gev in enumerate(settings.occupancy_thresholds_gev):
@@ -101,12 +106,26 @@ def features(settings: Validation) -> Mapping[str, Feature]:
         found[f"radius_{percent}"] = Feature(f"R{percent}", _radius(index), "difference")
     for part, name in enumerate(("first", "middle", "last")):
         found[f"{name}_third"] = Feature(
-            f"{name.capitalize()} third of layers / ECAL", _fraction(part), "difference"
+            f"{name.capitalize()} third of layers / {image}", _fraction(part), "difference"
         )
     for plane, name in enumerate(AXES[:2]):
         found[f"angle_{name}"] = Feature(f"Angle in the plane of {name}", _angle(plane))
     found["angle_to_track"] = Feature("Angle to the incident particle", angle_to_track)
+    if others:
+        everything = " + ".join((image, *others))
+        found["images.share"] = Feature(
+            f"{image}/({everything})", lambda s: s.share_n, "difference"
+        )
+        found["images.energy"] = Feature(
+            f"({everything})/Ep", lambda s: s.all_energy_n / s.energy_n, "difference"
+        )
+        for index, name in enumerate(others):
+            found[f"images.{name}"] = Feature(f"{name}/Ep", _other(index), "difference")
     return found
+
+
+def _other(index: int) -> Callable[[Observables], Float]:
+    return lambda sample: sample.others_energy_no[:, index] / sample.energy_n
 
 
 def angle_to_track(sample: Observables) -> Float:

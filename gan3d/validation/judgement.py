@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from gan3d.data import LARGEST_FRACTION, Showers
 from gan3d.errors import DataError
 from gan3d.validation.bins import Bin, bins_of, particle_bins, split_name
 from gan3d.validation.catalogue import (
+    IMAGES_METRICS,
     METRICS,
     WHOLE_METRICS,
     Kind,
@@ -152,6 +153,8 @@ class Judgement:
     """The bins that held enough showers."""
     whole: WholeComparison
     """Correlation matrices and classifiers."""
+    further: Mapping[str, Judgement] = field(default_factory=dict)
+    """Of further images of the same showers, by their names (`gan3d.validation.several`)."""
 
     @property
     def p(self) -> float:
@@ -169,6 +172,11 @@ class Judgement:
         return self.generated.label
 
     @property
+    def image(self) -> str:
+        """The image that was judged, or the first of several with all together."""
+        return self.reference.observables.image
+
+    @property
     def energy_bins_gev(self) -> list[tuple[float, float]]:
         """The energy bins that held enough showers."""
         return [(each.low, each.high) for each in self.bins if each.quantity == "energy"]
@@ -182,6 +190,7 @@ def judge(
     *,
     labels: tuple[str, str] = ("Generated", "Geant4"),
     scores: tuple[Float, Float] | None = None,
+    part: bool = False,
 ) -> Judgement:
     """Compare generated showers with reference ones, given whole, as blocks or already measured.
 
@@ -200,6 +209,8 @@ def judge(
         labels: what generated and reference are called.
         scores: what the run's own discriminator gives generated and reference showers that it was
             not trained on, (n,) and (m,): the higher, the more like Monte Carlo.
+        part: whether the images are but a part of the showers, in which two may well be nearly
+            alike, or empty: copies are then not looked for.
 
     Raises:
         DataError: either is not fit to be judged (see `observe`), holds fewer than
@@ -226,7 +237,8 @@ def judge(
         remarks += left_out
     ours, theirs = ours_sample.observables, theirs_sample.observables
 
-    catalogue = all_metrics(settings, geometry)
+    names_of_images = theirs.image, theirs.others
+    catalogue = all_metrics(settings, geometry, *names_of_images)
     by_feature = scales(put_together(ours, theirs)[0])
     groups, of_layers = _from_values(ours, theirs, bins, by_feature, catalogue)
     names = {name for group in groups for name in group.found}
@@ -257,11 +269,12 @@ def judge(
     estimates |= {
         f"bin.{each.name}.{name}": estimates[name]
         for each in of_all
-        for name in WHOLE_METRICS
-        if name in estimates
+        for name in (*WHOLE_METRICS, *IMAGES_METRICS)
+        if name in estimates and f"bin.{each.name}.{name}" not in estimates
     }
     per_shower = 1.0 / len(ours) + 1.0 / len(theirs)
-    for name, (share, error) in {**copies(*everything), **showers.near_copies()}.items():
+    copied = {} if part else {**copies(*everything), **showers.near_copies()}
+    for name, (share, error) in copied.items():
         # No two showers of a Monte Carlo are the same in all cells.
         p = SMALLEST_P if share else 1.0
         estimates[name] = Estimate(share, error, 0.0, 0.0, p, p, 0.0, per_shower, (0.0, 0.0))
@@ -280,7 +293,8 @@ def judge(
         (0.0, 0.0),
     )
     remarks += _outlier_remarks(beyond_all, estimates["outliers"], ours, theirs)
-    remarks += _copy_remarks(estimates, *everything)
+    if not part:
+        remarks += _copy_remarks(estimates, *everything)
 
     differ = min(each.p for each in estimates.values()) <= settings.false_alarms
 
@@ -297,7 +311,7 @@ def judge(
         ]
 
     verdicts = verdicts_of("")
-    main = main_metrics(geometry)
+    main = main_metrics(geometry, *names_of_images)
     sizes = {
         "p": min(each.p for each in estimates.values()),
         **{
@@ -436,7 +450,8 @@ def _from_values(
     # Families of their own: the main metrics do not pay for the look at hundreds of others.
     families: dict[str, dict[str, Float]] = {"main": {}, "features": {}, "bins": {}}
     for name, each in values.items():
-        family = "main" if name in METRICS else "bins" if name.startswith("bin.") else "features"
+        is_main = name in METRICS or name in IMAGES_METRICS
+        family = "main" if is_main else "bins" if name.startswith("bin.") else "features"
         families[family][name] = each
     for chosen in families.values():
         found, tested = {}, {}
@@ -634,8 +649,9 @@ def _check_comparable(generated: Observables, reference: Observables) -> None:
     ratio = float(generated.sampling_fraction_n.mean() / reference.sampling_fraction_n.mean())
     if 500.0 < ratio < 2000.0 or 500.0 < 1.0 / ratio < 2000.0:
         raise DataError(
-            f"{generated.label}: ECAL/Ep is {ratio:.3g} times that of {reference.label}: one of "
-            "them has cells or incident energies in other units. All must be in GeV"
+            f"{generated.label}: {reference.image}/Ep is {ratio:.3g} times that of "
+            f"{reference.label}: one of them has cells or incident energies in other units. All "
+            "must be in GeV"
         )
     for sample in (generated, reference):
         if reference.settings.angle_bins_deg and np.isnan(sample.theta_n).all():

@@ -53,7 +53,7 @@ def scales(together: Observables) -> Scales:
     """How each feature is compared, from both samples together; without what no shower has."""
     found = {
         name: Scale.fitted(feature, together)
-        for name, feature in features(together.settings).items()
+        for name, feature in features(together.settings, together.image, together.others).items()
     }
     return {name: scale for name, scale in found.items() if scale is not None}
 

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config import Geometry, Validation
+from gan3d.config import FIRST_IMAGE, Geometry, Validation
 from gan3d.data import Showers
 from gan3d.errors import DataError
 from gan3d.validation.measures import (
@@ -100,6 +100,12 @@ class Observables:
     cell_counts_nb: Integer
     """Cells with energy, in the bins of `cell_energy_edges` with an underflow bin before and an
     overflow bin after them."""
+    others_energy_no: Float
+    """Energy (GeV) in each of `others`."""
+    image: str = FIRST_IMAGE
+    """What is observed: the name of the image, where showers have several, and of its energy."""
+    others: tuple[str, ...] = ()
+    """Further images of the same showers, whose energies are known, too."""
 
     def __len__(self) -> int:
         return len(self.energy_n)
@@ -108,6 +114,21 @@ class Observables:
     def sampling_fraction_n(self) -> Float:
         """Energy in the cells over incident energy, ECAL/Ep."""
         return self.total_energy_n / self.energy_n
+
+    @property
+    def all_energy_n(self) -> Float:
+        """Energy in this image and in `others` (GeV)."""
+        total_n: Float = self.total_energy_n + self.others_energy_no.sum(axis=1)
+        return total_n
+
+    @property
+    def share_n(self) -> Float:
+        """Share of this image in the energy of all; NaN where nothing is in any."""
+        total_n = self.all_energy_n
+        share_n: Float = np.where(total_n > 0.0, self.total_energy_n, np.nan) / np.where(
+            total_n > 0.0, total_n, 1.0
+        )
+        return share_n
 
     @property
     def empty_n(self) -> NDArray[np.bool_]:
@@ -139,7 +160,8 @@ class Observables:
 
 
 def _array_fields() -> list[str]:
-    return [f.name for f in fields(Observables) if f.name not in ("label", "geometry", "settings")]
+    whole = ("label", "geometry", "settings", "image", "others")
+    return [f.name for f in fields(Observables) if f.name not in whole]
 
 
 def concatenate(parts: Sequence[Observables]) -> Observables:
@@ -191,12 +213,13 @@ def checked_chunks(
     for block in [showers] if isinstance(showers, Showers) else showers:
         for start in range(0, len(block), size):
             chunk = block.take(slice(start, start + size))
-            _check(chunk, geometry, label, first)
+            check_chunk(chunk, geometry, label, first)
             yield chunk
             first += len(chunk)
 
 
-def _check(chunk: Showers, geometry: Geometry, label: str, first: int) -> None:
+def check_chunk(chunk: Showers, geometry: Geometry, label: str, first: int) -> None:
+    """Raise DataError as `observe` does; `first` is the number of the chunk's first shower."""
     shape = chunk.images_nxyz.shape[1:]
     if shape != geometry.shape:
         raise DataError(
@@ -255,6 +278,7 @@ def observe_chunk(
         layer_hits_ntz=count_layer_hits(images_nxyz, settings.occupancy_thresholds_gev),
         image_hash_n=hash_images(images_nxyz),
         cell_counts_nb=count_cells(images_nxyz, cell_energy_edges(settings)),
+        others_energy_no=np.empty((len(chunk), 0)),
     )
 
 

@@ -12,6 +12,7 @@ from gan3d.validation.classifier import Classified
 from gan3d.validation.judgement import Judgement, Verdict
 from gan3d.validation.layers import from_metrics
 from gan3d.validation.measures import Float
+from gan3d.validation.observables import Observables
 from gan3d.validation.sample import example_energies
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def pictures(
             "resolution, which should fall like 1/√Ep.",
             lambda: plots.response_against_energy(ours, theirs),
         ),
+        *_of_images(ours, theirs),
         Picture(
             "resolution",
             "Energy resolution",
@@ -288,6 +290,24 @@ def pictures(
     return figures + _of_trainings(histories, outputs)
 
 
+def _of_images(ours: Sequence[Observables], theirs: Observables) -> list[Picture]:
+    """What the images of a shower have together, where there are several."""
+    if not theirs.others:
+        return []
+    from gan3d.validation import plots
+
+    return [
+        Picture(
+            "images",
+            "All images together",
+            f"Above, the share of {theirs.image} in the energy of all images: its distribution, "
+            "and its mean against incident energy. Below, the energy of all over the incident "
+            "energy. What leaks out of one image should come out in the other.",
+            lambda: plots.image_shares(ours, theirs),
+        )
+    ]
+
+
 _IN_BINS = {
     "angle": (
         "bins of incident angle",
@@ -341,6 +361,7 @@ def _of_whole_showers(judgements: Sequence[Judgement]) -> list[Picture]:
         ("layers", "Correlations between layers", "Of the energies in the layers over Ep."),
         ("features", "Correlations between features", "Of what the distributions are compared of."),
         ("cells", "Correlations between cells", "Of the cells with most energy, over Ep."),
+        ("images", "Correlations between images", "Of the energies of the images over Ep."),
     ):
         if not all(name in each for each in matrices):
             continue

@@ -29,15 +29,16 @@ class Quantity:
 def quantities(generated: Sequence[Observables], reference: Observables) -> list[Quantity]:
     """Mean values with their standard errors, and their difference in per cent and in errors."""
     threshold_kev = 1e6 * reference.settings.hit_threshold_gev
-    half_mm = middle_mm(reference.geometry)
+    half_mm, image = middle_mm(reference.geometry), reference.image
 
     def moment(axis: int, order: int) -> Callable[[Observables], Float]:
         return lambda sample: sample.moments_nao[:, axis, order - 1]
 
     rows: list[tuple[str, Callable[[Observables], Float], int]] = [
         ("Incident energy Ep [GeV]", lambda s: s.energy_n, 2),
-        ("ECAL [GeV]", lambda s: s.total_energy_n, 4),
-        ("Sampling fraction ECAL/Ep [%]", lambda s: 100.0 * s.sampling_fraction_n, 3),
+        (f"{image} [GeV]", lambda s: s.total_energy_n, 4),
+        (f"Sampling fraction {image}/Ep [%]", lambda s: 100.0 * s.sampling_fraction_n, 3),
+        *_of_all_images(reference),
         (
             f"Cells above {threshold_kev:g} keV",
             lambda s: s.hits_n.astype(np.float64),
@@ -50,11 +51,23 @@ def quantities(generated: Sequence[Observables], reference: Observables) -> list
         ("Width, rms in y [mm]", lambda s: np.sqrt(moment(1, 2)(s)), 2),
         ("Barycentre in x from the centre [mm]", lambda s: moment(0, 1)(s) - half_mm[0], 3),
         ("Barycentre in y from the centre [mm]", lambda s: moment(1, 1)(s) - half_mm[1], 3),
-        ("First third of layers / ECAL [%]", lambda s: 100.0 * s.layer_fractions_n3[:, 0], 2),
-        ("Last third of layers / ECAL [%]", lambda s: 100.0 * s.layer_fractions_n3[:, 2], 2),
+        (f"First third of layers / {image} [%]", lambda s: 100.0 * s.layer_fractions_n3[:, 0], 2),
+        (f"Last third of layers / {image} [%]", lambda s: 100.0 * s.layer_fractions_n3[:, 2], 2),
     ]
     return [
         _quantity(name, measure, generated, reference, digits) for name, measure, digits in rows
+    ]
+
+
+def _of_all_images(
+    reference: Observables,
+) -> list[tuple[str, Callable[[Observables], Float], int]]:
+    if not reference.others:
+        return []
+    everything = " + ".join((reference.image, *reference.others))
+    return [
+        (f"{everything} [GeV]", lambda s: s.all_energy_n, 4),
+        (f"{reference.image}/({everything}) [%]", lambda s: 100.0 * s.share_n, 3),
     ]
 
 

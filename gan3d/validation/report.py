@@ -11,9 +11,11 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from gan3d.data import make_folder, written_aside
 from gan3d.errors import DataError
@@ -52,7 +54,7 @@ def write_report(
 
     Args:
         judgements: what `judge` returned, of one or of several generated samples with labels of
-            their own and the same reference.
+            their own and the same reference; of several images (`Judgement.further`) of all.
         folder: where the report goes.
         title: heading of the page.
         facts: what the reader must know about the samples: runs, models, seeds, files.
@@ -70,18 +72,29 @@ def write_report(
     if len(set(names)) < len(names):
         raise DataError(f"samples to compare need names of their own, not {', '.join(names)}")
     make_folder(folder)
-    shown: list[tuple[Picture, str]] = []
-    if judged[0].settings.figures:
+    first, further = judged[0], _further(judged)
+    shown: list[list[tuple[Picture, str]]] = [[] for _ in (first, *further)]
+    if first.settings.figures:
         make_folder(folder / "figures")
         drawn = [scorecard_picture(judged), *pictures(judged, histories or {}, outputs or {})]
-        shown = _embedded(drawn, folder / "figures")
-    page = _render(judged, title, facts, shown)
+        shown[0] = _embedded(drawn, folder / "figures")
+        for place, of_image in enumerate(further, start=1):
+            image = of_image[0].image
+            drawn = [scorecard_picture(of_image), *pictures(of_image, {}, {})]
+            renamed = [replace(each, name=f"{image}-{each.name}") for each in drawn]
+            shown[place] = _embedded(renamed, folder / "figures")
+    page = _render([judged, *further], title, facts, shown)
     with written_aside(folder / "metrics.json") as aside:
         aside.write_text(json.dumps(flat_metrics(judged), indent=1) + "\n", encoding="utf-8")
     index = folder / "index.html"
     with written_aside(index) as aside:
         aside.write_text(page, encoding="utf-8")
     return index
+
+
+def _further(judgements: Sequence[Judgement]) -> list[list[Judgement]]:
+    """Of each further image of the showers the judgements of all samples."""
+    return [[each.further[name] for each in judgements] for name in judgements[0].further]
 
 
 def flat_metrics(judgements: Sequence[Judgement]) -> dict[str, float]:
@@ -113,43 +126,94 @@ def _embedded(shown: Sequence[Picture], folder: Path) -> list[tuple[Picture, str
 
 
 def _render(
-    judgements: Sequence[Judgement],
+    of_images: Sequence[Sequence[Judgement]],
     title: str,
     facts: Mapping[str, str],
-    shown: Sequence[tuple[Picture, str]],
+    shown: Sequence[Sequence[tuple[Picture, str]]],
 ) -> str:
+    """The page: of each image of the showers a part, of the first and all together the first."""
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(
         files("gan3d.validation").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
-    first = judgements[0]
+    several = len(of_images) > 1
+    first = of_images[0][0]
     return template.render(
         title=title,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        headline=headline(judgements),
-        judgements=judgements,
+        judgements=of_images[0],
         reference=first.reference,
-        rows=_rows([each.verdicts for each in judgements]),
-        features=_feature_rows(judgements),
-        remarks=list(dict.fromkeys(remark for each in judgements for remark in each.remarks)),
+        headlines=headlines(of_images[0]),
+        remarks=remarks(of_images[0]),
         settings=first.settings,
-        quantities=quantities(
-            [each.generated.observables for each in judgements], first.reference.observables
-        ),
-        side_by_side=_side_by_side(judgements),
+        parts=[
+            _part_of(judgements, pictures, several=several, first=place == 0)
+            for place, (judgements, pictures) in enumerate(zip(of_images, shown, strict=True))
+        ],
         facts=facts,
-        cells=describe_cells(first.reference.observables.geometry),
-        bins=[each for each in first.bins if all(each in other.bins for other in judgements)],
-        main=_main_in_bins(judgements),
-        in_bins=[{verdict.name: verdict for verdict in each.bin_verdicts} for each in judgements],
         show=show,
         beyond=show_beyond,
         show_p=show_p,
-        scorecard=shown[:1],
-        pictures=shown[1:],
     )
+
+
+def _part_of(
+    judgements: Sequence[Judgement],
+    shown: Sequence[tuple[Picture, str]],
+    *,
+    several: bool,
+    first: bool,
+) -> dict[str, Any]:
+    """What the page shows of an image."""
+    one = judgements[0]
+    return {
+        "title": _heading(one) if several else "",
+        "anchor": "" if first else f"{one.image}-",
+        "judgements": judgements,
+        "reference": one.reference,
+        "rows": _rows([each.verdicts for each in judgements]),
+        "features": _feature_rows(judgements),
+        "quantities": quantities(
+            [each.generated.observables for each in judgements], one.reference.observables
+        ),
+        "side_by_side": _side_by_side(judgements),
+        "cells": describe_cells(one.reference.observables.geometry),
+        "bins": [each for each in one.bins if all(each in other.bins for other in judgements)],
+        "main": _main_in_bins(judgements),
+        "in_bins": [
+            {verdict.name: verdict for verdict in each.bin_verdicts} for each in judgements
+        ],
+        "scorecard": shown[:1],
+        "pictures": shown[1:],
+    }
+
+
+def headlines(judgements: Sequence[Judgement]) -> list[str]:
+    """The verdict in a few sentences; of several images of the showers on each, after its name."""
+    if not judgements[0].further:
+        return [headline(judgements)]
+    images = [judgements, *_further(judgements)]
+    return [f"{_heading(each[0])}: {headline(each)}" for each in images]
+
+
+def _heading(judgement: Judgement) -> str:
+    """What a part of the page is about: the first image is judged with all together."""
+    return f"{judgement.image}{', and all images together' if judgement.further else ''}"
+
+
+def remarks(judgements: Sequence[Judgement]) -> list[str]:
+    """All remarks, once each; of several images of the showers after the name of theirs."""
+    own = dict.fromkeys(remark for each in judgements for remark in each.remarks)
+    of_others = (
+        f"{each.image}: {remark}"
+        for of_image in _further(judgements)
+        for each in of_image
+        for remark in each.remarks
+        if remark not in own
+    )
+    return list(dict.fromkeys([*own, *of_others]))
 
 
 def _side_by_side(
@@ -176,10 +240,10 @@ def _part(sample: Observables, one: Bin) -> Observables:
 
 def _main_in_bins(judgements: Sequence[Judgement]) -> dict[str, Metric]:
     """The main metrics that some bin of all samples has."""
-    geometry = judgements[0].reference.observables.geometry
+    seen = judgements[0].reference.observables
     return {
         name: metric
-        for name, metric in main_metrics(geometry).items()
+        for name, metric in main_metrics(seen.geometry, seen.image, seen.others).items()
         if all(
             any(verdict.name.endswith(f".{name}") for verdict in each.bin_verdicts)
             for each in judgements

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,21 @@ class Sample:
     """Which showers `kept_kc` are, ascending: at most `settings.sample_showers`, at random."""
     kept_kc: sparse.csr_array
     """Their cells (GeV), (K, cells) with cells in the order of the image's axes."""
+    further: Mapping[str, Sample] = field(default_factory=dict)
+    """Further images of the same showers, of which the same are kept, by their names."""
 
     @property
     def label(self) -> str:
         """What the sample is called."""
         return self.observables.label
+
+    @property
+    def joint_kc(self) -> sparse.csr_array:
+        """The kept showers' cells in all images, one image after the other."""
+        if not self.further:
+            return self.kept_kc
+        parts = [self.kept_kc, *(each.kept_kc for each in self.further.values())]
+        return sparse.csr_array(sparse.hstack(parts, format="csr"))
 
     def rows(self, rows: Integer) -> Sample:
         """The showers with these numbers, each at most once; examples stay.
@@ -54,20 +64,23 @@ class Sample:
             mean_image_xyz=mean_image_xyz,
             kept_rows_k=place_n[self.kept_rows_k[kept]],
             kept_kc=self.kept_kc[kept],
+            further={name: each.rows(rows) for name, each in self.further.items()},
         )
 
     def some(self, count: int) -> Showers:
         """At most `count` of the kept showers, at equal distances, as images.
 
-        With the columns `theta` and `pdg`, where they are known of all.
+        With the columns `theta` and `pdg`, where they are known of all. Several images of a shower
+        come as one list of cells (`gan3d.config.images`).
         """
         kept = len(self.kept_rows_k)
         chosen = np.unique(np.linspace(0, kept - 1, min(count, kept)).astype(int))
-        images = self.kept_kc[chosen].toarray().astype(np.float32)
+        images = self.joint_kc[chosen].toarray().astype(np.float32)
         seen = self.observables.select(self.kept_rows_k[chosen])
         labels = {"theta": seen.theta_n, "pdg": seen.pdg_n}
+        shape = (images.shape[1], 1, 1) if self.further else seen.geometry.shape
         return Showers(
-            images.reshape(-1, *seen.geometry.shape),
+            images.reshape(-1, *shape),
             seen.energy_n.astype(np.float32),
             {name: each_n for name, each_n in labels.items() if not np.isnan(each_n).any()},
         )
@@ -91,22 +104,43 @@ def summarise(
         DataError: as `gan3d.validation.observe`.
 
     """
-    parts: list[Observables] = []
-    image_sum_xyz = np.zeros(geometry.shape)
-    examples = _Nearest(example_energies(settings))
-    kept = _Kept(settings.sample_showers, np.random.default_rng([settings.seed, *label.encode()]))
+    summary = Summary(geometry, settings, label)
     for chunk in checked_chunks(showers, geometry, label):
-        parts.append(observe_chunk(chunk, geometry, settings, label=label))
-        image_sum_xyz += chunk.images_nxyz.sum(axis=0, dtype=np.float64)
-        examples.offer(chunk)
-        kept.offer(chunk)
-    if not parts:
-        raise DataError(f"{label}: no showers")
-    observables = concatenate(parts)
-    rows_k, kept_kc = kept.showers(image_sum_xyz.size)
-    return Sample(
-        observables, image_sum_xyz / len(observables), examples.showers(), rows_k, kept_kc
-    )
+        summary.offer(chunk)
+    return summary.sample()
+
+
+class Summary:
+    """A sample that is measured chunk by chunk.
+
+    Which showers are kept depends on their number, the label and the seed alone: of all images of
+    the same showers the same ones.
+    """
+
+    def __init__(self, geometry: Geometry, settings: Validation, label: str) -> None:
+        """Measure nothing yet."""
+        self._geometry, self._settings, self._label = geometry, settings, label
+        self._parts: list[Observables] = []
+        self._image_sum_xyz = np.zeros(geometry.shape)
+        self._examples = _Nearest(example_energies(settings))
+        rng = np.random.default_rng([settings.seed, *label.encode()])
+        self._kept = _Kept(settings.sample_showers, rng)
+
+    def offer(self, chunk: Showers) -> None:
+        """Measure showers that have been checked."""
+        self._parts.append(observe_chunk(chunk, self._geometry, self._settings, label=self._label))
+        self._image_sum_xyz += chunk.images_nxyz.sum(axis=0, dtype=np.float64)
+        self._examples.offer(chunk)
+        self._kept.offer(chunk)
+
+    def sample(self) -> Sample:
+        """What was measured. Raises DataError where there were no showers."""
+        if not self._parts:
+            raise DataError(f"{self._label}: no showers")
+        observables = concatenate(self._parts)
+        mean_xyz = self._image_sum_xyz / len(observables)
+        rows_k, kept_kc = self._kept.showers(mean_xyz.size)
+        return Sample(observables, mean_xyz, self._examples.showers(), rows_k, kept_kc)
 
 
 class _Kept:

@@ -84,7 +84,7 @@ class WholeComparison:
     metrics: Mapping[str, Found] = field(default_factory=dict)
     """By their name in `metrics.json`, without those of classifiers."""
     correlations: Mapping[str, Matrices] = field(default_factory=dict)
-    """Of `layers`, `features` and `cells`."""
+    """Of `layers`, `features`, `cells` and, where there are several, `images`."""
     classifiers: Mapping[str, Classified] = field(default_factory=dict)
     """`high_level`, `low_level`, `texture` and, where there is one, `discriminator`."""
 
@@ -97,11 +97,13 @@ class _Side:
     theta_n: Float
     pdg_n: Float
     layers_nz: Float
-    """Energy in the layers over Ep."""
+    """Energy in the layers over Ep; of several images in those of all."""
+    images_ni: Float
+    """Energy in each image over Ep."""
     features_nf: Float
     """Around the reference's mean and over its spread; NaN where undefined."""
     hits_nz: Float
-    """Hits in the layers."""
+    """Hits in the layers; of several images in those of all."""
     cells_nc: Float
     """Energy in the brightest cells over Ep, by the number of the cell."""
     correlated_nc: Float
@@ -203,8 +205,9 @@ def _sides(generated: Sample, reference: Sample, by_feature: Scales) -> tuple[_S
         np.random.default_rng([settings.seed, 2, number]).permutation(len(sample.kept_rows_k))
         for number, sample in enumerate(samples)
     ]
-    cells_c = np.union1d(*(brightest_cells(s.kept_kc, settings.classifier_cells) for s in samples))
-    correlated_c = brightest_cells(reference.kept_kc, settings.correlation_cells)
+    joint = [sample.joint_kc for sample in samples]
+    cells_c = np.union1d(*(brightest_cells(each, settings.classifier_cells) for each in joint))
+    correlated_c = brightest_cells(joint[1], settings.correlation_cells)
     scale = {
         name: (np.nanmean(values_n), np.nanstd(values_n) or 1.0)
         for name, values_n in (
@@ -212,14 +215,16 @@ def _sides(generated: Sample, reference: Sample, by_feature: Scales) -> tuple[_S
         )
     }
 
-    def side(sample: Sample, chosen_k: Integer) -> _Side:
-        seen = sample.observables.select(sample.kept_rows_k[chosen_k])
-        cells_kc, energy_n1 = sample.kept_kc[chosen_k], seen.energy_n[:, None]
+    def side(sample: Sample, joint_kc: sparse.csr_array, chosen_k: Integer) -> _Side:
+        rows = sample.kept_rows_k[chosen_k]
+        seen = sample.observables.select(rows)
+        of_images = [seen, *(each.observables.select(rows) for each in sample.further.values())]
+        cells_kc, energy_n1 = joint_kc[chosen_k], seen.energy_n[:, None]
         features = [
             (each.compared(seen) - scale[name][0]) / scale[name][1]
             for name, each in by_feature.items()
         ]
-        looked_at = cells_kc[: settings.pairwise_showers]
+        looked_at = sample.kept_kc[chosen_k][: settings.pairwise_showers]
         geometry = sample.observables.geometry
         texture_nt = textures(looked_at, geometry.shape, geometry.periodic)
         missing = np.full((len(seen) - len(texture_nt), texture_nt.shape[1]), np.nan)
@@ -227,16 +232,19 @@ def _sides(generated: Sample, reference: Sample, by_feature: Scales) -> tuple[_S
             seen.energy_n,
             seen.theta_n,
             seen.pdg_n,
-            seen.longitudinal_nz / energy_n1,
+            np.concatenate([each.longitudinal_nz for each in of_images], axis=1) / energy_n1,
+            np.stack([each.total_energy_n for each in of_images], axis=1) / energy_n1,
             np.stack(features, axis=1),
-            seen.layer_hits_ntz[:, 0].astype(np.float64),
+            np.concatenate([each.layer_hits_ntz[:, 0] for each in of_images], axis=1).astype(
+                np.float64
+            ),
             cells_kc[:, cells_c].toarray() / energy_n1,
             cells_kc[:, correlated_c].toarray() / energy_n1,
             (cells_kc > settings.hit_threshold_gev).astype(np.float32),
             np.concatenate([texture_nt, missing]),
         )
 
-    return side(generated, chosen[0]), side(reference, chosen[1])
+    return side(generated, joint[0], chosen[0]), side(reference, joint[1], chosen[1])
 
 
 def _inside(side: _Side, each: Bin | None) -> _Side:
@@ -267,6 +275,9 @@ def _correlations(
         ("features", names, (ours.complete(), theirs.complete()), lambda side: side.features_nf),
         ("cells", cells, (ours, theirs), lambda side: side.correlated_nc),
     ]
+    images = [str(number) for number in range(ours.images_ni.shape[1])]
+    if len(images) > 1:
+        quantities.append(("images", images, (ours, theirs), lambda side: side.images_ni))
     for name, labels, (left, right), values in quantities:
         if _too_few(left, right):
             continue

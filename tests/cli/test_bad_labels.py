@@ -1,17 +1,16 @@
 """Bad labels for `generate` and `validate`: one clear line, before TensorFlow is loaded."""
 
-import json
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from bare_run import told_in_one_line, write_bare_run
 from labelled import CONFIG, SHAPE, write_labelled
 
 from gan3d.cli import main
-from gan3d.config import dump_experiment, load_experiment
-from gan3d.data import survey_files
+from gan3d.config import load_experiment
 
 
 @pytest.fixture
@@ -21,12 +20,7 @@ def folder(tmp_path, monkeypatch):
     write_labelled(tmp_path / "heldout.h5", 8, seed=2)
     (tmp_path / "experiment.yaml").write_text(CONFIG)
     experiment = load_experiment(tmp_path / "experiment.yaml")
-    run = tmp_path / "run"
-    (run / "checkpoints" / "step-00000001").mkdir(parents=True)
-    (run / "config.yaml").write_text(dump_experiment(experiment))
-    (run / "response.json").write_text(json.dumps({"energy_range_gev": [10, 100]}))
-    files = survey_files(experiment.data, experiment.model.labels)
-    (run / "data.json").write_text(json.dumps(files.as_dict()))
+    write_bare_run(tmp_path / "run", experiment)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -78,10 +72,7 @@ def test_one_line_that_names_file_and_expectation(folder, capsys, spoil, argumen
     if spoil is not None:
         spoil(folder)
     assert main(arguments) == code
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    for word in words:
-        assert word in lines[0]
+    told_in_one_line(capsys, words)
     assert not (folder / "no.h5").exists() or spoil is not None
     assert not (folder / "report").exists()
 

@@ -50,3 +50,40 @@ def test_what_is_no_cylinder_is_refused(tmp_path, lines, said):
     with pytest.raises(ConfigError) as caught:
         load_experiment(path)
     assert said in str(caught.value)
+
+
+# Further images of the same showers.
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            "  grid: [25, 25, 20]\n  further_images: {HCAL: {shape: [11, 11, 60]}}",
+            "e.yaml:3: data: grid: crops or pads a single image",
+        ),
+        ("  further_images:\n    Ecal: {}", "e.yaml:4: data: further_images.Ecal: is the name of"),
+        ("  further_images: {HCAL: {}, hcal: {}}", "further_images.HCAL: is the name of something"),
+        (
+            "  further_images: {HCAL: {coordinates: cylindrical, cell_size_mm: [null, 3, 3]}}",
+            "further_images: a cylinder is a shower's only image",
+        ),
+    ],
+)
+def test_images_that_cannot_go_together_are_refused(tmp_path, lines, said):
+    path = tmp_path / "e.yaml"
+    path.write_text(f"data:\n  files: [a.h5]\n{lines}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path)
+    assert said in str(caught.value)
+
+
+def test_a_weight_of_an_image_that_is_not_there_is_refused(tmp_path):
+    path = tmp_path / "e.yaml"
+    path.write_text(
+        "data: {files: [a.h5], further_images: {HCAL: {shape: [11, 11, 60]}}}\n"
+        "training: {loss_weights: {further_sums: {HCAP: 1.0}}}\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ConfigError, match=r"further_sums: HCAP is none of data.further_images"):
+        load_experiment(path)

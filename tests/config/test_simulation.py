@@ -80,7 +80,10 @@ def test_options_of_the_command_win_and_are_named_in_messages():
             "s.yaml:3: beam.energy_gev: 1 GeV is too little for a shower: the parametrisation "
             "needs 20 critical energies, 1.8 GeV",
         ),
-        ("data: {files: [a.h5]}", "s.yaml:1: data: unknown key; known here: calorimeter, beam"),
+        (
+            "data: {files: [a.h5]}",
+            "s.yaml:1: data: unknown key; known here: calorimeter, behind, beam",
+        ),
         ("25", "s.yaml:1: expected sections"),
     ],
 )
@@ -108,3 +111,25 @@ def test_a_cylinder_says_its_cells_and_lies_around_the_beam():
     assert "beam.theta_deg: the cells of a cylinder lie" in complaint(
         None, *round_it, shape, "beam.theta_deg=[60, 120]"
     )
+
+
+def test_the_file_of_a_pair_has_a_grid_for_each_image():
+    pair = load_simulation(CONFIGS / "ecal-hcal.yaml")
+    assert pair.images.shapes == {"ECAL": (25, 25, 25), "HCAL": (11, 11, 60)}
+    assert pair.geometries["HCAL"].cell_size_mm == (30.0, 30.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["beam.theta_deg=[60, 120]", "behind.HCAL={shape: [3, 3, 3]}"], "beam.theta_deg: "),
+        (["behind.HCAL={spot_density: 1}"], "behind.HCAL.shape: needs its cells along"),
+        (["behind.ecal={shape: [3, 3, 3]}"], "behind.ecal: is the name of something else"),
+        (
+            ["behind.H={shape: [3, 3, 3], coordinates: cylindrical, cell_size_mm: [null, 3, 3]}"],
+            "behind.H.coordinates: only cartesian",
+        ),
+    ],
+)
+def test_calorimeters_that_cannot_be_behind_each_other_are_refused(overrides, said):
+    assert said in complaint(None, *overrides)

@@ -432,9 +432,8 @@ def both(lcd_file):
 
 
 def test_both_images_of_the_same_showers_are_read(both):
-    blocks = list(stream_images([both]))
+    blocks = list(stream_images([both], ["ECAL", "HCAL"]))
     assert sum(len(block["ECAL"]) for block in blocks) == 130
-    assert len(blocks) > 1
     for block in blocks:
         ecal, hcal = block["ECAL"], block["HCAL"]
         assert (ecal.images_nxyz.shape[1:], hcal.images_nxyz.shape[1:]) == ((3, 4, 5), (2, 3, 7))
@@ -447,8 +446,8 @@ def test_both_images_of_the_same_showers_are_read(both):
 
 
 def test_a_file_without_the_second_image_is_refused(lcd_file, tmp_path):
-    with pytest.raises(DataError, match=r"showers\.h5: 'HCAL' is not a dataset"):
-        next(stream_images([lcd_file()]))
+    with pytest.raises(DataError, match=r"showers\.h5: has no dataset 'HCAL'"):
+        next(stream_images([lcd_file()], ["ECAL", "HCAL"]))
     path = tmp_path / "challenge.h5"
     with h5py.File(path, "w") as file:
         file["showers"], file["incident_energies"] = np.ones((2, 6480)), np.ones((2, 1))

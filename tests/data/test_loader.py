@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gan3d.config import Data, Geometry
-from gan3d.data import ShowerLoader, open_shower_file, read_part, sample_sums, survey_files, whole
+from gan3d.data import ShowerLoader, open_for, read_part, sample_sums, survey_files, whole
 from gan3d.data.blocks import BlockReader
 from gan3d.errors import DataError
 
@@ -326,7 +326,8 @@ def test_a_part_is_read_in_file_order_and_a_limit_spreads_over_it(part, limit, e
 def test_the_sums_of_a_sample_are_those_of_its_images(part, loaders):
     showers = part([10, 10, 3])
     sample = loaders(showers, cell_power=0.5).sample(12)
-    ecal_n, energy_n = sample_sums(showers, section(cell_power=0.5), 12)
+    sums, energy_n = sample_sums(showers, section(cell_power=0.5), 12)
+    ecal_n = sums["ECAL"]
     np.testing.assert_array_equal(energy_n, sample.energy_n)
     np.testing.assert_allclose(ecal_n, sample.images_nxyz.sum(axis=(1, 2, 3)), rtol=1e-6)
 
@@ -459,7 +460,8 @@ def test_sums_of_bad_files_alone_are_none_at_all(part):
     for file in showers.files:
         make_shorter(file.path)
     bad = {}
-    ecal_n, energy_n = sample_sums(showers, section(), 100, bad)
+    sums, energy_n = sample_sums(showers, section(), 100, bad)
+    ecal_n = sums["ECAL"]
     assert len(ecal_n) == len(energy_n) == 0
     assert list(bad) == [file.path for file in showers.files]
 
@@ -617,7 +619,7 @@ def test_a_reader_that_is_killed_ends_the_epoch_with_an_error(
             time.sleep(0.01)
 
     showers = part([9])
-    monkeypatch.setattr("gan3d.data.blocks.open_shower_file", hang)
+    monkeypatch.setattr("gan3d.data.blocks.open_for", hang)
     loader = loaders(showers, on_bad_file=on_bad_file)
     failure = []
 
@@ -641,9 +643,9 @@ def test_a_reader_that_is_killed_ends_the_epoch_with_an_error(
 def test_waiting_for_data_is_recorded(part, loaders, monkeypatch):
     def slow(*arguments, **options):
         time.sleep(0.2)
-        return open_shower_file(*arguments, **options)
+        return open_for(*arguments, **options)
 
-    monkeypatch.setattr("gan3d.data.blocks.open_shower_file", slow)
+    monkeypatch.setattr("gan3d.data.blocks.open_for", slow)
     loader = loaders(part([9]), workers=1)
     next(loader.epoch(0))
     assert loader.waited >= 0.15

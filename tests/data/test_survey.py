@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gan3d.config import Data, Geometry
-from gan3d.data import Survey, check_unchanged, leave_out, open_shower_file, survey_files
+from gan3d.data import Survey, check_unchanged, leave_out, open_for, survey_files
 from gan3d.errors import DataError
 
 
@@ -163,17 +163,17 @@ def test_a_file_that_goes_while_it_is_looked_at_is_a_bad_one(
     paths = [lcd_file("a.h5"), lcd_file("b.h5")]
     stat = Path.stat
 
-    def look(path, **options):
+    def look(path, data):
         def gone(each, **further):
             if path == each == paths[0]:
                 raise OSError(number, os.strerror(number))
             return stat(each, **further)
 
-        file = open_shower_file(path, **options)
+        file = open_for(path, data)
         monkeypatch.setattr(Path, "stat", gone)
         return file
 
-    monkeypatch.setattr("gan3d.data.survey.open_shower_file", look)
+    monkeypatch.setattr("gan3d.data.survey.open_for", look)
     found = survey_files(section(on_bad_file="skip"))
     assert [entry.path for entry in found.files] == paths[1:]
     assert found.skipped[0].reason == f"{paths[0]}: cannot be read: {os.strerror(number)}"

@@ -215,3 +215,19 @@ def test_the_estimate_of_the_space_is_below_what_is_taken(dataset):
     estimate = dataset.least_bytes([file])
     dataset.write(file)
     assert 0.3 * file.path.stat().st_size < estimate < file.path.stat().st_size
+
+
+@pytest.mark.parametrize("layout", ["lcd", "parquet"])
+def test_files_of_two_images_are_known_again_and_others_are_not(tmp_path, layout):
+    small = [SMALL[0], "beam.energy_gev=[60, 90]"]
+    behind = "behind.HCAL={shape: [3, 3, 4], cell_size_mm: [30, 30, 30], radiation_length_mm: 26}"
+
+    def simulated(override):
+        return load_simulation(None, [*small, override])
+
+    pair = Dataset(simulated(behind), seed=4, count=6, folder=tmp_path, layout=layout)
+    write_all(pair)
+    assert pair.missing() == []
+    for changed in (f"{behind[:-1]}, spot_density: 9}}", behind.replace("HCAL", "TAIL")):
+        with pytest.raises(UsageError, match="holds other showers"):
+            replace(pair, simulation=simulated(changed)).missing()

@@ -127,7 +127,9 @@ def test_the_target_ecal_sum_is_the_fitted_response(make_trainer):
     trainer = make_trainer()
     energy = np.linspace(0.1, 1.0, 7, dtype=np.float32)[:, None]
     np.testing.assert_allclose(
-        trainer.step._mean_ecal(energy), trainer.response.ecal_gev(100 * energy), rtol=1e-5
+        trainer.step._mean_sum(trainer.response.coefficients, energy),
+        trainer.response.ecal_gev(100 * energy),
+        rtol=1e-5,
     )
 
 

@@ -48,7 +48,7 @@ from gan3d.validation.resolution import (
 )
 
 _INCIDENT_ENERGY = "Incident energy Ep [GeV]"
-_RESOLUTION = "Relative spread of ECAL/Ep [%]"
+_RESOLUTION = "Relative spread of {image}/Ep [%]"
 _LONGEST_LABEL_WITH_FIT = 40
 
 
@@ -64,9 +64,9 @@ def response_against_energy(generated: Generated, reference: Observables) -> Fig
         parts = split_by_energy(100.0 * sample.sampling_fraction_n, sample.energy_n, edges)
         low_high = np.array([central_interval(part) for part in parts])
         mean.main.fill_between(place, *low_high.T, color=look.colour, alpha=0.12, linewidth=0)
-    mean.main.set_ylabel("Sampling fraction ECAL/Ep [%]")
+    mean.main.set_ylabel(f"Sampling fraction {reference.image}/Ep [%]")
     draw_points(spread, at, [_in_per_cent(resolution_curve(s, edges)) for s in samples])
-    spread.main.set_ylabel(_RESOLUTION)
+    spread.main.set_ylabel(_RESOLUTION.format(image=reference.image))
     spread.main.set_ylim(bottom=0.0)
     for panel in (mean, spread):
         panel.ratio.set_xlabel(_INCIDENT_ENERGY)
@@ -92,7 +92,7 @@ def resolution(generated: Generated, reference: Observables) -> Figure:
         joined=False,
     )
     _draw_fits(panel, fits, np.linspace(edges[0], edges[-1], 200))
-    panel.main.set_ylabel(_RESOLUTION)
+    panel.main.set_ylabel(_RESOLUTION.format(image=reference.image))
     panel.main.set_ylim(bottom=0.0)
     panel.main.set_xlim(edges[0], edges[-1])
     panel.ratio.set_xlabel(_INCIDENT_ENERGY)
@@ -148,7 +148,7 @@ def response_histogram(
 
     def draw(samples: Sequence[Observables], panel: Panel) -> None:
         values = [100.0 * sample.sampling_fraction_n for sample in samples]
-        draw_histogram(panel, values, "Sampling fraction ECAL/Ep [%]")
+        draw_histogram(panel, values, f"Sampling fraction {reference.image}/Ep [%]")
 
     return in_energy_bins(generated, reference, energy_bins_gev, draw)
 

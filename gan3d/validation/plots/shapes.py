@@ -92,9 +92,23 @@ def layer_fractions(generated: Generated, reference: Observables) -> Figure:
         generated,
         reference,
         [
-            (f"{name} third of layers / ECAL [%]", fraction(part))
+            (f"{name} third of layers / {reference.image} [%]", fraction(part))
             for part, name in enumerate(("First", "Middle", "Last"))
         ],
+    )
+
+
+@styled
+def image_shares(generated: Generated, reference: Observables) -> Figure:
+    """Share of the first image in the energy of all, and that energy over Ep, and against Ep."""
+    everything = " + ".join((reference.image, *reference.others))
+    return distribution_and_curve(
+        reference_first(generated, reference),
+        [
+            (f"{reference.image}/({everything}) [%]", lambda s: 100.0 * s.share_n),
+            (f"({everything})/Ep [%]", lambda s: 100.0 * s.all_energy_n / s.energy_n),
+        ],
+        height_inches=4.2,
     )
 
 
@@ -139,7 +153,7 @@ def shower_start(generated: Generated, reference: Observables) -> Figure:
     share = f"{100.0 * reference.settings.start_share:g} %"
     return distribution_and_curve(
         reference_first(generated, reference),
-        [(f"Start ({share} of ECAL) [mm]", lambda s: s.start_mm_n)],
+        [(f"Start ({share} of {reference.image}) [mm]", lambda s: s.start_mm_n)],
     )
 
 
