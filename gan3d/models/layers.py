@@ -132,7 +132,8 @@ class Conv3D(keras.layers.Conv3D):
     ) -> None:
         super().__init__(filters, kernel_size, **kwargs)
         self.zeros = tuple(zeros)
-        self.upsampling = tuple(upsampling)
+        x, y, z = upsampling
+        self.upsampling = (x, y, z)
         self.plain = False
         """Whether it is computed as Keras does, for runtimes that are no processor's TensorFlow."""
         self.repeats = False
