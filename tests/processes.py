@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def find_rank(folder: Path, rank: int) -> int:
-    """The process that a launcher started in `folder` as `rank` of tests/training/noting_rank.py."""
+    """The process that a launcher started in `folder` as `rank` of training/noting_rank.py."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             command = (entry / "cmdline").read_text().split("\0")

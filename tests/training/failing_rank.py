@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
-from labelled_gan3d import main  # noqa: E402 - it stands in the folder of all tests
+from labelled_gan3d import main  # it stands in the folder of all tests
 
 fault, rank, at_step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
-from labelled_gan3d import main  # noqa: E402 - it stands in the folder of all tests
+from labelled_gan3d import main  # it stands in the folder of all tests
 
-from gan3d.training import session  # noqa: E402
+from gan3d.training import session
 
 seconds = float(sys.argv[1])
 build = session.Session._build
