@@ -63,7 +63,7 @@ def programs(tmp_path):
 
 
 def test_a_job_out_of_time_goes_on_where_it_was_until_it_is_finished(
-    tmp_path, monkeypatch, programs
+    tmp_path, monkeypatch, programs, labelled_architectures
 ):
     monkeypatch.chdir(tmp_path)
     write_tiny(tmp_path / "train.h5", 80, seed=1)

@@ -29,6 +29,7 @@ FEWER = (
     "validation.noise_replicas=10",
     "validation.exchanges=20",
     "validation.sample_showers=200",
+    "validation.figures=false",  # of the report, which has tests of its own; cells draw theirs
 )
 
 # One process runs all that train, one after the other: the later ones take the run of the second.
@@ -152,7 +153,7 @@ def test_the_validation_of_a_run(validated):
         (probability,) = done.numbers(rf"{label} +mean probability ([\d.]+)")
         assert 0.0 < probability < 1.0
     megabytes = done.numbers(r"report/index.html: ([\d.]+) MB")[0]
-    assert 0.5 < megabytes < 20
+    assert megabytes < 1  # without figures
     assert (run.parent / "report" / "metrics.json").is_file()
 
 
