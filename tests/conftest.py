@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import h5py
 import hypothesis
 import numpy as np
 import pytest
-from launchers import launch, program
+from launchers import Gan3d, program, runs
 
 # Set before any test imports TensorFlow: quiet, and the backend that the package runs on.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,8 +24,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tiny", "labelled", "pairs"]
-
-Gan3d = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -65,25 +62,7 @@ def gan3d_program() -> str:
 @pytest.fixture
 def gan3d(tmp_path: Path) -> Gan3d:
     """Run `gan3d` in a folder of the test's own: gan3d("train", "x.yaml", ranks=2)."""
-
-    def run(
-        *arguments: object,
-        ranks: int | None = None,
-        launcher: str = "horovodrun",
-        env: dict[str, str] | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        launched = launch(ranks, launcher) if ranks is not None else []
-        return subprocess.run(
-            [*launched, program("gan3d"), *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "80", **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-
-    return run
+    return runs(tmp_path, [program("gan3d")])
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,11 @@
 """Showers with labels that say which shower they belong to, and what trains on them."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from launchers import launch
+from launchers import TINY_GAN3D, runs
 
 SHAPE = (4, 4, 3)
 CONDITIONS = "[energy, theta, {name: particle, values: [22, 11]}]"
@@ -53,21 +50,7 @@ def write_labelled(path: Path, count: int, seed: int, **changes) -> Path:
 @pytest.fixture
 def labelled_gan3d(tmp_path):
     """Run the command in a folder of the test's own: labelled_gan3d("train", "x.yaml", ranks=2)."""
-
-    def run(*arguments, ranks=None):
-        launched = launch(ranks) if ranks is not None else []
-        program = Path(__file__).parent / "labelled_gan3d.py"
-        return subprocess.run(
-            [*launched, sys.executable, str(program), *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "80"},
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-
-    return run
+    return runs(tmp_path, TINY_GAN3D)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 
-def find_rank(folder: Path, rank: int, program: str = "gan3d") -> int:
-    """The process that a launcher started as `rank` of a `program` in `folder`."""
+def find_rank(folder: Path, rank: int) -> int:
+    """The process that a launcher started in `folder` as `rank` of training/noting_rank.py."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             command = (entry / "cmdline").read_text().split("\0")
@@ -12,7 +12,7 @@ def find_rank(folder: Path, rank: int, program: str = "gan3d") -> int:
             here = (entry / "cwd").readlink()
         except OSError:  # gone meanwhile, or not ours
             continue
-        is_gan3d = any(word.endswith(f"/{program}") for word in command[:2])
+        is_gan3d = any(word.endswith("/noting_rank.py") for word in command[:2])
         ranks = {f"HOROVOD_RANK={rank}", f"OMPI_COMM_WORLD_RANK={rank}"}
         if is_gan3d and here == folder and not ranks.isdisjoint(environment):
             return int(entry.name)

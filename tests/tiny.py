@@ -10,6 +10,12 @@ import pytest
 SHAPE = (4, 4, 3)
 LATENT = 5
 
+TINY = """\
+data: {files: [train.h5], validation_files: [heldout.h5], geometry: {shape: [4, 4, 3]}}
+model: {architecture: tiny-labelled}
+"""
+"""Of an experiment, for the command that knows the architectures of the tests."""
+
 
 def write_tiny(path: Path, count: int, seed: int) -> None:
     """An LCD file of showers of 4 x 4 x 3 cells that deposit 2 % of their energy."""

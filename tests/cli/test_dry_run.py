@@ -210,7 +210,6 @@ def test_a_run_to_be_resumed_is_found_and_left_as_it_is(plan, begun):
         (("--set", "training.batch_size=51"), 1, "there are only 50 showers"),
         (("--set", "node.intra_op_threads=4000"), 1, "node.intra_op_threads is 4000"),
         (("--set", "data.grid=[20, 20, 20]"), 2, "the networks would see (20, 20, 20)"),
-        (("--set", "training.incident_energy_gev=[1, 2000]"), 2, "1 to 2000 GeV, but the training"),
         (
             ("--set", "training.decay={kind: plateau}", "--set", "validation.epoch_showers=0"),
             2,
@@ -233,13 +232,31 @@ def test_a_run_to_be_resumed_is_found_and_left_as_it_is(plan, begun):
         ),
     ],
 )
-def test_errors_are_those_of_training(gan3d, experiment, begun, arguments, code, message):
-    planned = gan3d("train", experiment, "--dry-run", *arguments)
-    assert (planned.returncode, planned.stdout) == (code, "")
-    assert message in planned.stderr
+def test_errors_are_those_of_training(
+    experiment, begun, tmp_path, monkeypatch, capsys, arguments, code, message
+):
+    def no_training(*_):
+        pytest.fail("training has begun")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gan3d.runtime.run_ranks", no_training)
+    planned = main(["train", str(experiment), "--dry-run", *arguments]), *capsys.readouterr()
+    assert planned[:2] == (code, "")
+    assert message in planned[2]
+    assert planned[2].count("\n") == 1
+    trained = main(["train", str(experiment), *arguments]), *capsys.readouterr()
+    assert trained == planned
+
+
+def test_an_error_of_the_networks_is_that_of_training(gan3d, experiment):
+    """It is found when they are built, by training with TensorFlow."""
+    wide = "--set", "training.incident_energy_gev=[1, 2000]"
+    planned = gan3d("train", experiment, "--dry-run", *wide)
+    assert (planned.returncode, planned.stdout) == (2, "")
+    assert "1 to 2000 GeV, but the training" in planned.stderr
     assert planned.stderr.count("\n") == 1
-    trained = gan3d("train", experiment, *arguments)
-    assert (trained.returncode, trained.stderr) == (code, planned.stderr)
+    trained = gan3d("train", experiment, *wide)
+    assert (trained.returncode, trained.stderr) == (2, planned.stderr)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,15 @@ About a minute and a half: Slurm looks at time limits every 30 s.
 
 import json
 import re
+import shlex
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from launchers import program
 from slurm import slurm, slurm_lacks
+from tiny import TINY, write_tiny
 
 from gan3d.cli import main
 
@@ -18,16 +22,14 @@ pytestmark = [
     pytest.mark.skipif(slurm_lacks() is not None, reason=str(slurm_lacks())),
 ]
 
+TRAINING = Path(__file__).parents[1] / "training"
 SYSTEM = Path(__file__).parents[2] / "jobs" / "systems" / "slurm.yaml"
 EPOCH_STEPS = 10
 """80 showers in batches of 4 on two ranks."""
-CONFIG = """
-data: {{files: [train.h5], validation_files: [heldout.h5]}}
-model: {{architecture: ecal25-compact}}
-training: {{epochs: {epochs}, batch_size: 4, warmup_epochs: 0}}
+CONFIG = f"""{TINY}
 validation: {{epoch_showers: 0}}
 run: {{checkpoint_steps: 7}}
-"""
+training: {{batch_size: 4, warmup_epochs: 0, response_degree: 1, epochs: """
 NODE = """
 node: {name: test, workers_per_node: 2, intra_op_threads: 1, inter_op_threads: 1}
 horovod: {gloo_timeout_seconds: 120}
@@ -36,21 +38,42 @@ LONGEST = 420
 """Seconds; other work on the machine may make it slow."""
 
 
+def write_experiment(folder, epochs):
+    (folder / "experiment.yaml").write_text(f"{CONFIG}{epochs}}}\n")
+
+
 def newest_step(run):
     steps = sorted((run / "checkpoints").glob("step-*"))
     return int(steps[-1].name.partition("-")[2]) if steps else 0
 
 
+@pytest.fixture
+def programs(tmp_path):
+    """A folder with the launcher and a `gan3d` that trains networks of the tests, 5 steps a second.
+
+    Faster steps would keep the cores of the machine busy while Slurm takes its time.
+    """
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    (folder / "horovodrun").symlink_to(program("horovodrun"))
+    command = shlex.join([sys.executable, str(TRAINING / "noting_rank.py"), "0.2"])
+    (folder / "gan3d").write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    (folder / "gan3d").chmod(0o755)
+    return folder
+
+
 def test_a_job_out_of_time_goes_on_where_it_was_until_it_is_finished(
-    tmp_path, monkeypatch, write_lcd
+    tmp_path, monkeypatch, programs, labelled_architectures
 ):
     monkeypatch.chdir(tmp_path)
-    write_lcd("train.h5", range(80))
-    write_lcd("heldout.h5", range(80, 84))
+    write_tiny(tmp_path / "train.h5", 80, seed=1)
+    write_tiny(tmp_path / "heldout.h5", 4, seed=2)
     # More epochs than it has time for, however fast the machine is.
-    (tmp_path / "experiment.yaml").write_text(CONFIG.format(epochs=10_000))
+    write_experiment(tmp_path, 10_000)
     (tmp_path / "node.yaml").write_text(NODE)
-    (tmp_path / "system.yaml").write_text(f"extends: {SYSTEM}\nwarning_seconds: 240\n")
+    (tmp_path / "system.yaml").write_text(
+        f"extends: {SYSTEM}\nbin: {programs}\nwarning_seconds: 240\n"
+    )
     call = ["jobs", "render", "system.yaml", "experiment.yaml", "--node", "node.yaml"]
     assert main([*call, "--nodes", "1", "--time", "00:20:00", "-o", "job.sh"]) == 0
     run = tmp_path / "runs" / "experiment"
@@ -72,7 +95,7 @@ def test_a_job_out_of_time_goes_on_where_it_was_until_it_is_finished(
                 assert json.loads((run / "status.json").read_text())["status"] == "requeue", told
                 stopped_at = newest_step(run)
                 epochs = stopped_at // EPOCH_STEPS + 2
-                (tmp_path / "experiment.yaml").write_text(CONFIG.format(epochs=epochs))
+                write_experiment(tmp_path, epochs)
                 # It would be two minutes until Slurm starts it again, with as little time. At once
                 # is too early: the node refuses a job that it ended in the same second.
                 cluster.run(

@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from gan3d.cli import main
+sys.path.append(str(Path(__file__).parents[1]))
+from labelled_gan3d import main  # it stands in the folder of all tests
 
 fault, rank, at_step = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 

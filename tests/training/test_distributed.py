@@ -4,13 +4,16 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from conftest import read_arrays
 from launchers import launch
+from tiny import write_tiny
 
 pytestmark = pytest.mark.distributed
 
@@ -29,6 +32,25 @@ training:
 node: {intra_op_threads: 1, inter_op_threads: 1}
 validation: {epoch_showers: 0}
 """
+
+
+def write_experiment(folder, showers, training, *, files="train.h5", data="shuffle: false", run=""):
+    """Files of so many showers by name, and an experiment that trains tiny networks on some.
+
+    What becomes of the ranks does not depend on the networks.
+    """
+    for seed, (name, count) in enumerate({**showers, "heldout.h5": 1}.items()):
+        write_tiny(folder / name, count, seed=seed)
+    path = folder / "experiment.yaml"
+    path.write_text(f"""
+data: {{files: ['{files}'], validation_files: [heldout.h5], geometry: {{shape: [4, 4, 3]}}, {data}}}
+model: {{architecture: tiny-labelled}}
+training: {{{training}, batch_size: 2, warmup_epochs: 0, response_degree: 1}}
+node: {{intra_op_threads: 1, inter_op_threads: 1}}
+validation: {{epoch_showers: 0}}
+run: {{{run}}}
+""")
+    return path
 
 
 def test_two_ranks_at_batch_b_equal_one_rank_at_batch_2b(
@@ -75,17 +97,10 @@ def test_two_ranks_at_batch_b_equal_one_rank_at_batch_2b(
     assert environment["world_size"] == 2
 
 
-def test_ranks_stop_early_together_and_the_run_is_finished(gan3d, tmp_path, write_lcd):
-    write_lcd("train.h5", range(12))
-    write_lcd("heldout.h5", [12])
-    config = tmp_path / "experiment.yaml"
+def test_ranks_stop_early_together_and_the_run_is_finished(labelled_gan3d, tmp_path):
     # The number of steps never falls.
-    stopping = "early_stopping: {monitor: steps, patience: 2}"
-    config.write_text(
-        CONFIG.replace("ecal25, ", "ecal25-compact, ").replace(
-            "epochs: 1", f"epochs: 9\n  {stopping}"
-        )
-    )
+    training = "epochs: 9, early_stopping: {monitor: steps, patience: 2}"
+    config = write_experiment(tmp_path, {"train.h5": 12}, training)
 
     def epochs():
         history = tmp_path / "run" / "history.jsonl"
@@ -94,18 +109,18 @@ def test_ranks_stop_early_together_and_the_run_is_finished(gan3d, tmp_path, writ
     def status():
         return json.loads((tmp_path / "run" / "status.json").read_text())
 
-    two = gan3d("train", config, "--run", "run", ranks=2)
+    two = labelled_gan3d("train", config, "--run", "run", ranks=2)
     assert two.returncode == 0, two.stdout + two.stderr
     assert epochs() == [1, 2, 3]
     assert status()["status"] == "finished"
     assert "stopped early after epoch 3" in status()["message"]
     assert status()["message"] in two.stdout
 
-    again = gan3d("train", config, "--run", "run", "--resume")
+    again = labelled_gan3d("train", config, "--run", "run", "--resume")
     assert (again.returncode, epochs()) == (0, [1, 2, 3]), again.stderr
     assert status()["message"] in again.stdout
     assert "to go on, --resume with a larger training.early_stopping.patience" in again.stdout
-    further = gan3d(
+    further = labelled_gan3d(
         "train", config, "--run", "run", "--resume", "--set", "training.early_stopping.patience=3"
     )
     assert (further.returncode, epochs()) == (0, [1, 2, 3, 4]), further.stderr
@@ -128,13 +143,17 @@ def test_more_ranks_than_showers_end_with_one_line(gan3d, tmp_path, write_lcd):
 
 
 @pytest.fixture
-def start_two_ranks(gan3d_program, tmp_path):
-    """Start training on two ranks and wait for the end of the first epoch."""
+def start_two_ranks(tmp_path):
+    """Start training on two ranks and wait for the end of the first epoch.
+
+    A step takes a tenth of a second until there is a file `hurry`.
+    """
+    program = [sys.executable, Path(__file__).with_name("noting_rank.py"), "0.1"]
     jobs = []
 
     def start(config):
         job = subprocess.Popen(
-            [*launch(2), gan3d_program, "train", config, "--run", "run"],
+            [*launch(2), *program, "train", config, "--run", "run"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -157,15 +176,9 @@ def start_two_ranks(gan3d_program, tmp_path):
 
 
 def test_ctrl_c_under_horovodrun_leaves_a_checkpoint_between_two_steps(
-    start_two_ranks, gan3d, tmp_path, write_lcd
+    start_two_ranks, labelled_gan3d, tmp_path
 ):
-    write_lcd("train.h5", range(80))
-    write_lcd("heldout.h5", [81])
-    config = tmp_path / "experiment.yaml"
-    config.write_text(
-        CONFIG.replace("ecal25, ", "ecal25-compact, ").replace("epochs: 1", "epochs: 1000")
-        + "run: {checkpoint_steps: 3}\n"
-    )
+    config = write_experiment(tmp_path, {"train.h5": 80}, "epochs: 1000", run="checkpoint_steps: 3")
     job, lines = start_two_ranks(config)
     # The second epoch is under way, and a while from its end.
     while max((tmp_path / "run" / "checkpoints").glob("step-*")).name == "step-00000020":
@@ -184,7 +197,7 @@ def test_ctrl_c_under_horovodrun_leaves_a_checkpoint_between_two_steps(
     assert state["divisions"] == [[batch * state["step_in_epoch"]] * 2]
     # One rank goes on from there, with what the two have left of the epoch.
     epochs = f"training.epochs={state['epoch'] + 1}"
-    alone = gan3d("train", config, "--run", "run", "--resume", "--set", epochs)
+    alone = labelled_gan3d("train", config, "--run", "run", "--resume", "--set", epochs)
     assert alone.returncode == 0, alone.stderr
     last = json.loads((tmp_path / "run" / "history.jsonl").read_text().splitlines()[-1])
     left = 80 - 2 * batch * state["step_in_epoch"]
@@ -192,41 +205,23 @@ def test_ctrl_c_under_horovodrun_leaves_a_checkpoint_between_two_steps(
 
 
 @pytest.fixture
-def two_files_one_bad(tmp_path, write_lcd):
+def two_files_one_bad(tmp_path):
     """a.h5 and b.h5 of 12 showers each; the cells of b.h5 from shower 6 on are damaged."""
-    write_lcd("a.h5", range(12))
-    write_lcd("heldout.h5", [30])
-    ecal_rows = write_lcd("whole.h5", range(12, 24))
-    with h5py.File(ecal_rows) as whole, h5py.File(tmp_path / "b.h5", "w") as file:
+    showers = {"a.h5": 12, "whole.h5": 12}
+    config = write_experiment(tmp_path, showers, "epochs: 3", files="[ab].h5")
+    with h5py.File(tmp_path / "whole.h5") as whole, h5py.File(tmp_path / "b.h5", "w") as file:
         file["target"] = whole["target"][:]
-        file.create_dataset(
-            "ECAL", data=whole["ECAL"][:], chunks=(6, 25, 25, 25), compression="gzip"
-        )
+        file.create_dataset("ECAL", data=whole["ECAL"][:], chunks=(6, 4, 4, 3), compression="gzip")
         info = file["ECAL"].id.get_chunk_info(1)
     with (tmp_path / "b.h5").open("r+b") as raw:
         raw.seek(info.byte_offset)
         raw.write(b"\xff" * info.size)
-    config = tmp_path / "experiment.yaml"
-    config.write_text(
-        CONFIG.replace("ecal25, ", "ecal25-compact, ")
-        .replace("[train.h5]", "['[ab].h5']")
-        .replace("epochs: 1", "epochs: 3")
-    )
     return config
 
 
-def test_a_file_that_disappears_ends_all_ranks_with_a_line_that_names_it(
-    start_two_ranks, tmp_path, write_lcd
-):
-    write_lcd("a.h5", range(40))
-    write_lcd("b.h5", range(40, 80))
-    write_lcd("heldout.h5", [81])
-    config = tmp_path / "experiment.yaml"
-    config.write_text(
-        CONFIG.replace("ecal25, ", "ecal25-compact, ")
-        .replace("[train.h5]", "['[ab].h5']")
-        .replace("epochs: 1", "epochs: 1000")
-    )
+def test_a_file_that_disappears_ends_all_ranks_with_a_line_that_names_it(start_two_ranks, tmp_path):
+    showers = {"a.h5": 40, "b.h5": 40}
+    config = write_experiment(tmp_path, showers, "epochs: 1000", files="[ab].h5")
     job, lines = start_two_ranks(config)
     (tmp_path / "b.h5").unlink()
     lines.append(job.communicate(timeout=120)[0])
@@ -238,15 +233,15 @@ def test_a_file_that_disappears_ends_all_ranks_with_a_line_that_names_it(
     assert (tmp_path / "run" / "checkpoints").is_dir()
 
 
-def test_a_damaged_file_ends_training_before_it_begins(gan3d, two_files_one_bad, tmp_path):
-    done = gan3d("train", two_files_one_bad, "--run", "run")
+def test_a_damaged_file_ends_training_before_it_begins(labelled_gan3d, two_files_one_bad, tmp_path):
+    done = labelled_gan3d("train", two_files_one_bad, "--run", "run")
     assert done.returncode == 1
     assert re.fullmatch(r"gan3d: error: \S*b\.h5: showers 6 to 11 .*damaged.*\n", done.stderr)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_that_is_bad_from_the_start_is_left_out(gan3d, two_files_one_bad, tmp_path):
-    done = gan3d(
+def test_a_file_that_is_bad_from_the_start_is_left_out(labelled_gan3d, two_files_one_bad, tmp_path):
+    done = labelled_gan3d(
         "train", two_files_one_bad, "--run", "run", "--set", "data.on_bad_file=skip", ranks=2
     )
     output = done.stdout + done.stderr
@@ -262,20 +257,15 @@ def test_a_file_that_is_bad_from_the_start_is_left_out(gan3d, two_files_one_bad,
 
 
 def test_a_file_that_disappears_is_skipped_by_all_ranks_alike(
-    start_two_ranks, gan3d, tmp_path, write_lcd
+    start_two_ranks, labelled_gan3d, tmp_path
 ):
-    write_lcd("a.h5", range(20))
-    write_lcd("b.h5", range(40, 60))
-    write_lcd("heldout.h5", [81])
-    config = tmp_path / "experiment.yaml"
-    config.write_text(
-        CONFIG.replace("ecal25, ", "ecal25-compact, ")
-        .replace("shuffle: false", "on_bad_file: skip")
-        .replace("[train.h5]", "['[ab].h5']")
-        .replace("epochs: 1", "epochs: 8")
+    showers = {"a.h5": 20, "b.h5": 20}
+    config = write_experiment(
+        tmp_path, showers, "epochs: 8", files="[ab].h5", data="on_bad_file: skip"
     )
     job, lines = start_two_ranks(config)
     (tmp_path / "b.h5").unlink()
+    (tmp_path / "hurry").touch()
     lines.append(job.communicate(timeout=240)[0])
     output = "".join(lines)
     assert job.returncode == 0, output
@@ -291,7 +281,9 @@ def test_a_file_that_disappears_is_skipped_by_all_ranks_alike(
     state = max((tmp_path / "run" / "checkpoints").glob("step-*")) / "state.json"
     assert json.loads(state.read_text())["skipped_files"] == [1]
     # The run goes on without it, one rank alone.
-    again = gan3d("train", config, "--run", "run", "--resume", "--set", "training.epochs=9")
+    again = labelled_gan3d(
+        "train", config, "--run", "run", "--resume", "--set", "training.epochs=9"
+    )
     assert again.returncode == 0, again.stdout + again.stderr
     last = json.loads((tmp_path / "run" / "history.jsonl").read_text().splitlines()[-1])
     assert last["step"] - records[-1]["step"] == 10

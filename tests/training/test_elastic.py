@@ -11,18 +11,17 @@ from pathlib import Path
 import pytest
 from launchers import HOROVODRUN
 from processes import find_rank
+from tiny import TINY, write_tiny
 
 pytestmark = pytest.mark.distributed("waiting")
 
 SHOWERS, BATCH, COMMIT = 96, 4, 3
-EPOCHS = 10
-STEP_SECONDS = 0.1
-"""At least: training is to go on alone for some steps before a rank is back."""
+EPOCHS = 20
+STEP_SECONDS = 0.2
+"""Until two ranks are there again: what is left for one alone would take a minute and a half."""
 
-CONFIG = f"""
-data: {{files: [train.h5], validation_files: [heldout.h5]}}
-model: {{architecture: ecal25-compact}}
-training: {{epochs: {EPOCHS}, batch_size: {BATCH}, warmup_epochs: 2}}
+CONFIG = f"""{TINY}
+training: {{epochs: {EPOCHS}, batch_size: {BATCH}, warmup_epochs: 2, response_degree: 1}}
 node: {{intra_op_threads: 1, inter_op_threads: 1}}
 validation: {{epoch_showers: 4}}
 run: {{commit_steps: {COMMIT}, watchdog_seconds: 240}}
@@ -30,10 +29,10 @@ run: {{commit_steps: {COMMIT}, watchdog_seconds: 240}}
 
 
 @pytest.fixture
-def elastic_job(tmp_path, write_lcd):
+def elastic_job(tmp_path):
     """Two ranks on two "hosts" that are both this machine; ends with the test."""
-    write_lcd("train.h5", range(SHOWERS))
-    write_lcd("heldout.h5", range(96, 100))
+    write_tiny(tmp_path / "train.h5", SHOWERS, seed=1)
+    write_tiny(tmp_path / "heldout.h5", 4, seed=2)
     (tmp_path / "experiment.yaml").write_text(CONFIG)
     hosts = tmp_path / "hosts.sh"
     hosts.write_text("#!/bin/sh\necho localhost:1\necho 127.0.0.1:1\n")
@@ -64,8 +63,10 @@ def test_a_rank_that_is_killed_is_gone_on_without_and_taken_in_again(elastic_job
     for line in elastic_job.stdout:
         lines.append(line)
         if killed_at is None and re.search(rf"epoch +2/{EPOCHS} ", line):
-            os.kill(find_rank(tmp_path, victim, "noting_rank.py"), signal.SIGKILL)
+            os.kill(find_rank(tmp_path, victim), signal.SIGKILL)
             killed_at = len(lines)
+        if killed_at is not None and re.search("training from .* 2 rank", line):
+            (tmp_path / "hurry").touch()
     output = "".join(lines)
     assert elastic_job.wait(60) == 0, output
     assert killed_at is not None

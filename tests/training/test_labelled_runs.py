@@ -5,6 +5,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+from conftest import read_arrays
 from labelled import CONFIG, pdg_of, theta_of, write_labelled
 
 from gan3d.data import read_showers
@@ -66,10 +67,11 @@ def test_a_run_is_trained_resumed_generated_from_and_validated(
         assert refused.returncode == 2, arguments
         assert expected in " ".join(refused.stderr.split()), refused.stderr
 
-    bins = (
-        "validation: {angle_bins_deg: [[57, 90], [90, 120]], minimum_showers: 4, figures: false}\n"
+    (tmp_path / "judge.yaml").write_text(
+        "extends: experiment.yaml\n"
+        "validation: {angle_bins_deg: [[57, 90], [90, 120]], minimum_showers: 4, figures: false,"
+        " noise_replicas: 10, exchanges: 20, bootstrap_replicas: 3}\n"
     )
-    (tmp_path / "judge.yaml").write_text(f"extends: experiment.yaml\n{bins}")
     judged = done(run("validate", "whole", "--config", "judge.yaml", "--json"))
     assert json.loads(judged.stdout)["optimisation_metric"] > 0
     write_labelled(tmp_path / "bare.h5", 30, seed=2, pdg=None)
@@ -125,12 +127,17 @@ def test_two_ranks_give_labels_to_their_showers_as_one_does(
     small = ["--set", "training.optimizer.learning_rate=1e-4"]
     done(labelled_gan3d("train", config, "--run", "two", *small, "--set",
                         "training.batch_size=2", ranks=2))  # fmt: skip
-    done(labelled_gan3d("train", config, "--run", "one", *small, "--set", "data.files=[i.h5]"))
-    done(labelled_gan3d("train", config, "--run", "start", "--set", "data.files=[i.h5]", "--set",
-                        "training.optimizer.learning_rate=1e-30"))  # fmt: skip
+    done(labelled_gan3d("train", config, "--run", "one", *small, "--set", "data.files=[i.h5]",
+                        "--set", "run.checkpoint_steps=1", "--set", "run.keep_checkpoints=null",
+                        ))  # fmt: skip
+    first = tmp_path / "one" / "checkpoints" / "step-00000001"
     two, one, start = (
-        {k: v for k, v in checkpoint_arrays(tmp_path / run).items() if "weights.h5" in k}
-        for run in ("two", "one", "start")
+        {k: v for k, v in arrays.items() if "weights.h5" in k}
+        for arrays in (
+            checkpoint_arrays(tmp_path / "two"),
+            checkpoint_arrays(tmp_path / "one"),
+            read_arrays(*first.glob("*.h5")),
+        )
     )
     assert max(np.abs(one[name] - start[name]).max() for name in one) > 1e-3
     for name, values in one.items():
