@@ -61,11 +61,12 @@ def measure_overhead(
     )
     checked = check_study(study, lambda location, message: f"{location}: {message}")
     began = time.monotonic()
-    run_study(
-        checked, folder, plan_blocks(study), worker, Signals(), lambda line: None,
-        # As the command does after each trial.
-        lambda: write_tables(checked, folder),
-    )  # fmt: skip
+
+    def note() -> None:  # as the command does after each trial
+        write_tables(checked, folder)
+
+    plans = plan_blocks(study)
+    run_study(checked, folder, plans, worker, Signals(), lambda line: None, note)
     wall = time.monotonic() - began
     results = read_results(checked, folder)
     notes = [trial.user_attrs for trial in results.done]

@@ -66,10 +66,9 @@ class Times:
     def __str__(self) -> str:
         whole = self.trials + self.startup + self.between
         return (
-            f"time of the blocks: trials {_duration(self.trials)}, between them "
-            f"{_duration(self.between)} ({_percent(self.between / whole)}), "
-            f"{self.starts} start(s) of processes {_duration(self.startup)} "
-            f"({_percent(self.startup / whole)})"
+            f"blocks: trials {_duration(self.trials)}, between them {_duration(self.between)} "
+            f"({_percent(self.between / whole)}), {self.starts} start(s) "
+            f"{_duration(self.startup)} ({_percent(self.startup / whole)})"
         )
 
 
