@@ -127,11 +127,13 @@ def _write(checked: Checked, folder: Path, say: Callable[[str], None]) -> None:
 
     results = write_tables(checked, folder)
     if not results.done:
-        say("no trial has gone well yet; there is nothing to report")
+        say(f"no trial has gone well yet, so there is nothing to report ({results.counts()})")
         return
     page = write_study_report(checked, results, folder / "report")
     for line in results.summary():
         say(line)
+    if results.times is not None:
+        say(str(results.times))
     if checked.experiment is not None:
         say(f"best experiment: {folder / 'best.yaml'}")
     say(f"report: {page}")

@@ -46,6 +46,10 @@ class Block:
     ready: set[int] = field(default_factory=set)
     began: float = 0.0
     """When it was started (time.monotonic)."""
+    startup_seconds: float = 0.0
+    """How long its processes took to be ready, since a trial was last told of it."""
+    free_since: float = 0.0
+    """Since when it could have worked, had it been given a trial (time.monotonic)."""
     settings: str = ""
     """What its processes were started for; trials with other settings need new ones."""
     _log_start: int = 0

@@ -23,8 +23,9 @@ from gan3d.tuning.block import Block
 from gan3d.tuning.claims import Claim
 from gan3d.tuning.link import Connection, Server
 from gan3d.tuning.objectives import epoch_value, in_epochs, wanted_of
-from gan3d.tuning.proposals import Proposals
+from gan3d.tuning.proposals import Ending, Proposals
 from gan3d.tuning.space import Space
+from gan3d.tuning.storage import outcome
 from gan3d.tuning.study import Study
 
 _LOOK_EVERY = 0.25
@@ -52,6 +53,8 @@ class Job:
     """Of the run; of folds, of their runs."""
     began: float
     resumed: bool
+    waited_seconds: float = 0.0
+    """How long its block was free before: the last trial was told, this one was proposed."""
     number: int = 0
     """Of the order under way."""
     fold: int = 0
@@ -98,8 +101,6 @@ class Coordinator:
         self._over = ""
         self._exhausted = False
         self._failures: list[str] = []
-        self.startup_seconds: list[float] = []
-        """From the start of each block's processes until all ranks were ready."""
         self.on_told: Callable[[], None] = lambda: None
         """Called after every trial that has ended."""
 
@@ -208,6 +209,7 @@ class Coordinator:
                 block.start(self._server, self._settings())
             return
         if not self._has_work(queue, most):
+            block.free_since = time.monotonic()
             return
         proposal = queue.next(most)
         if proposal is None:
@@ -219,7 +221,8 @@ class Coordinator:
         trial, values = proposal
         folder = self.folder / str(trial.user_attrs["folder"])
         resumed = "continues" in trial.user_attrs
-        job = Job(queue, trial, values, folder, time.monotonic(), resumed)
+        now = time.monotonic()
+        job = Job(queue, trial, values, folder, now, resumed, now - block.free_since)
         self._jobs[block.plan.number] = job
         self._say(f"{job.label} on block {block.plan.number + 1}: {shown(values)}")
         self._order(block, job)
@@ -261,7 +264,7 @@ class Coordinator:
             try:
                 experiment = self._experiment(job)
             except ConfigError as error:  # a combination that cannot be; each part of it can
-                self._end(block, job, TrialState.FAIL, reason=str(error).splitlines()[0])
+                self._end(block, job, "failed", reason=str(error).splitlines()[0])
                 return
             if block.settings != _settings(experiment):
                 # What is set before TensorFlow starts cannot be changed in a process.
@@ -322,8 +325,10 @@ class Coordinator:
         if not block.is_up:
             return
         self._failed_starts = 0
-        self.startup_seconds.append(time.monotonic() - block.began)
-        self._say(f"block {block.plan.number + 1} is up after {self.startup_seconds[-1]:.1f} s")
+        block.free_since = time.monotonic()
+        took = block.free_since - block.began
+        block.startup_seconds += took
+        self._say(f"block {block.plan.number + 1} is up after {took:.1f} s")
         job = self._jobs.get(block.plan.number)
         if job is not None and job.number == -1:
             job.began = time.monotonic()
@@ -339,13 +344,9 @@ class Coordinator:
         elif kind == "stopped":
             self._stopped(block, job)
         elif kind == "failed":
-            self._end(
-                block,
-                job,
-                TrialState.FAIL,
-                reason=str(message["reason"]),
-                memory=bool(message["memory"]),
-            )
+            how: Ending = "diverged" if message["diverged"] else "failed"
+            memory = bool(message["memory"])
+            self._end(block, job, how, reason=str(message["reason"]), memory=memory)
             # What a failure has left in the processes nobody knows.
             block.kill(self._server)
 
@@ -368,14 +369,14 @@ class Coordinator:
     def _done(self, block: Block, job: Job, metrics: Mapping[str, float]) -> None:
         other = self._other_showers(job)
         if other:
-            self._end(block, job, TrialState.FAIL, reason=other)
+            self._end(block, job, "failed", reason=other)
             return
         job.metrics.append(dict(metrics))
         folds = self.study.trial.folds or 1
         if len(job.metrics) < folds:
             job.fold += 1
             if self._pruned_between_folds(job):
-                self._end(block, job, TrialState.PRUNED, reason=f"pruned after {job.fold} fold(s)")
+                self._end(block, job, "pruned", reason=f"pruned after {job.fold} fold(s)")
                 return
             self._order(block, job)
             return
@@ -388,9 +389,9 @@ class Coordinator:
             notes["spread"] = dict(zip(names, spread, strict=True))
             notes["metrics"].pop("epoch", None)
         if not all(map(math.isfinite, means.values())):
-            self._end(block, job, TrialState.FAIL, reason=f"{means} is not finite", **notes)
+            self._end(block, job, "diverged", reason=f"{shown(means)} is not finite", **notes)
             return
-        self._end(block, job, TrialState.COMPLETE, values=list(means.values()), **notes)
+        self._end(block, job, "complete", values=list(means.values()), **notes)
 
     def _other_showers(self, job: Job) -> str:
         """What to say where a trial had other files than the first; all are to be alike."""
@@ -417,7 +418,7 @@ class Coordinator:
 
     def _stopped(self, block: Block, job: Job) -> None:
         if job.stopped == "pruned":
-            self._end(block, job, TrialState.PRUNED, reason="behind the others")
+            self._end(block, job, "pruned", reason="behind the others")
         else:
             # Told so by us, or by a batch system that takes that node away.
             self._put_back(block, job)
@@ -445,7 +446,7 @@ class Coordinator:
             block.kill(self._server)
             limit = self.study.trial.max_minutes
             reason = f"took more than {limit:g} min (trial.max_minutes)"
-            self._end(block, job, TrialState.FAIL, reason=reason)
+            self._end(block, job, "failed", reason=reason)
 
     def _is_late(self, job: Job, now: float) -> bool:
         limit = self.study.trial.max_minutes
@@ -461,7 +462,7 @@ class Coordinator:
         reason, memory = block.last_words(code)
         block.kill(self._server)
         if job is not None and was_up:
-            self._end(block, job, TrialState.FAIL, reason=reason, memory=memory)
+            self._end(block, job, "failed", reason=reason, memory=memory)
         else:
             self._start_failed(block, reason)
 
@@ -476,7 +477,7 @@ class Coordinator:
             )
         job = self._jobs.get(block.plan.number)
         if job is not None:  # it was to have a process of its own
-            self._end(block, job, TrialState.FAIL, reason=reason)
+            self._end(block, job, "failed", reason=reason)
 
     def _stop(self, block: Block, job: Job, why: str) -> None:
         job.stopped, job.stopped_at = why, time.monotonic()
@@ -494,14 +495,14 @@ class Coordinator:
 
     def _put_back(self, block: Block, job: Job) -> None:
         del self._jobs[block.plan.number]
-        job.proposals.put_back(job.trial, **self._cost(block, job))
+        job.proposals.put_back(job.trial, **_settle(block, job))
         self._say(f"{job.label}: stopped; it goes on with its checkpoint later")
 
     def _end(
         self,
         block: Block,
         job: Job,
-        state: TrialState,
+        how: Ending,
         *,
         values: Sequence[float] | None = None,
         reason: str = "",
@@ -510,36 +511,42 @@ class Coordinator:
         del self._jobs[block.plan.number]
         if reason:
             notes["reason"] = reason
-        cost = self._cost(block, job)
-        job.proposals.tell(job.trial, values, state, **notes, **cost)
+        cost = _settle(block, job)
+        job.proposals.tell(job.trial, how, values, **notes, **cost)
         names = [each.label for each in self.study.objective]
         told = (
             shown(dict(zip(names, values, strict=True)))
             if values is not None
-            else f"{state.name.lower() if state != TrialState.FAIL else 'failed'}: {reason}"
+            else f"{how}: {reason}"
         )
         self._say(f"{job.label}: {told} ({cost['seconds']:.1f} s)")
         self.on_told()
-        if state == TrialState.FAIL:
+        if how in ("failed", "diverged"):
             self._failures = [*self._failures, reason][-_GIVE_UP_AFTER:]
             self._give_up_if_hopeless()
 
     def _give_up_if_hopeless(self) -> None:
-        trials = [trial for queue in self._queues for trial in queue.trials()]
-        good = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-        failed = [t for t in trials if t.state == TrialState.FAIL]
-        if not good and len(failed) >= self.study.budget.failures:
+        ended = [outcome(trial) for queue in self._queues for trial in queue.trials()]
+        bad = sum(each in ("failed", "diverged") for each in ended)
+        good = "complete" in ended or "pruned" in ended
+        if not good and bad >= self.study.budget.failures:
             raise TrainingError(
-                f"the first {len(failed)} trials have all failed (budget.failures); the last one: "
-                f"{self._failures[-1]}"
+                f"the first {bad} trials have all failed or diverged (budget.failures); the last "
+                f"one: {self._failures[-1]}"
             )
 
-    def _cost(self, block: Block, job: Job) -> dict[str, Any]:
-        return {
-            "seconds": time.monotonic() - job.began,
-            "nodes": block.plan.nodes,
-            "block": block.plan.number,
-        }
+
+def _settle(block: Block, job: Job) -> dict[str, Any]:
+    """What a job that has ended has cost; its block is free from now on."""
+    now, startup_seconds = time.monotonic(), block.startup_seconds
+    block.free_since, block.startup_seconds = now, 0.0
+    return {
+        "seconds": now - job.began,
+        "startup_seconds": startup_seconds,
+        "waited_seconds": job.waited_seconds,
+        "nodes": block.plan.nodes,
+        "block": block.plan.number,
+    }
 
 
 def _settings(experiment: Experiment) -> str:

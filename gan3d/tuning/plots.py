@@ -14,9 +14,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
-from optuna.trial import TrialState
 
 from gan3d.tuning.results import Results
+from gan3d.tuning.storage import outcome
 from gan3d.tuning.study import Parameter
 from gan3d.validation.plots._style import (
     LOOKS,
@@ -29,6 +29,7 @@ from gan3d.validation.plots._style import (
 
 _LOOK, _SECOND = LOOKS[1], LOOKS[2]
 _MAP = "viridis"
+_LINES = {"pruned": ("--", "Pruned"), "diverged": (":", "Diverged"), "failed": ("-.", "Failed")}
 _FACTOR_FOR_LOG = 20.0
 """Values that span more than this factor are drawn logarithmically."""
 
@@ -50,11 +51,10 @@ def history(results: Results) -> Figure:
         axes.axhline(default.values[0], color=REFERENCE_COLOUR, linestyle=":", linewidth=1.4,
                      label="The experiment as it is")  # fmt: skip
     _scale(axes, values)
-    for state, marker, label in (
-        (TrialState.PRUNED, "v", "Pruned"),
-        (TrialState.FAIL, "x", "Failed"),
-    ):
-        there = [trial.number for trial in results.trials if trial.state == state]
+    for how, marker, label in (
+        ("pruned", "v", "Pruned"), ("diverged", "^", "Diverged"), ("failed", "x", "Failed"),
+    ):  # fmt: skip
+        there = [trial.number for trial in results.trials if outcome(trial) == how]
         if there:
             axes.plot(there, [0.03] * len(there), marker, color="#777777", label=label,
                       linestyle="none", transform=axes.get_xaxis_transform(),
@@ -154,17 +154,21 @@ def learning_curves(results: Results) -> Figure:
     """What trials reported after their epochs; those that were pruned end early."""
     figure, axes = _axes(4.6)
     best, reported = results.best, [t for t in results.trials if t.intermediate_values]
+    others: dict[str, tuple[str, str]] = {}
     for trial in reported:
-        pruned = trial.state == TrialState.PRUNED
+        how = outcome(trial)
         is_best = best is not None and trial.number == best.number
-        colour = _LOOK.colour if is_best else "#9aa0a8" if pruned else _SECOND.colour
+        line, label = _LINES.get(how, ("-", "Others"))
+        colour = _LOOK.colour if is_best else _SECOND.colour if line == "-" else "#9aa0a8"
+        if not is_best:
+            others[label] = line, colour
         epochs = sorted(trial.intermediate_values)
         axes.plot(epochs, [trial.intermediate_values[epoch] for epoch in epochs], color=colour,
-                  linewidth=2.2 if is_best else 1.1, linestyle="--" if pruned else "-",
+                  linewidth=2.2 if is_best else 1.1, linestyle=line,
                   zorder=4 if is_best else 2, marker="." if len(epochs) == 1 else None,
                   label=f"Best: trial {trial.number}" if is_best else None)  # fmt: skip
-    axes.plot([], [], color=_SECOND.colour, label="Others")
-    axes.plot([], [], "--", color="#9aa0a8", label="Pruned")
+    for label, (line, colour) in others.items():
+        axes.plot([], [], line, color=colour, label=label)
     _scale(axes, np.array([v for t in reported for v in t.intermediate_values.values()]))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Epoch" if not results.checked.study.trial.folds else "Folds")

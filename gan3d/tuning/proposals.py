@@ -5,17 +5,22 @@ What is known of a trial beyond Optuna's own is in its user attributes:
 `coordinator`: whose it is; `folder`: its run's, below the study's; `reason`: why it failed, or was
 pruned or stopped; `memory`: it ran out of it; `seconds`, `nodes`: how long it took, on how many
 nodes; `seed`: run.seed, of a rerun; `of`: the trial that is run again; `continues`: the trial whose
-run it goes on with; `spread`: of the folds; `metrics`: all numbers that it was judged by.
+run it goes on with; `spread`: of the folds; `metrics`: all numbers that it was judged by;
+`diverged`: that it has; `startup_seconds`: how long its block's processes took to be ready, 0 where
+they were there from the trial before; `waited_seconds`: how long they were free before it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from gan3d.tuning.claims import Claim
@@ -26,10 +31,18 @@ from gan3d.tuning.storage import (
     NEVER,
     RERUNS,
     STOPPED,
+    NumberedSampler,
     is_continued,
     is_superseded,
     turn,
 )
+
+Ending = Literal["complete", "pruned", "diverged", "failed"]
+
+_STATES: Mapping[Ending, TrialState] = MappingProxyType(
+    {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+)
+"""Optuna's words; it has none for one that has diverged."""
 
 _KEPT = ("folder", "seed", "of", "default")
 """Notes that a trial takes over from the one that it goes on with."""
@@ -95,9 +108,17 @@ class Proposals:
         return None
 
     def tell(
-        self, trial: optuna.Trial, values: Sequence[float] | None, state: TrialState, **notes: Any
+        self,
+        trial: optuna.Trial,
+        how: Ending,
+        values: Sequence[float] | None = None,
+        **notes: Any,
     ) -> None:
         """Write how a trial has ended. Notes come first: a trial that has ended takes no more."""
+        state = _STATES.get(how)
+        if state is None:
+            state, values = self._as_diverged()
+            notes["diverged"] = True
         for key, value in notes.items():
             trial.set_user_attr(key, value)
         try:
@@ -107,6 +128,21 @@ class Proposals:
             # has taken the trial up.
             if self._state(trial) == TrialState.RUNNING:
                 raise
+
+    def _as_diverged(self) -> tuple[TrialState, list[float] | None]:
+        """What Optuna is told of a trial that has diverged, so that the sampler learns from it.
+
+        Failed trials are left out by samplers, which would come back to the region. A pruned one
+        is to TPE worse than all that are complete, to genetic algorithms no parent, and to pruners
+        no bar for others. Only of several objectives, of which TPE wants numbers, and to the
+        Gaussian process, which looks at nothing else, it is complete with the worst numbers.
+        """
+        directions, sampler = self.study.directions, self.study.sampler
+        assert isinstance(sampler, NumberedSampler)
+        if len(directions) == 1 and sampler.sees_pruned:
+            return TrialState.PRUNED, None
+        worst = [-math.inf if each == StudyDirection.MAXIMIZE else math.inf for each in directions]
+        return TrialState.COMPLETE, worst
 
     def put_back(self, trial: optuna.Trial, **notes: Any) -> None:
         """End a trial of ours that is to go on with its checkpoint in a later call."""

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from optuna.trial import TrialState
 
 from gan3d.data import make_folder
 from gan3d.training.records import write_text
 from gan3d.tuning import plots
 from gan3d.tuning.results import Results
 from gan3d.tuning.run import Checked
+from gan3d.tuning.storage import outcome
 from gan3d.validation.plots import save_figure
 
 
@@ -46,6 +46,7 @@ def write_study_report(checked: Checked, results: Results, folder: Path) -> Path
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         study=checked.study,
         summary=results.summary(),
+        times=results.times,
         names=results.names,
         space=checked.space.describe(),
         rows=_rows(results),
@@ -118,15 +119,15 @@ def _rows(results: Results) -> list[dict[str, Any]]:
     sign = -1.0 if results.checked.study.objective[0].maximized else 1.0
 
     def place(trial: Any) -> tuple[float, int]:
-        done = trial.state == TrialState.COMPLETE
+        done = outcome(trial) == "complete"
         return (sign * trial.values[0] if done else math.inf, trial.number)
 
     return [
         {
             "number": trial.number,
-            "values": trial.values if trial.state == TrialState.COMPLETE else None,
+            "values": trial.values if outcome(trial) == "complete" else None,
             "spread": trial.user_attrs.get("spread", {}),
-            "state": "failed" if trial.state == TrialState.FAIL else trial.state.name.lower(),
+            "state": outcome(trial),
             "reason": trial.user_attrs.get("reason", ""),
             "seconds": trial.user_attrs.get("seconds"),
             "parameters": {

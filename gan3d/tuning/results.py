@@ -7,20 +7,21 @@ import io
 import json
 import math
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from gan3d.config import dump_experiment
 from gan3d.errors import RunError
 from gan3d.training.records import write_text
 from gan3d.tuning.run import EXPERIMENT, STUDY, Checked, best_trials, check_study
-from gan3d.tuning.storage import RERUNS, TRIALS, is_superseded, open_study
+from gan3d.tuning.storage import RERUNS, TRIALS, Outcome, is_superseded, open_study, outcome
 from gan3d.tuning.study import load_study
 
 BEST = "best.yaml"
@@ -50,6 +51,38 @@ class Rerun:
 
 
 @dataclass(frozen=True)
+class Times:
+    """Where the time of the blocks went, in all calls together."""
+
+    trials: float
+    """What trials took (s), fresh seeds too."""
+    startup: float
+    """What processes took to be ready (s): TensorFlow, the other ranks."""
+    starts: int
+    """How often they were started."""
+    between: float
+    """How long they were free between two trials (s): telling, tables, the next proposal."""
+
+    def __str__(self) -> str:
+        whole = self.trials + self.startup + self.between
+        return (
+            f"blocks: trials {_duration(self.trials)}, between them {_duration(self.between)} "
+            f"({_percent(self.between / whole)}), {self.starts} start(s) "
+            f"{_duration(self.startup)} ({_percent(self.startup / whole)})"
+        )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{seconds / 3600:.3g} h"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+@dataclass(frozen=True)
 class Results:
     """What is known of a study."""
 
@@ -58,6 +91,8 @@ class Results:
     """All that count, in their order."""
     reruns: tuple[Rerun, ...]
     """The best first, by their means."""
+    times: Times | None = None
+    """None: no trial has ended."""
 
     @property
     def names(self) -> list[str]:
@@ -67,7 +102,7 @@ class Results:
     @property
     def done(self) -> list[FrozenTrial]:
         """Those that have gone well, in their order."""
-        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+        return [trial for trial in self.trials if outcome(trial) == "complete"]
 
     @property
     def best(self) -> FrozenTrial | None:
@@ -103,19 +138,13 @@ class Results:
 
     def counts(self) -> str:
         """How many trials there are, and how they ended."""
-        states = {
-            "done": TrialState.COMPLETE,
-            "pruned": TrialState.PRUNED,
-            "failed": TrialState.FAIL,
-            "running": TrialState.RUNNING,
-            "waiting": TrialState.WAITING,
-        }
-        numbers = {
-            word: sum(trial.state == state for trial in self.trials)
-            for word, state in states.items()
-        }
+        numbers = Counter(outcome(trial) for trial in self.trials)
         memory = sum(bool(trial.user_attrs.get("memory")) for trial in self.trials)
-        told = [f"{number} {word}" for word, number in numbers.items() if number]
+        told = [
+            f"{numbers[each]} {'done' if each == 'complete' else each}"
+            for each in get_args(Outcome)
+            if each in numbers
+        ]
         short = f" ({memory} out of memory)" if memory else ""
         return f"{len(self.trials)} trials: {', '.join(told)}{short}"
 
@@ -166,24 +195,34 @@ class Results:
 
 def read_results(checked: Checked, folder: Path) -> Results:
     """The results in a study's folder."""
-    trials, reruns = (
-        [
-            trial
-            for trial in open_study(folder, checked.study, name).get_trials(deepcopy=False)
-            if not is_superseded(trial)
-        ]
+    stored = [
+        open_study(folder, checked.study, name).get_trials(deepcopy=False)
         for name in (TRIALS, RERUNS)
-    )
+    ]
+    trials, reruns = ([each for each in kind if not is_superseded(each)] for kind in stored)
     grouped: dict[int, list[float]] = {}
     for trial in reruns:
-        if trial.state == TrialState.COMPLETE:
+        if outcome(trial) == "complete":
             grouped.setdefault(trial.user_attrs["of"], []).append(trial.values[0])
     again = [Rerun(number, tuple(values)) for number, values in grouped.items()]
     sign = -1.0 if checked.study.objective[0].maximized else 1.0
     # A mean over fewer seeds is luckier.
     most = max((len(each.values) for each in again), default=0)
     again = sorted(again, key=lambda each: (len(each.values) < most, sign * each.mean))
-    return Results(checked, tuple(trials), tuple(again))
+    return Results(checked, tuple(trials), tuple(again), _times([*stored[0], *stored[1]]))
+
+
+def _times(trials: Sequence[FrozenTrial]) -> Times | None:
+    """Of all that have ended, also those that others go on with: they have taken their time."""
+    notes = [trial.user_attrs for trial in trials if "seconds" in trial.user_attrs]
+    if not notes:
+        return None
+
+    def total(key: str) -> float:
+        return math.fsum(float(each.get(key, 0.0)) for each in notes)
+
+    starts = sum(bool(each.get("startup_seconds")) for each in notes)
+    return Times(total("seconds"), total("startup_seconds"), starts, total("waited_seconds"))
 
 
 def load_results(folder: Path | str) -> Results:
@@ -222,18 +261,21 @@ def write_tables(checked: Checked, folder: Path) -> Results:
 
 
 def _row(checked: Checked, trial: FrozenTrial) -> dict[str, Any]:
-    values = trial.values if trial.state == TrialState.COMPLETE else None
+    state = outcome(trial)
+    values = trial.values if state == "complete" else None
     names = [each.label for each in checked.study.objective]
     attributes = trial.user_attrs
     return {
         "trial": trial.number,
-        "state": "failed" if trial.state == TrialState.FAIL else trial.state.name.lower(),
+        "state": state,
         "reason": attributes.get("reason", ""),
         "objectives": dict(zip(names, values, strict=True)) if values else {},
-        "spread": attributes.get("spread", {}),
+        "spread": attributes.get("spread", {}) if values else {},
         "parameters": checked.space.read(trial.params),
         "epoch": attributes.get("metrics", {}).get("epoch"),
         "seconds": attributes.get("seconds"),
+        "startup_seconds": attributes.get("startup_seconds"),
+        "waited_seconds": attributes.get("waited_seconds"),
         "block": attributes.get("block"),
         "folder": attributes.get("folder"),
         "last_reported": max(trial.intermediate_values, default=None),
@@ -242,7 +284,10 @@ def _row(checked: Checked, trial: FrozenTrial) -> dict[str, Any]:
 
 def _as_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str], keys: Sequence[str]) -> str:
     """The rows as a table: objectives and parameters in columns of their own."""
-    simple = ("trial", "state", "epoch", "seconds", "block", "folder", "reason")
+    simple = (
+        "trial", "state", "epoch", "seconds", "startup_seconds", "waited_seconds", "block",
+        "folder", "reason",
+    )  # fmt: skip
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*simple[:2], *names, *keys, *simple[2:]])

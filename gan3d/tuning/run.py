@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from gan3d.config import Experiment, dump_experiment
 from gan3d.config.load import load_sections
@@ -29,6 +29,7 @@ from gan3d.tuning.storage import (
     NumberedSampler,
     make_sampler,
     open_study,
+    outcome,
     turn,
 )
 from gan3d.tuning.study import EXAMPLE, Study, Tell, load_base
@@ -194,7 +195,7 @@ def _begin(checked: Checked, trials: Proposals, say: Callable[[str], None]) -> N
 def best_trials(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Those that have gone well, the best first objective first."""
     sign = -1.0 if study.objective[0].maximized else 1.0
-    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    done = [trial for trial in trials if outcome(trial) == "complete"]
     return sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -47,6 +48,31 @@ def is_superseded(trial: FrozenTrial) -> bool:
     reason = str(trial.user_attrs.get("reason", ""))
     vain = reason == NEVER or reason.startswith(DUPLICATE)
     return is_continued(trial) or (trial.state == TrialState.FAIL and vain)
+
+
+Outcome = Literal["complete", "pruned", "diverged", "failed", "running", "waiting"]
+
+
+def outcome(trial: FrozenTrial) -> Outcome:
+    """How a trial has ended, or that it has not.
+
+    One that has diverged is none that failed: another machine, or another day, would not help it.
+    To Optuna it is pruned or complete (`Proposals.tell`), so that samplers learn from it.
+    """
+    if trial.user_attrs.get("diverged") and trial.state.is_finished():
+        return "diverged"
+    return _OUTCOMES[trial.state]
+
+
+_OUTCOMES: Mapping[TrialState, Outcome] = MappingProxyType(
+    {
+        TrialState.COMPLETE: "complete",
+        TrialState.PRUNED: "pruned",
+        TrialState.FAIL: "failed",
+        TrialState.RUNNING: "running",
+        TrialState.WAITING: "waiting",
+    }
+)
 
 
 @contextmanager
@@ -113,6 +139,11 @@ class NumberedSampler(optuna.samplers.BaseSampler):
         """Raise ConfigError where the sampler needs what is not installed."""
         self._settings, self._seed = settings, seed
         self._inner = self._of(0)
+
+    @property
+    def sees_pruned(self) -> bool:
+        """Whether trials that were pruned teach it anything."""
+        return self._settings.name != "gp"
 
     def _of(self, number: int) -> optuna.samplers.BaseSampler:
         return make_sampler(self._settings, self._seed, number)

@@ -178,15 +178,16 @@ class Budget(Section):
     """When a study is over: at the first of these that is reached."""
 
     trials: PositiveInt | None = 50
-    """Trials in all, also failed and pruned ones, of all calls and coordinators. Of a dozen
-    parameters TPE has learned something after some fifty."""
+    """Trials in all, also failed, diverged and pruned ones, of all calls and coordinators. Of a
+    dozen parameters TPE has learned something after some fifty."""
     minutes: PositiveFloat | None = None
     """Wall time of one call, for the time limit of a batch job or an evening. Trials that are then
     running stop with a checkpoint, and go on when the study is called again."""
     node_hours: PositiveFloat | None = None
     """Hours of whole nodes that trials have taken, in all calls: half a node for two hours is 1."""
     failures: PositiveInt = 3
-    """When so many trials have failed before any has gone well, the study ends with an error."""
+    """When so many trials have failed or diverged before any has gone well, the study ends with an
+    error: it is not its points that are wrong."""
 
 
 class Trial(Section):

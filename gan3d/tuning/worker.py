@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gan3d.config import Experiment, Node
-from gan3d.errors import Gan3dError, Preempted
+from gan3d.errors import DivergedError, Gan3dError, Preempted
 from gan3d.runtime import (
     Communicator,
     SingleProcess,
@@ -169,7 +169,12 @@ def _obey(
     except Exception as error:  # noqa: BLE001 - told to the coordinator, and this process ends
         if not isinstance(error, Gan3dError):
             traceback.print_exc()  # into the block's file
-        tell("failed", reason=_reason(error), memory=_is_memory(error))
+        tell(
+            "failed",
+            reason=_reason(error),
+            memory=_is_memory(error),
+            diverged=isinstance(error, DivergedError),
+        )
         return False
     if first:
         tell("done", metrics=dict(metrics))

@@ -1,0 +1,108 @@
+"""What samplers and pruners are told of trials, and what they make of it."""
+
+import pytest
+
+from gan3d.tuning.claims import Claim
+from gan3d.tuning.proposals import Proposals
+from gan3d.tuning.results import read_results, write_tables
+from gan3d.tuning.run import check_study, prepare_folder
+from gan3d.tuning.space import Space
+from gan3d.tuning.storage import TRIALS, open_study, outcome
+from gan3d.tuning.study import Study
+
+NO_PRUNER = {"name": "none"}
+
+
+@pytest.fixture
+def propose(tmp_path):
+    """The trials of a new study: returns what is checked, its folder, and its Proposals."""
+
+    def begin(**sections):
+        given = {
+            "objective": {"function": "sphere"},
+            "search": {"a": {"float": (-5.0, 10.0)}},
+            "pruner": NO_PRUNER,
+            **sections,
+        }
+        checked = check_study(Study.model_validate(given), lambda where, what: f"{where}: {what}")
+        folder = tmp_path / f"study-{len(list(tmp_path.iterdir()))}"
+        prepare_folder(checked, folder)
+        trials = open_study(folder, checked.study, TRIALS)
+        claim = Claim(folder / "coordinators")
+        return checked, folder, Proposals(trials, checked.space, folder, claim)
+
+    return begin
+
+
+def test_the_sampler_learns_where_trials_diverge_and_not_where_machines_fail(propose):
+    # Above 4 nothing can be trained; below, it makes no difference.
+    search = {"a": {"float": (0.0, 10.0)}, "b": {"float": (0.0, 1.0)}}
+    beyond = {}
+    for how in ("diverged", "failed"):
+        _, _, queue = propose(search=search, sampler={"startup_trials": 6})
+        points = []
+        for _ in range(22):
+            trial, values = queue.next(None)
+            points.append(values["a"])
+            if values["a"] > 4.0:
+                queue.tell(trial, how, reason="epoch 1, step 3: generator.loss is nan")
+            else:
+                queue.tell(trial, "complete", [values["b"]])
+        beyond[how] = sum(a > 4.0 for a in points[6:])
+    assert beyond["diverged"] < beyond["failed"] / 2
+
+
+def test_divergences_set_no_bar_for_other_trials(propose):
+    _, _, queue = propose(pruner={"name": "median", "startup_trials": 2})
+    for _ in range(6):
+        trial, _ = queue.next(None)
+        trial.report(0.1, 1)  # fast, but then it diverges
+        queue.tell(trial, "diverged")
+    for _ in range(3):
+        trial, _ = queue.next(None)
+        trial.report(1.0, 1)
+        assert not trial.should_prune()
+        queue.tell(trial, "complete", [1.0])
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsgaii"])
+def test_of_several_objectives_one_that_diverged_is_never_on_the_front(tmp_path, sampler):
+    study = Study.model_validate(
+        {
+            "experiment": "e.yaml",
+            "search": {"training.label_flip": {"float": (0.0, 0.2)}},
+            "objective": ["optimisation_metric", "showers_per_second"],
+            "sampler": {"name": sampler, "population": 4},
+        }
+    )
+    space = Space(study, lambda where, what: what)
+    trials = open_study(tmp_path, study, TRIALS)
+    queue = Proposals(trials, space, tmp_path, Claim(tmp_path / "coordinators"))
+    # Far more than those that go well: TPE takes some of them for its better ones.
+    for number in range(14):
+        trial, values = queue.next(None)
+        if number == 5:
+            queue.tell(trial, "complete", [values["training.label_flip"], float(number)])
+        else:
+            queue.tell(trial, "diverged")
+    ended = [outcome(trial) for trial in queue.trials()]
+    assert (ended.count("complete"), ended.count("diverged")) == (1, 13)
+    assert all(outcome(trial) == "complete" for trial in trials.best_trials)
+
+
+def test_one_that_diverged_is_seen_in_the_table_and_nowhere_among_the_good(propose):
+    checked, folder, queue = propose()
+    for number in range(6):
+        trial, values = queue.next(None)
+        if number < 2:
+            queue.tell(trial, "diverged", reason="epoch 1: all showers are empty", seconds=3.0)
+        else:
+            queue.tell(trial, "complete", [values["a"] ** 2], seconds=3.0)
+    results = write_tables(checked, folder)
+    assert results.counts() == "6 trials: 4 done, 2 diverged"
+    assert len(results.done) == 4
+    assert results.best.number >= 2
+    table = (folder / "trials.csv").read_text().splitlines()
+    assert table[1].startswith("0,diverged,,")
+    assert table[1].endswith("epoch 1: all showers are empty")
+    assert read_results(checked, folder).importances() == {"a": 1.0}
