@@ -35,6 +35,10 @@ NEVER = "its coordinator died before it was proposed"
 DUPLICATE = "the same point as trial"
 """Why trials are no trials of their own."""
 
+_GRACE_SECONDS = 30
+"""A lock that was not released for so long is of a process that was killed: what is done with one
+takes milliseconds, on a slow shared file system seconds. Optuna's default."""
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
@@ -75,15 +79,24 @@ _OUTCOMES: Mapping[TrialState, Outcome] = MappingProxyType(
 )
 
 
+def _lock(path: Path) -> JournalFileSymlinkLock:
+    """What only one process holds: a link to `path`, which file systems of clusters make at once.
+
+    Optuna tells by the age of what the link points to whether its holder was killed. The path is
+    absolute, for a relative one points to nothing, and all would wait for ever.
+    """
+    return JournalFileSymlinkLock(str(path.absolute()), grace_period=_GRACE_SECONDS)
+
+
 @contextmanager
 def turn(folder: Path) -> Iterator[None]:
     """Be alone among the coordinators of the study in `folder`, also of other machines.
 
-    The lock of one that was killed within is broken after half a minute.
+    The lock of one that was killed within is broken after half a minute (`_GRACE_SECONDS`).
     """
     path = folder / "turn"
     path.touch()
-    lock = JournalFileSymlinkLock(str(path))
+    lock = _lock(path)
     lock.acquire()
     try:
         yield
@@ -99,7 +112,9 @@ def open_study(folder: Path, study: Study, name: str) -> optuna.Study:
             storage: Any = optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
         else:
             _mend(folder / JOURNAL)
-            storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+            path = folder / JOURNAL
+            backend = JournalFileBackend(str(path), lock_obj=_lock(path))
+            storage = optuna.storages.JournalStorage(backend)
         directions = ["maximize" if each.maximized else "minimize" for each in study.objective]
         return optuna.create_study(
             storage=storage,
@@ -115,7 +130,7 @@ def _mend(path: Path) -> None:
     """Drop half a line at the end, as a writer leaves that is killed; others would write on it."""
     if not path.exists():
         return
-    lock = JournalFileSymlinkLock(str(path))
+    lock = _lock(path)
     lock.acquire()
     try:
         with path.open("rb+") as file:

@@ -274,8 +274,11 @@ def test_coordinators_side_by_side_share_the_work(tmp_path):
 def test_a_database_serves_coordinators_side_by_side_and_outlives_them(run_study, tmp_path):
     processes = [start(tmp_path, trials=6, seconds=0.5, storage="sqlite") for _ in range(2)]
     wait_until(lambda: sum(row["state"] == "complete" for row in read(tmp_path)) >= 2, processes[0])
+    # A lock of one that is killed with it would be waited for (test_proposals.py).
+    wait_until(lambda: not (tmp_path / "study" / "turn.lock").is_symlink(), processes[0])
     for process in processes:
         process.send_signal(signal.SIGKILL)
+    for process in processes:
         process.wait()
     left = load_results(tmp_path / "study")
     assert (tmp_path / "study" / "study.db").exists()
