@@ -23,7 +23,7 @@ class Claim:
     def __init__(self, folder: Path) -> None:
         """Say in `folder` that this coordinator lives."""
         self._folder = folder
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{_started(os.getpid())}"
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{started(os.getpid())}"
         self._beats, self._next = 0, 0.0
         self._seen: dict[str, tuple[int, float]] = {}
         folder.mkdir(exist_ok=True)
@@ -36,9 +36,9 @@ class Claim:
         self._beats += 1
         self._next = time.monotonic() + _BEAT_SECONDS
         content = {
-            "machine": _machine(),
+            "machine": machine(),
             "pid": os.getpid(),
-            "started": _started(os.getpid()),
+            "started": started(os.getpid()),
             "beats": self._beats,
         }
         write_json(self._folder / f"{self.name}.json", content)
@@ -61,8 +61,8 @@ class Claim:
             return True
         except (OSError, ValueError):
             return False  # being replaced, or a file system that is slow: the next look will tell
-        if content["machine"] == _machine():
-            return _started(int(content["pid"])) != int(content["started"])
+        if content["machine"] == machine():
+            return started(int(content["pid"])) != int(content["started"])
         now = time.monotonic()
         beats, since = self._seen.get(name, (-1, now))
         if content["beats"] != beats:
@@ -71,13 +71,13 @@ class Claim:
         return now - since >= _DEAD_SECONDS
 
 
-def _machine() -> str:
+def machine() -> str:
     """A boot of a machine, and a container of it: where process numbers mean the same."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
 
 
-def _started(pid: int) -> int:
+def started(pid: int) -> int:
     """When a process started (clock ticks since boot); -1: there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

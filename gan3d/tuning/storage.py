@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -18,10 +18,11 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from gan3d.errors import ConfigError
+from gan3d.tuning.locks import Lock
 from gan3d.tuning.study import Pruner, Sampler, Study
 
 JOURNAL = "study.jsonl"
@@ -34,10 +35,6 @@ STOPPED = "stopped to go on later"
 NEVER = "its coordinator died before it was proposed"
 DUPLICATE = "the same point as trial"
 """Why trials are no trials of their own."""
-
-_GRACE_SECONDS = 30
-"""A lock that was not released for so long is of a process that was killed: what is done with one
-takes milliseconds, on a slow shared file system seconds. Optuna's default."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -79,29 +76,12 @@ _OUTCOMES: Mapping[TrialState, Outcome] = MappingProxyType(
 )
 
 
-def _lock(path: Path) -> JournalFileSymlinkLock:
-    """What only one process holds: a link to `path`, which file systems of clusters make at once.
-
-    Optuna tells by the age of what the link points to whether its holder was killed. The path is
-    absolute, for a relative one points to nothing, and all would wait for ever.
-    """
-    return JournalFileSymlinkLock(str(path.absolute()), grace_period=_GRACE_SECONDS)
-
-
-@contextmanager
-def turn(folder: Path) -> Iterator[None]:
+def turn(folder: Path) -> AbstractContextManager[None]:
     """Be alone among the coordinators of the study in `folder`, also of other machines.
 
-    The lock of one that was killed within is broken after half a minute (`_GRACE_SECONDS`).
+    The lock of one that was killed within is broken.
     """
-    path = folder / "turn"
-    path.touch()
-    lock = _lock(path)
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    return Lock(folder / "turn").held()
 
 
 def open_study(folder: Path, study: Study, name: str) -> optuna.Study:
@@ -113,7 +93,8 @@ def open_study(folder: Path, study: Study, name: str) -> optuna.Study:
         else:
             _mend(folder / JOURNAL)
             path = folder / JOURNAL
-            backend = JournalFileBackend(str(path), lock_obj=_lock(path))
+            lock: Any = Lock(path)
+            backend = JournalFileBackend(str(path), lock_obj=lock)
             storage = optuna.storages.JournalStorage(backend)
         directions = ["maximize" if each.maximized else "minimize" for each in study.objective]
         return optuna.create_study(
@@ -122,7 +103,7 @@ def open_study(folder: Path, study: Study, name: str) -> optuna.Study:
             directions=directions,
             load_if_exists=True,
             sampler=NumberedSampler(study.sampler, study.seed),
-            pruner=make_pruner(study.pruner),
+            pruner=make_pruner(study.pruner, maximized=study.objective[0].maximized),
         )
 
 
@@ -130,17 +111,12 @@ def _mend(path: Path) -> None:
     """Drop half a line at the end, as a writer leaves that is killed; others would write on it."""
     if not path.exists():
         return
-    lock = _lock(path)
-    lock.acquire()
-    try:
-        with path.open("rb+") as file:
-            content = file.read()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                file.truncate(whole)
-                os.fsync(file.fileno())
-    finally:
-        lock.release()
+    with Lock(path).held(), path.open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
+            os.fsync(file.fileno())
 
 
 class NumberedSampler(optuna.samplers.BaseSampler):
@@ -232,8 +208,14 @@ def _make_sampler(settings: Sampler, seed: int, number: int) -> optuna.samplers.
         if settings.name == "nsgaiii":
             return optuna.samplers.NSGAIIISampler(population_size=settings.population, seed=own)
         if settings.name == "qmc":
-            # Its points are one sequence, which the storage counts.
-            return optuna.samplers.QMCSampler(scramble=True, seed=seed)
+            # Its points are one sequence, which the storage counts. It holds the numbers that the
+            # first trial that went well had; until then, and for all others, points are random.
+            return optuna.samplers.QMCSampler(
+                scramble=True,
+                seed=seed,
+                independent_sampler=optuna.samplers.RandomSampler(seed=own),
+                warn_independent_sampling=False,
+            )
     except ImportError as error:
         raise ConfigError(
             f"sampler.name: {settings.name} needs a package that is not installed ({error}); "
@@ -242,8 +224,8 @@ def _make_sampler(settings: Sampler, seed: int, number: int) -> optuna.samplers.
     return optuna.samplers.RandomSampler(seed=own)
 
 
-def make_pruner(settings: Pruner) -> optuna.pruners.BasePruner:
-    """Optuna's pruner."""
+def make_pruner(settings: Pruner, *, maximized: bool) -> optuna.pruners.BasePruner:
+    """Optuna's pruner, of a first objective that is to become large where `maximized`."""
     if settings.name == "median":
         return optuna.pruners.MedianPruner(
             n_startup_trials=settings.startup_trials, n_warmup_steps=settings.warmup_epochs
@@ -264,6 +246,8 @@ def make_pruner(settings: Pruner) -> optuna.pruners.BasePruner:
         )
     if settings.name == "threshold":
         return optuna.pruners.ThresholdPruner(
-            upper=settings.limit, n_warmup_steps=settings.warmup_epochs
+            lower=settings.limit if maximized else None,
+            upper=None if maximized else settings.limit,
+            n_warmup_steps=settings.warmup_epochs,
         )
     return optuna.pruners.NopPruner()

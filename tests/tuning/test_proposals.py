@@ -1,10 +1,7 @@
 """What samplers and pruners are told of trials, and what they make of it."""
 
-from pathlib import Path
-
 import pytest
 
-from gan3d.tuning import storage
 from gan3d.tuning.claims import Claim
 from gan3d.tuning.proposals import Proposals
 from gan3d.tuning.results import read_results, write_tables
@@ -109,23 +106,3 @@ def test_one_that_diverged_is_seen_in_the_table_and_nowhere_among_the_good(propo
     assert table[1].startswith("0,diverged,,")
     assert table[1].endswith("epoch 1: all showers are empty")
     assert read_results(checked, folder).importances() == {"a": 1.0}
-
-
-@pytest.mark.filterwarnings("ignore:The value of .grace_period")
-def test_a_coordinator_that_is_killed_in_its_turn_keeps_none_waiting_for_ever(
-    tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(storage, "_GRACE_SECONDS", 1)
-    folder = Path("study")  # as it is without --run
-    folder.mkdir()
-    study = Study.model_validate(
-        {"objective": {"function": "sphere"}, "search": {"a": {"float": (0.0, 1.0)}}}
-    )
-    open_study(folder, study, TRIALS)
-    for name in ("turn", storage.JOURNAL):
-        (folder / name).touch()
-        storage._lock(folder / name).acquire()  # and is killed
-    with storage.turn(folder):
-        open_study(folder, study, TRIALS).ask()
-    assert not list(folder.glob("*.lock"))
