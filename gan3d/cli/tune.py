@@ -67,7 +67,7 @@ def command(
     from gan3d.runtime import launched
     from gan3d.tuning import load_study
     from gan3d.tuning.allocation import parse_hosts, read_hostfile
-    from gan3d.tuning.run import STUDY, check_study, plan_blocks
+    from gan3d.tuning.run import STUDY, check_folder, check_study, plan_blocks
 
     if launched().size > 1:
         raise UsageError(
@@ -92,6 +92,7 @@ def command(
     if dry_run:
         _say_plan(checked, folder, plans)
     elif reports:
+        check_folder(checked, folder)
         _write(checked, folder, make_console().print)
     elif _tune(checked, folder, plans):
         ctx.exit(Preempted.exit_code)
@@ -101,8 +102,10 @@ def _tune(checked: Checked, folder: Path, plans: Sequence[BlockPlan]) -> bool:
     """Run the study and write its results; returns whether it is only out of time."""
     from gan3d.runtime import noted_signals
     from gan3d.tuning.results import write_tables
-    from gan3d.tuning.run import run_study
+    from gan3d.tuning.run import prepare_folder, run_study
 
+    # What is in another study's folder, or in a run's, stays as it is.
+    prepare_folder(checked, folder)
     console = make_console()
 
     def say(line: str) -> None:

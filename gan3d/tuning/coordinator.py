@@ -99,7 +99,6 @@ class Coordinator:
         self._began = self._recovered = -math.inf
         self._failed_starts = 0
         self._over = ""
-        self._exhausted = False
         self._failures: list[str] = []
         self.on_told: Callable[[], None] = lambda: None
         """Called after every trial that has ended."""
@@ -163,7 +162,7 @@ class Coordinator:
     def _is_done(self, queue: Proposals, most: int | None) -> bool:
         """Whether nothing is left, and nothing can come back of other coordinators' trials."""
         running = queue.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return not running and not self._has_work(queue, most)
+        return not running and not queue.has_work(most)
 
     def _recover(self) -> None:
         if time.monotonic() - self._recovered < _RECOVER_EVERY:
@@ -205,18 +204,20 @@ class Coordinator:
             return
         # Points are asked for only when there is somebody to try them: later ones know more.
         if block.process is None:
-            if self._has_work(queue, most):
+            if queue.has_work(most):
                 block.start(self._server, self._settings())
             return
-        if not self._has_work(queue, most):
+        others = any(each is not block and each.is_up for each in self._blocks)
+        number = block.plan.number if others else None
+        if not queue.has_work(most, number):
             block.free_since = time.monotonic()
             return
-        proposal = queue.next(most)
+        exhausted = queue.exhausted
+        proposal = queue.next(most, number)
         if proposal is None:
             # Another coordinator may have been faster; else there is no new point.
-            if self._has_work(queue, most):
-                self._exhausted = True
-                self._say("all points of the search have been tried")
+            if queue.exhausted and not exhausted:
+                self._say(f"all {queue.started()} points of the search have been tried")
             return
         trial, values = proposal
         folder = self.folder / str(trial.user_attrs["folder"])
@@ -226,11 +227,6 @@ class Coordinator:
         self._jobs[block.plan.number] = job
         self._say(f"{job.label} on block {block.plan.number + 1}: {shown(values)}")
         self._order(block, job)
-
-    def _has_work(self, queue: Proposals, most: int | None) -> bool:
-        waiting = queue.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        asks = queue is self._queues[0] and not self._exhausted
-        return bool(waiting) or (asks and (most is None or queue.started() < most))
 
     def _settings(self) -> Experiment | None:
         """The experiment that processes are started for: its node and its Horovod."""

@@ -70,7 +70,7 @@ def check_study(study: Study, tell: Tell, node: Path | None = None) -> Checked:
 def plan_blocks(study: Study, hosts: Sequence[Host] = ()) -> tuple[BlockPlan, ...]:
     """The blocks of a study: on `hosts`, or on those of its file, of Slurm, or on this machine.
 
-    Raises UsageError where there is no room for one.
+    Raises UsageError where there is no room for one, or nothing to start it with.
     """
     settings = study.blocks
     if not hosts and settings.hosts is not None:
@@ -79,7 +79,10 @@ def plan_blocks(study: Study, hosts: Sequence[Host] = ()) -> tuple[BlockPlan, ..
     if not hosts:
         # A machine of one's own has as many slots as are asked for.
         hosts = [Host("localhost", settings.size * (settings.count or 1))]
-    return divide_into_blocks(hosts, settings.size, settings.count)
+    plans = divide_into_blocks(hosts, settings.size, settings.count)
+    for plan in plans:
+        choose_launcher(plan, settings.launcher)  # here, before anything is made
+    return plans
 
 
 def run_study(
@@ -97,16 +100,14 @@ def run_study(
     where `folder` holds another study, and what `Coordinator.run` raises.
     """
     study = checked.study
-    launchers = [choose_launcher(plan, study.blocks.launcher) for plan in plans]
     prepare_folder(checked, folder)
     claim = Claim(folder / COORDINATORS)
     with turn(folder):  # tables of a database are made once
         queues = open_queues(checked, folder, claim)
     logs = folder / BLOCKS / claim.name
     make_folder(logs)
-    blocks = [
-        Block(plan, logs, worker, launcher) for plan, launcher in zip(plans, launchers, strict=True)
-    ]
+    launcher = study.blocks.launcher
+    blocks = [Block(plan, logs, worker, choose_launcher(plan, launcher)) for plan in plans]
     with turn(folder):
         _begin(checked, queues[0], say)
     coordinator = Coordinator(
@@ -139,31 +140,37 @@ def open_queues(checked: Checked, folder: Path, claim: Claim) -> tuple[Proposals
 
 
 def prepare_folder(checked: Checked, folder: Path) -> None:
-    """Make the study's folder, or see that it holds this very study.
+    """Make the study's folder, or see that it holds this very study; raises as `check_folder`."""
+    if not check_folder(checked, folder):
+        make_folder(folder)
+    if checked.experiment is not None:
+        write_text(folder / EXPERIMENT, dump_experiment(checked.experiment))
+    # It comes last: a folder with it is a study.
+    write_text(folder / STUDY, dump_yaml(checked.study.model_dump(mode="json")))
+
+
+def check_folder(checked: Checked, folder: Path) -> bool:
+    """Whether `folder` holds this very study; False: none.
 
     Raises ConfigError, naming keys, where it holds another; RunError where it holds a run.
     """
     if (folder / "config.yaml").exists():
         raise RunError(f"{folder}: holds a run of `gan3d train`; name another folder with --run")
     path = folder / STUDY
+    if not path.exists():
+        return False
     mine = checked.study.model_dump(mode="json")
-    if path.exists():
-        before = load_sections(Study, path, example=EXAMPLE).model_dump(mode="json")
-        changed = [key for key in mine if key not in _FREE and mine[key] != before[key]]
-        if "experiment" in changed:  # where its file is does not matter, but what it says
-            changed.remove("experiment")
-        if changed:
-            raise ConfigError(
-                f"{path}: the study to go on with has other values of {', '.join(changed)}; give "
-                f"the same, or name another folder with --run"
-            )
-        _check_same_experiment(checked, folder)
-    else:
-        make_folder(folder)
-    if checked.experiment is not None:
-        write_text(folder / EXPERIMENT, dump_experiment(checked.experiment))
-    # It comes last: a folder with it is a study.
-    write_text(path, dump_yaml(mine))
+    before = load_sections(Study, path, example=EXAMPLE).model_dump(mode="json")
+    changed = [key for key in mine if key not in _FREE and mine[key] != before[key]]
+    if "experiment" in changed:  # where its file is does not matter, but what it says
+        changed.remove("experiment")
+    if changed:
+        raise ConfigError(
+            f"{path}: the study there has other values of {', '.join(changed)}; give the same, or "
+            "name another folder with --run"
+        )
+    _check_same_experiment(checked, folder)
+    return True
 
 
 def _check_same_experiment(checked: Checked, folder: Path) -> None:
@@ -174,8 +181,8 @@ def _check_same_experiment(checked: Checked, folder: Path) -> None:
     changed = changed_keys(folder / EXPERIMENT, checked.experiment)
     if changed:
         raise ConfigError(
-            f"{folder / EXPERIMENT}: the study to go on with has other values of "
-            f"{', '.join(changed)}; give the same, or name another folder with --run"
+            f"{folder / EXPERIMENT}: the study there has other values of {', '.join(changed)}; "
+            "give the same, or name another folder with --run"
         )
 
 

@@ -258,7 +258,7 @@ def _all_values(parameter: Parameter, most: int) -> list[Any] | None:
         return None
     if parameter.int is not None:
         return [int(low) + number * int(step) for number in range(count)]
-    return [low + number * step for number in range(count)]
+    return [min(high, low + number * step) for number in range(count)]
 
 
 def _is_in(parameter: Parameter, value: Any) -> bool:

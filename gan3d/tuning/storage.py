@@ -34,6 +34,7 @@ DIED = "its coordinator died"
 STOPPED = "stopped to go on later"
 NEVER = "its coordinator died before it was proposed"
 DUPLICATE = "the same point as trial"
+AGAIN = "tried once more"
 """Why trials are no trials of their own."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -41,7 +42,9 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 def is_continued(trial: FrozenTrial) -> bool:
     """Whether another trial goes on with this one."""
-    return trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in (DIED, STOPPED)
+    reason = str(trial.user_attrs.get("reason", ""))
+    goes_on = reason in (DIED, STOPPED) or reason.startswith(AGAIN)
+    return trial.state == TrialState.FAIL and goes_on
 
 
 def is_superseded(trial: FrozenTrial) -> bool:

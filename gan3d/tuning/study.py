@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -67,6 +68,12 @@ class Parameter(Section):
             raise ValueError("step: with log there are no even steps; leave one of them out")
         if self.int is not None and self.step is not None and self.step % 1:
             raise ValueError(f"step: of whole numbers is a whole number, not {self.step:g}")
+        if self.step is not None and abs((high - low) / self.step % 1 - 0.5) < 0.5 - 1e-9:
+            last = low + math.floor((high - low) / self.step) * self.step
+            raise ValueError(
+                f"step: from {low:g} in steps of {self.step:g} there is no {high:g}; the last one "
+                f"is {last:g}"
+            )
         return self
 
     @property

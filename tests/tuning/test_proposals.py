@@ -106,3 +106,86 @@ def test_one_that_diverged_is_seen_in_the_table_and_nowhere_among_the_good(propo
     assert table[1].startswith("0,diverged,,")
     assert table[1].endswith("epoch 1: all showers are empty")
     assert read_results(checked, folder).importances() == {"a": 1.0}
+
+
+def points_of(queue, count):
+    """So many proposals, none of which has ended, as far as there are any."""
+    asked = (queue.next(None) for _ in range(count))
+    return [tuple(each[1].items()) for each in asked if each is not None]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsgaii", "nsgaiii", "qmc"])
+def test_points_that_are_asked_for_at_once_differ(propose, sampler):
+    search = {"a": {"float": (0.0, 1.0)}, "kind": {"choice": ["x", "y"]}}
+    _, _, queue = propose(search=search, sampler={"name": sampler})
+    points = points_of(queue, 8)
+    assert len(set(points)) == 8
+    assert {dict(point)["kind"] for point in points} == {"x", "y"}
+
+
+def test_quasi_random_points_have_all_categories_and_fill_the_space(propose):
+    search = {
+        "a": {"float": (0.0, 1.0)},
+        "kind": {"choice": ["x", "y"]},
+        "only": {"float": (0.0, 1.0), "when": {"kind": "y"}},
+    }
+    _, _, queue = propose(search=search, sampler={"name": "qmc"})
+    kinds, numbers = set(), []
+    for _ in range(17):
+        trial, values = queue.next(None)
+        queue.tell(trial, "complete", [1.0])
+        kinds.add(values["kind"])
+        numbers.append(values["a"])
+    assert kinds == {"x", "y"}
+    # 16 points of a Sobol sequence: one in each sixteenth; the first is before it.
+    assert {int(16 * a) for a in numbers[1:]} == set(range(16))
+
+
+SMALL = {
+    "a": {"int": (1, 2)},
+    "kind": {"choice": ["x", "y"]},
+    "only": {"float": (0.1, 0.3), "step": 0.1, "when": {"kind": "y"}},
+}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsgaii", "qmc"])
+def test_all_points_of_a_finite_search_are_tried(propose, sampler):
+    checked, _, queue = propose(search=SMALL, sampler={"name": sampler, "startup_trials": 4})
+    assert len(checked.space.points(8)) == 8
+    assert checked.space.points(7) is None
+    found = set()
+    while (asked := queue.next(None)) is not None:
+        trial, values = asked
+        found.add(
+            tuple(f"{value:.3g}" if key == "only" else value for key, value in values.items())
+        )
+        queue.tell(trial, "complete", [float(values["a"])])
+    assert queue.exhausted
+    assert len(found) == len(queue.trials()) == 8
+
+
+@pytest.mark.parametrize(("direction", "pruned"), [("minimize", 11.0), ("maximize", 9.0)])
+def test_a_limit_ends_trials_that_are_worse(propose, direction, pruned):
+    _, _, queue = propose(
+        objective={"function": "sphere", "direction": direction},
+        pruner={"name": "threshold", "limit": 10.0},
+    )
+    for value in (9.0, 11.0):
+        trial, _ = queue.next(None)
+        trial.report(value, 1)
+        assert trial.should_prune() == (value == pruned)
+
+
+def test_an_accident_is_tried_once_more_elsewhere(propose):
+    _, _, queue = propose()
+    first, values = queue.next(1)
+    assert queue.try_again(first, "killed (SIGKILL)", block=0)
+    assert not queue.has_work(1, block=0)
+    assert queue.next(1, block=0) is None
+    # Not a new trial: the same point, in the same folder.
+    second, again = queue.next(1, block=1)
+    assert again == values
+    assert second.user_attrs["folder"] == first.user_attrs["folder"]
+    assert not queue.try_again(second, "killed (SIGKILL)", block=1)
+    queue.tell(second, "failed", reason="killed (SIGKILL)")
+    assert [outcome(trial) for trial in queue.trials()] == ["failed"]

@@ -55,6 +55,8 @@ def test_a_study_is_read_with_its_defaults(check):
         ("  training.batch_size: {int: [8, 4]}", "int: the lowest value 8 is above the highest 4"),
         ("  training.batch_size: {int: [4, 8], choice: [1]}", "expected one of float: [low, high]"),
         ("  model.dropout: {float: [0, 0.5], log: true}", "with log the lowest value must be"),
+        ("  training.batch_size: {int: [4, 17], step: 4}", ":5: search.training.batch_size: step: "
+         "from 4 in steps of 4 there is no 17; the last one is 16"),
         ("  model.dropout: {float: [0, 1]}", ":5: search.model.dropout: 1.0: expected a number "
          "below 1"),
         ("  validation.seed: {int: [0, 5]}", "validation is the same for all trials"),
