@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -36,6 +37,9 @@ _RECOVER_EVERY = 10.0
 
 _GIVE_UP_AFTER = 20
 """Failures in a row that are remembered for the message."""
+
+_TOGETHER_SECONDS = 2.0
+"""So much later than its ranks a coordinator may be told that its job is over (s)."""
 
 _MINUTES = "budget.minutes"
 
@@ -456,11 +460,24 @@ class Coordinator:
         # The launcher ends the others, and then itself.
         code = _wait(block)
         reason, memory = block.last_words(code)
+        cancelled = self._is_cancelled(code)
         block.kill(self._server)
-        if job is not None and was_up:
+        if cancelled:
+            if job is not None:
+                self._put_back(block, job)
+        elif job is not None and was_up:
             self._end(block, job, "failed", reason=reason, memory=memory)
         else:
             self._start_failed(block, reason)
+
+    def _is_cancelled(self, code: int | None) -> bool:
+        """Whether it was told to end as this coordinator is: that is no failure of a trial.
+
+        A batch system that ends a job tells its processes one after the other.
+        """
+        if code in (-signal.SIGTERM, 128 + signal.SIGTERM):
+            self._signals.wait(_TOGETHER_SECONDS)
+        return self._signals.interrupted or self._signals.preempted
 
     def _start_failed(self, block: Block, reason: str) -> None:
         block.kill(self._server)

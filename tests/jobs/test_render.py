@@ -63,11 +63,8 @@ def study(tmp_path, experiment):
     return path
 
 
-STUDY_NAMES = [name for name in NAMES if name != "lsf"]
-
-
-@pytest.mark.parametrize("name", STUDY_NAMES)
-def test_a_study_has_a_script_on_every_system_that_can_start_blocks(render, study, tmp_path, name):
+@pytest.mark.parametrize("name", ["slurm", "pbs", "stampede2-skx", "piz-daint-gpu"])
+def test_a_study_has_a_script_where_blocks_can_be_started(render, study, tmp_path, name):
     code, script, errors = render(name, *COMMON, "--set", "blocks.size=2", config=study)
     assert code == 0, errors
     inner = dict(heredocs(script))

@@ -20,6 +20,8 @@ def faulty(settings, ears):
         raise MemoryError("cannot allocate 1 TB")
     if fault == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "cancelled":
+        os.kill(os.getpid(), signal.SIGTERM)
     if fault == "crashes":
         os.abort()
     if fault == "hangs":

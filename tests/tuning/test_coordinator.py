@@ -135,6 +135,25 @@ def test_a_signal_puts_running_trials_back(run_study, tmp_path, attribute, error
     assert len(results.done) == 3
 
 
+def test_a_trial_that_ends_with_its_job_is_none_that_failed(run_study, tmp_path):
+    class Late(Signals):
+        """The batch system tells the coordinator, too, a moment after its ranks."""
+
+        def wait(self, seconds):
+            self.preempted = True
+            return set()
+
+    sections = {"search": {"fault": {"choice": ["cancelled"]}}, "budget": {"trials": 1}}
+    with pytest.raises(Preempted):
+        run_study(Late(), **sections)
+    (trial,) = load_results(tmp_path / "study").trials
+    assert outcome(trial) == "waiting"
+    # Where only the rank is told, it has failed.
+    results, _ = run_study(**sections)
+    (trial,) = results.trials
+    assert (outcome(trial), trial.user_attrs["reason"]) == ("failed", "ended by SIGTERM")
+
+
 def test_another_study_in_the_folder_is_refused(run_study):
     run_study(budget={"trials": 1})
     with pytest.raises(ConfigError, match="has other values of search"):
