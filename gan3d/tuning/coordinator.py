@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from gan3d.config import Experiment
 from gan3d.errors import ConfigError, Interrupted, Preempted, RunError, TrainingError
 from gan3d.runtime import Signals
 from gan3d.training.records import DATA, holds_run, read_history
-from gan3d.tuning.block import Block
+from gan3d.tuning.block import Block, memory_kills
+from gan3d.tuning.budget import MINUTES, Account
 from gan3d.tuning.claims import Claim
 from gan3d.tuning.link import Connection, Server
 from gan3d.tuning.objectives import epoch_value, in_epochs, wanted_of
@@ -35,13 +37,8 @@ _LOOK_EVERY = 0.25
 _RECOVER_EVERY = 10.0
 """How often trials of other coordinators are looked at (s)."""
 
-_GIVE_UP_AFTER = 20
-"""Failures in a row that are remembered for the message."""
-
 _TOGETHER_SECONDS = 2.0
 """So much later than its ranks a coordinator may be told that its job is over (s)."""
-
-_MINUTES = "budget.minutes"
 
 Say = Callable[[str], None]
 
@@ -101,16 +98,16 @@ class Coordinator:
         self._jobs: dict[int, Job] = {}
         self._orders = 0
         self._began = self._recovered = -math.inf
-        self._failed_starts = 0
-        self._over = ""
-        self._failures: list[str] = []
+        self._account = Account(study, queues, claim, len(blocks))
+        self._over = self._kept = ""
+        self._failures_in_a_row = 0
         self.on_told: Callable[[], None] = lambda: None
         """Called after every trial that has ended."""
 
     @property
     def is_out_of_time(self) -> bool:
         """Whether it has ended for want of wall time: another call goes on."""
-        return self._over.startswith(_MINUTES)
+        return self._over.startswith(MINUTES)
 
     def run(self, queue: Proposals, most: int | None) -> str:
         """Work on `queue` until `most` have been started, or the budget is used up.
@@ -122,10 +119,15 @@ class Coordinator:
             self._began = time.monotonic()
         self._over = ""
         while True:
-            self._claim.beat()
+            if self._claim.beat():
+                self._drop_lost()
+                self._server.beat()
             self._recover()
             self._look_at_signals()
-            self._over = self._over or self._budget_over()
+            elapsed = time.monotonic() - self._began
+            self._over = self._over or self._account.over(elapsed, self._running())
+            if queue is self._queues[0] and self._is_kept(elapsed):
+                most = 0
             if self._over:
                 self._stop_all(self._over)
             for block in self._blocks:
@@ -159,7 +161,7 @@ class Coordinator:
             job = self._jobs.pop(block.plan.number, None)
             if job is not None:
                 block.kill(self._server)
-                job.proposals.put_back(job.trial)
+                job.proposals.put_back(job.trial, **_settle(block, job))
 
     # What there is to do.
 
@@ -167,6 +169,32 @@ class Coordinator:
         """Whether nothing is left, and nothing can come back of other coordinators' trials."""
         running = queue.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return not running and not queue.has_work(most)
+
+    def _running(self) -> list[tuple[float, float]]:
+        now = time.monotonic()
+        return [(now - job.began, self._blocks[n].plan.nodes) for n, job in self._jobs.items()]
+
+    def _is_kept(self, elapsed: float) -> bool:
+        """Whether what is left of the budget is for fresh seeds of the best, from now on."""
+        if not self._kept:
+            self._kept = self._account.kept(elapsed, self._running())
+            if self._kept:
+                self._say(f"no further trials: the rest of {self._kept} is for fresh seeds")
+        return bool(self._kept)
+
+    def _drop_lost(self) -> None:
+        """Let go of trials that another coordinator has taken up.
+
+        It takes this one for dead after a pause: the machine was suspended, a disk has hung.
+        """
+        for number, job in list(self._jobs.items()):
+            if not job.proposals.is_ours(job.trial):
+                self._blocks[number].kill(self._server)
+                self._let_go(job, number)
+
+    def _let_go(self, job: Job, number: int) -> None:
+        del self._jobs[number]
+        self._say(f"{job.label}: another call has taken it up, as this one was silent for long")
 
     def _recover(self) -> None:
         if time.monotonic() - self._recovered < _RECOVER_EVERY:
@@ -183,32 +211,12 @@ class Coordinator:
             self._over = "told to stop by a signal"
             self._say(f"{self._over}; trials that are running stop with a checkpoint")
 
-    def _budget_over(self) -> str:
-        budget = self.study.budget
-        if budget.minutes is not None and time.monotonic() - self._began >= 60.0 * budget.minutes:
-            return f"{_MINUTES} ({budget.minutes:g}) are over"
-        if budget.node_hours is not None:
-            used = sum(
-                float(trial.user_attrs.get("seconds", 0.0)) * float(trial.user_attrs["nodes"])
-                for queue in self._queues
-                for trial in queue.study.get_trials(deepcopy=False)
-                if "nodes" in trial.user_attrs
-            )
-            now = time.monotonic()
-            used += sum(
-                (now - job.began) * self._blocks[number].plan.nodes
-                for number, job in self._jobs.items()
-            )
-            if used >= 3600.0 * budget.node_hours:
-                return f"budget.node_hours ({budget.node_hours:g}) are over"
-        return ""
-
     def _give_work(self, block: Block, queue: Proposals, most: int | None) -> None:
-        if block.process is not None and not block.is_up:
+        if block.given_up or (block.process is not None and not block.is_up):
             return
         # Points are asked for only when there is somebody to try them: later ones know more.
         if block.process is None:
-            if queue.has_work(most):
+            if queue.has_work(most) and time.monotonic() >= block.not_before:
                 block.start(self._server, self._settings())
             return
         others = any(each is not block and each.is_up for each in self._blocks)
@@ -229,6 +237,7 @@ class Coordinator:
         now = time.monotonic()
         job = Job(queue, trial, values, folder, now, resumed, now - block.free_since)
         self._jobs[block.plan.number] = job
+        trial.set_user_attr("nodes", block.plan.nodes)
         self._say(f"{job.label} on block {block.plan.number + 1}: {shown(values)}")
         self._order(block, job)
 
@@ -284,6 +293,7 @@ class Coordinator:
             if resume:
                 for record in read_history(folder):
                     self._report(job, record)
+        block.kills = memory_kills()
         block.tell("order", **message)
 
     def _prepare(self, folder: Path, job: Job) -> bool:
@@ -324,7 +334,7 @@ class Coordinator:
         block.ready.add(connection.rank)
         if not block.is_up:
             return
-        self._failed_starts = 0
+        block.failures = 0
         block.free_since = time.monotonic()
         took = block.free_since - block.began
         block.startup_seconds += took
@@ -336,6 +346,7 @@ class Coordinator:
 
     def _hear_of(self, block: Block, job: Job, message: Mapping[str, Any]) -> None:
         kind = message["kind"]
+        block.tried = block.tried or kind in ("done", "stopped")
         if kind == "epoch":
             if self._report(job, message["record"]) and not job.stopped:
                 self._stop(block, job, "pruned")
@@ -345,8 +356,11 @@ class Coordinator:
             self._stopped(block, job)
         elif kind == "failed":
             how: Ending = "diverged" if message["diverged"] else "failed"
-            memory = bool(message["memory"])
-            self._end(block, job, how, reason=str(message["reason"]), memory=memory)
+            reason, memory = str(message["reason"]), bool(message["memory"])
+            if memory and block.tried:  # what trials before it have left there may have filled it
+                self._accident(block, job, reason, memory=memory)
+            else:
+                self._end(block, job, how, reason=reason, memory=memory)
             # What a failure has left in the processes nobody knows.
             block.kill(self._server)
 
@@ -357,7 +371,10 @@ class Coordinator:
         value = self._value_in_epoch(record)
         if value is None:
             return False
-        job.trial.report(value, int(record["epoch"]))
+        try:
+            job.trial.report(value, int(record["epoch"]))
+        except UpdateFinishedTrialError:  # another coordinator has it: see _drop_lost
+            return False
         return job.trial.should_prune()
 
     def _value_in_epoch(self, record: Mapping[str, Any]) -> float | None:
@@ -459,16 +476,16 @@ class Coordinator:
         was_up, job = block.is_up, self._jobs.get(block.plan.number)
         # The launcher ends the others, and then itself.
         code = _wait(block)
-        reason, memory = block.last_words(code)
-        cancelled = self._is_cancelled(code)
+        words = block.last_words(code)
+        cancelled = words.orphaned or self._is_cancelled(code)
         block.kill(self._server)
         if cancelled:
             if job is not None:
                 self._put_back(block, job)
         elif job is not None and was_up:
-            self._end(block, job, "failed", reason=reason, memory=memory)
+            self._accident(block, job, words.reason, memory=words.memory)
         else:
-            self._start_failed(block, reason)
+            self._start_failed(block, words.reason)
 
     def _is_cancelled(self, code: int | None) -> bool:
         """Whether it was told to end as this coordinator is: that is no failure of a trial.
@@ -481,16 +498,27 @@ class Coordinator:
 
     def _start_failed(self, block: Block, reason: str) -> None:
         block.kill(self._server)
-        self._failed_starts += 1
-        self._say(f"block {block.plan.number + 1} did not start: {reason}")
-        if self._failed_starts >= self.study.blocks.starts:
-            raise TrainingError(
-                f"blocks have failed to start {self._failed_starts} times in a row "
-                f"(blocks.starts); the last time: {reason}; see {block.log}"
-            )
+        block.failures += 1
+        wait = self.study.blocks.restart_seconds * 2.0 ** (block.failures - 1)
+        block.not_before = time.monotonic() + wait
+        name = f"block {block.plan.number + 1}"
+        self._say(f"{name} did not start: {reason}")
         job = self._jobs.get(block.plan.number)
-        if job is not None:  # it was to have a process of its own
-            self._end(block, job, "failed", reason=reason)
+        if job is not None:  # it was to have processes of its own
+            self._accident(block, job, reason)
+        if block.failures < self.study.blocks.starts:
+            return
+        block.given_up = True
+        if not all(each.given_up for each in self._blocks):
+            self._say(
+                f"{name} is given up: it has failed to start {block.failures} times in a row "
+                "(blocks.starts); the others go on"
+            )
+            return
+        raise TrainingError(
+            f"no block can be started: each has failed {self.study.blocks.starts} times in a row "
+            f"(blocks.starts); the last time: {reason}; see {block.log}"
+        )
 
     def _stop(self, block: Block, job: Job, why: str) -> None:
         job.stopped, job.stopped_at = why, time.monotonic()
@@ -511,6 +539,16 @@ class Coordinator:
         job.proposals.put_back(job.trial, **_settle(block, job))
         self._say(f"{job.label}: stopped; it goes on with its checkpoint later")
 
+    def _accident(self, block: Block, job: Job, reason: str, *, memory: bool = False) -> None:
+        """A trial has failed, perhaps not by its own fault: it is tried once more, elsewhere."""
+        if job.trial.user_attrs.get("retried"):
+            self._end(block, job, "failed", reason=f"{reason} (tried twice)", memory=memory)
+            return
+        del self._jobs[block.plan.number]
+        cost = _settle(block, job)
+        job.proposals.try_again(job.trial, reason, memory=memory, **cost)
+        self._say(f"{job.label}: {reason} ({cost['seconds']:.1f} s); it is tried once more")
+
     def _end(
         self,
         block: Block,
@@ -521,6 +559,9 @@ class Coordinator:
         reason: str = "",
         **notes: Any,
     ) -> None:
+        if not job.proposals.is_ours(job.trial):
+            self._let_go(job, block.plan.number)
+            return
         del self._jobs[block.plan.number]
         if reason:
             notes["reason"] = reason
@@ -534,18 +575,24 @@ class Coordinator:
         )
         self._say(f"{job.label}: {told} ({cost['seconds']:.1f} s)")
         self.on_told()
+        self._failures_in_a_row = self._failures_in_a_row + 1 if how == "failed" else 0
         if how in ("failed", "diverged"):
-            self._failures = [*self._failures, reason][-_GIVE_UP_AFTER:]
-            self._give_up_if_hopeless()
+            self._give_up_if_hopeless(reason)
 
-    def _give_up_if_hopeless(self) -> None:
+    def _give_up_if_hopeless(self, reason: str) -> None:
+        budget = self.study.budget
         ended = [outcome(trial) for queue in self._queues for trial in queue.trials()]
         bad = sum(each in ("failed", "diverged") for each in ended)
         good = "complete" in ended or "pruned" in ended
-        if not good and bad >= self.study.budget.failures:
+        if not good and bad >= budget.failures:
             raise TrainingError(
                 f"the first {bad} trials have all failed or diverged (budget.failures); the last "
-                f"one: {self._failures[-1]}"
+                f"one: {reason}"
+            )
+        if self._failures_in_a_row >= budget.failures_in_a_row:
+            raise TrainingError(
+                f"{self._failures_in_a_row} trials have failed one after the other "
+                f"(budget.failures_in_a_row); the last one: {reason}"
             )
 
 

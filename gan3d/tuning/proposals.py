@@ -212,17 +212,16 @@ class Proposals:
         with turn(self._folder):
             self._supersede(self._frozen(trial), STOPPED, **notes)
 
-    def try_again(self, trial: optuna.Trial, reason: str, block: int, **notes: Any) -> bool:
+    def try_again(self, trial: optuna.Trial, reason: str, *, block: int, **notes: Any) -> None:
         """End a trial of ours for an accident on `block`, and have it tried once more, elsewhere.
 
-        Returns whether it is: not if that was its second try.
+        A trial that has the note `retried` has had its second try.
         """
-        if trial.user_attrs.get("retried"):
-            return False
         more = {"retried": True, "not_on": [self._claim.name, block]}
         with turn(self._folder):
-            self._supersede(self._frozen(trial), f"{AGAIN}: {reason}", more=more, **notes)
-        return True
+            self._supersede(
+                self._frozen(trial), f"{AGAIN}: {reason}", more=more, block=block, **notes
+            )
 
     def recover(self) -> list[int]:
         """Put trials of coordinators that have died back into the queue; returns their numbers."""
@@ -239,12 +238,20 @@ class Proposals:
                 if not self._is_orphan(trial):
                     continue
                 proposed = "coordinator" in trial.user_attrs or "fixed_params" in trial.system_attrs
-                if self._supersede(trial, DIED if proposed else NEVER):
+                if self._supersede(trial, DIED if proposed else NEVER, **self._last_cost(trial)):
                     recovered.append(trial.number)
             for trial in self._lost():
                 self._enqueue_again(trial)
                 recovered.append(trial.number)
         return recovered
+
+    def _last_cost(self, trial: FrozenTrial) -> dict[str, Any]:
+        """What a trial of a coordinator that has died has taken, until that lived last."""
+        last = self._claim.last_beat(str(trial.user_attrs.get("coordinator")))
+        began = trial.datetime_start
+        if last is None or began is None or "nodes" not in trial.user_attrs:
+            return {}
+        return {"seconds": max(0.0, last - began.timestamp())}
 
     def _is_orphan(self, trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get("coordinator")

@@ -18,6 +18,7 @@ from gan3d.runtime import Signals
 from gan3d.training.records import write_text
 from gan3d.tuning.allocation import BlockPlan, Host, divide_into_blocks, parse_hosts, slurm_hosts
 from gan3d.tuning.block import Block, choose_launcher
+from gan3d.tuning.budget import NODE_HOURS
 from gan3d.tuning.claims import Claim
 from gan3d.tuning.coordinator import Coordinator
 from gan3d.tuning.objectives import check_objectives
@@ -110,6 +111,8 @@ def run_study(
     blocks = [Block(plan, logs, worker, choose_launcher(plan, launcher)) for plan in plans]
     with turn(folder):
         _begin(checked, queues[0], say)
+    if claim.neighbours() and checked.experiment is not None:
+        say("another call works on this study on this machine: both have the same cores and GPUs")
     coordinator = Coordinator(
         study, folder, checked.space, queues, blocks, claim,
         node=checked.node, signals=signals, say=say,
@@ -121,7 +124,9 @@ def run_study(
             with turn(folder):
                 enqueue_reruns(checked, *queues)
             over = coordinator.run(queues[1], None)
-        if over:
+        if over.startswith(NODE_HOURS):
+            say(f"{over}; a larger one goes on (--set {NODE_HOURS}=...)")
+        elif over:
             say(f"{over}; call it again to go on")
     finally:
         coordinator.put_back_all()

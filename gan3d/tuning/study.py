@@ -195,6 +195,10 @@ class Budget(Section):
     failures: PositiveInt = 3
     """When so many trials have failed or diverged before any has gone well, the study ends with an
     error: it is not its points that are wrong."""
+    failures_in_a_row: PositiveInt = 10
+    """When so many have failed one after the other, also later, it ends with an error: a disk is
+    full, or a network gone, and what is left of the budget is not spent on that. Trials that
+    diverge are not counted."""
 
 
 class Trial(Section):
@@ -229,7 +233,11 @@ class Blocks(Section):
     """A block whose ranks are not ready after this long (s) is started anew; TensorFlow takes
     seconds, from a parallel file system minutes."""
     starts: PositiveInt = 3
-    """When blocks have failed to start so often in a row, the study ends with an error."""
+    """A block that has failed to start so often in a row is given up, and the others go on; without
+    any, the study ends with an error."""
+    restart_seconds: NonNegativeFloat = 10.0
+    """How long (s) after its start has failed a block is started again; each further time it is
+    twice as long, as nodes that reboot need minutes."""
     stop_seconds: PositiveFloat = 60.0
     """A block that is told to stop has so long (s), a step and a checkpoint; then it is killed."""
 

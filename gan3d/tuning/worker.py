@@ -22,6 +22,8 @@ from gan3d.runtime import (
     launched,
     read_topology,
 )
+from gan3d.runtime.cores import is_bound
+from gan3d.runtime.node import check_workers
 from gan3d.runtime.topology import cpus_of, place_rank
 from gan3d.tuning.functions import FUNCTIONS, at_epoch
 from gan3d.tuning.link import Line, read_address
@@ -90,13 +92,21 @@ def serve(path: Path, train: Train) -> int:
 
 
 def _prepare(address: Mapping[str, Any]) -> Communicator:
-    """Take this rank's cores and GPU, start TensorFlow, join the other ranks."""
-    _take_part(int(address["part"]), int(address["parts"]))
+    """Take this rank's cores and GPU, start TensorFlow, join the other ranks.
+
+    Raises NodeError where the machine has too few of them for all blocks that are to share it.
+    """
+    part, parts = int(address["part"]), int(address["parts"])
     settings = address["experiment"]
     if settings is None:
         return SingleProcess()
     experiment = _experiment(settings)
-    apply_node(block_node(experiment.node, int(address["parts"])))
+    if parts > 1:
+        ranks = parts * launched().local_size
+        shared = experiment.node.model_copy(update={"workers_per_node": None})
+        check_workers(shared, read_topology(), ranks, bound=is_bound())
+    _take_part(part, parts)
+    apply_node(block_node(experiment.node, parts))
     return connect(experiment.horovod)
 
 

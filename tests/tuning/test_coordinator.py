@@ -16,7 +16,10 @@ from optuna.trial import TrialState
 
 from gan3d.errors import ConfigError, Interrupted, Preempted, TrainingError
 from gan3d.runtime import Signals
+from gan3d.tuning import block, claims
+from gan3d.tuning.link import ORPHANED, Server, read_address
 from gan3d.tuning.results import load_results
+from gan3d.tuning.run import open_queues
 from gan3d.tuning.storage import outcome
 
 from .conftest import calls
@@ -51,8 +54,8 @@ def test_points_go_by_the_seed_and_not_by_interruptions(run_study, tmp_path):
 REASONS = {
     "diverges": "epoch 1, step 3: generator.loss is nan",
     "memory": "out of memory (cannot allocate 1 TB)",
-    "killed": "out of memory, as it seems: killed (SIGKILL)",
-    "crashes": "ended by SIGABRT",
+    "killed": "killed (SIGKILL) (tried twice)",
+    "crashes": "ended by SIGABRT",  # what it said may follow
     "hangs": "took more than 0.02 min (trial.max_minutes)",
 }
 
@@ -72,7 +75,7 @@ def test_blocks_that_fail_are_recorded_and_replaced(run_study):
         assert outcome(told[fault]) == ("diverged" if fault == "diverges" else "failed")
         assert told[fault].user_attrs["reason"].startswith(reason)
         assert bool(told[fault].user_attrs.get("memory")) == ("memory" in reason)
-    assert results.counts() == "6 trials: 1 done, 1 diverged, 4 failed (2 out of memory)"
+    assert results.counts() == "6 trials: 1 done, 1 diverged, 4 failed (1 out of memory)"
 
 
 def test_a_study_in_which_all_fails_ends_early(run_study):
@@ -85,8 +88,66 @@ def test_blocks_that_do_not_start_end_the_study(run_study, monkeypatch):
     monkeypatch.setattr(
         "gan3d.tuning.block.launch_command", lambda *_: [sys.executable, "-c", "no"]
     )
-    with pytest.raises(TrainingError, match=r"failed to start 3 times in a row .*NameError"):
-        run_study(budget={"trials": 2})
+    with pytest.raises(TrainingError, match=r"failed 3 times in a row .*NameError"):
+        run_study(budget={"trials": 2}, blocks={"restart_seconds": 0})
+
+
+def test_a_block_that_does_not_start_is_given_up_and_the_others_go_on(run_study, monkeypatch):
+    real = block.launch_command
+    monkeypatch.setattr(
+        block,
+        "launch_command",
+        lambda plan, *others: [sys.executable, "-c", "no"] if plan.number else real(plan, *others),
+    )
+    results, said = run_study(
+        objective={"function": "sphere", "seconds": 0.2},
+        budget={"trials": 10},
+        blocks={"count": 2, "restart_seconds": 0.01, "starts": 2},
+    )
+    assert [trial.user_attrs["block"] for trial in results.done] == [0] * 10
+    assert sum("block 2 did not start" in line for line in said) == 2
+    assert sum("block 2 is given up" in line for line in said) == 1
+
+
+def test_failures_one_after_the_other_end_a_study(run_study):
+    with pytest.raises(TrainingError, match=r"2 trials have failed one after the other"):
+        run_study(
+            search={"fault": {"choice": ["none", "memory"]}, "a": {"float": [0, 1]}},
+            budget={"trials": 20, "failures_in_a_row": 2, "failures": 20},
+            sampler={"name": "random"},
+        )
+
+
+def test_a_coordinator_that_was_taken_for_dead_lets_go_of_its_trials(
+    run_study, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(claims, "_BEAT_SECONDS", 0.2)
+    taken = []
+
+    def take_up():
+        """What another does that has not heard of it for long."""
+        if taken:
+            return
+        folder = tmp_path / "study"
+        checked = load_results(folder).checked
+        other = claims.Claim(folder / "coordinators")
+        other.name = "other"
+        for path in (folder / "coordinators").iterdir():
+            path.unlink()
+        (queue, _) = open_queues(checked, folder, other)
+        taken.extend(queue.recover())
+
+    results, said = run_study(
+        on_told=take_up,
+        objective={"function": "sphere", "seconds": 1.0},
+        budget={"trials": 4},
+        blocks={"count": 2},
+    )
+    assert len(taken) == 1
+    assert (
+        f"trial {taken[0]}: another call has taken it up, as this one was silent for long" in said
+    )
+    assert len(results.done) == len(results.trials) == 4
 
 
 def test_trials_that_are_behind_are_pruned(run_study):
@@ -151,7 +212,10 @@ def test_a_trial_that_ends_with_its_job_is_none_that_failed(run_study, tmp_path)
     # Where only the rank is told, it has failed.
     results, _ = run_study(**sections)
     (trial,) = results.trials
-    assert (outcome(trial), trial.user_attrs["reason"]) == ("failed", "ended by SIGTERM")
+    assert (outcome(trial), trial.user_attrs["reason"]) == (
+        "failed",
+        "ended by SIGTERM (tried twice)",
+    )
 
 
 def test_another_study_in_the_folder_is_refused(run_study):
@@ -266,14 +330,15 @@ def test_a_rank_that_is_killed_is_recorded_and_its_block_replaced(run_study, mon
         "gan3d.tuning.block.launch_command", lambda plan, launcher, worker: [*launch(2), *worker]
     )
     results, said = run_study(
-        search={"fault": {"choice": ["killed", "none"]}, "a": {"int": [1, 2]}},
-        budget={"trials": 4, "failures": 4},
+        search={"fault": {"choice": ["killed", "none"]}},
+        budget={"trials": 2},
         blocks={"size": 2},
     )
     failed = [trial for trial in results.trials if trial.state == TrialState.FAIL]
     assert {trial.params["fault"] for trial in failed} == {"killed"}
-    assert all(trial.user_attrs["memory"] for trial in failed)
-    assert len(results.done) == 2
+    assert all(trial.user_attrs["retried"] for trial in failed)
+    assert not any(trial.user_attrs["memory"] for trial in failed)
+    assert len(results.done) == 1
     # Both ranks have done it, and one has told.
     assert sum("is up after" in line for line in said) >= 2
 
@@ -313,9 +378,56 @@ def test_a_database_serves_coordinators_side_by_side_and_outlives_them(run_study
     assert all(each in points for each in running)
 
 
-def test_a_block_does_not_listen_to_strangers(tmp_path):
-    from gan3d.tuning.link import Server, read_address
+LISTEN = """
+import sys, time
+from pathlib import Path
+from gan3d.tuning import link
+link._SILENT_SECONDS = 0.5
+link.Line(link.read_address(Path(sys.argv[1])), 0)
+time.sleep(60)
+"""
 
+
+def test_a_rank_ends_that_hears_nothing_of_its_coordinator(tmp_path):
+    server = Server(local=True)
+    server.write_address(tmp_path / "address", 0)
+    began = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-c", LISTEN, tmp_path / "address"], stderr=subprocess.PIPE, text=True
+    ) as rank:
+        heard = []
+        while rank.poll() is None and time.monotonic() < began + 30:
+            heard += [message["kind"] for _, message in server.poll(0.05) if message]
+            if len(heard) < 20 and heard:
+                server.beat()  # for a second
+                heard.append("beat")
+        assert rank.returncode == ORPHANED
+        assert rank.stderr.read() == "gan3d: the coordinator has gone\n"
+    # Not while it was told that somebody is there.
+    assert heard == ["hello"] + ["beat"] * 19
+    server.shutdown()
+
+
+def test_a_rank_that_is_late_is_none_of_a_block_that_was_started_again(tmp_path):
+    server = Server(local=True)
+    addresses = []
+    for name in ("first", "second"):
+        server.write_address(tmp_path / name, 4)
+        addresses.append(read_address(tmp_path / name))
+    known = []
+    for address in addresses:
+        with socket.create_connection(("127.0.0.1", address["port"])) as link:
+            hello = {"kind": "hello", "token": address["token"], "rank": 0, "pid": 1, "host": ""}
+            link.sendall(json.dumps(hello).encode() + b"\n")
+            for _ in range(4):
+                known += [each.block for each, message in server.poll(0.05) if message]
+    assert known == [4]
+    server.revoke(4)
+    assert not server._tokens
+    server.shutdown()
+
+
+def test_a_block_does_not_listen_to_strangers(tmp_path):
     server = Server(local=True)
     server.write_address(tmp_path / "address", 0)
     assert (tmp_path / "address").stat().st_mode & 0o077 == 0

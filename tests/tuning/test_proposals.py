@@ -179,13 +179,13 @@ def test_a_limit_ends_trials_that_are_worse(propose, direction, pruned):
 def test_an_accident_is_tried_once_more_elsewhere(propose):
     _, _, queue = propose()
     first, values = queue.next(1)
-    assert queue.try_again(first, "killed (SIGKILL)", block=0)
+    queue.try_again(first, "killed (SIGKILL)", block=0)
     assert not queue.has_work(1, block=0)
     assert queue.next(1, block=0) is None
     # Not a new trial: the same point, in the same folder.
     second, again = queue.next(1, block=1)
     assert again == values
     assert second.user_attrs["folder"] == first.user_attrs["folder"]
-    assert not queue.try_again(second, "killed (SIGKILL)", block=1)
+    assert second.user_attrs["retried"]
     queue.tell(second, "failed", reason="killed (SIGKILL)")
     assert [outcome(trial) for trial in queue.trials()] == ["failed"]
