@@ -72,6 +72,8 @@ def test_blocks_that_fail_are_recorded_and_replaced(run_study):
         assert outcome(told[fault]) == ("diverged" if fault == "diverges" else "failed")
         assert told[fault].user_attrs["reason"].startswith(reason)
         assert bool(told[fault].user_attrs.get("memory")) == ("memory" in reason)
+    # Without the advice to somebody who trains by hand.
+    assert told["diverges"].user_attrs["reason"] == REASONS["diverges"]
     assert results.counts() == "6 trials: 1 done, 1 diverged, 4 failed (2 out of memory)"
 
 
