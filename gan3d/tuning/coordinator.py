@@ -477,9 +477,9 @@ class Coordinator:
         # The launcher ends the others, and then itself.
         code = _wait(block)
         words = block.last_words(code)
-        cancelled = words.orphaned or self._is_cancelled(code)
+        cancelled = self._is_cancelled(code)
         block.kill(self._server)
-        if cancelled:
+        if cancelled or (words.orphaned and was_up):
             if job is not None:
                 self._put_back(block, job)
         elif job is not None and was_up:

@@ -43,14 +43,16 @@ def history(results: Results) -> Figure:
     numbers = np.array([trial.number for trial in done])
     values = np.array([trial.values[0] for trial in done])
     better = np.maximum.accumulate if objective.maximized else np.minimum.accumulate
-    axes.step(numbers, better(values), where="post", color=_SECOND.colour, linewidth=1.8,
-              label="Best so far")  # fmt: skip
+    last = max(trial.number for trial in results.trials)
+    axes.step([*numbers, last], [*(best := better(values)), best[-1]], where="post",
+              color=_SECOND.colour, linewidth=1.8, label="Best so far")  # fmt: skip
     axes.plot(numbers, values, _LOOK.marker, color=_LOOK.colour, label="Trials")
     default = results.default
     if default is not None:
         axes.axhline(default.values[0], color=REFERENCE_COLOUR, linestyle=":", linewidth=1.4,
                      label="The experiment as it is")  # fmt: skip
     _scale(axes, values)
+    axes.margins(y=0.12)  # the others are below
     for how, marker, label in (
         ("pruned", "v", "Pruned"), ("diverged", "^", "Diverged"), ("failed", "x", "Failed"),
     ):  # fmt: skip
@@ -67,7 +69,7 @@ def history(results: Results) -> Figure:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("Trial")
     axes.set_ylabel(shorten(results.names[0], 40))
-    figure.legend(loc="outside upper left", ncols=3, fontsize="small")
+    figure.legend(loc="outside upper left", ncols=5, fontsize="small")
     return figure
 
 
@@ -140,6 +142,7 @@ def pareto_front(results: Results) -> Figure:
     for trial in front:
         axes.annotate(str(trial.number), (trial.values[0], trial.values[1]), xytext=(6, 6),
                       textcoords="offset points", fontsize=9)  # fmt: skip
+    axes.margins(y=0.1)  # for the numbers
     for axis, number in (("x", 0), ("y", 1)):
         if _spans(np.array([trial.values[number] for trial in done])):
             getattr(axes, f"set_{axis}scale")("log")

@@ -40,6 +40,7 @@ def write_study_report(checked: Checked, results: Results, folder: Path) -> Path
     template = environment.from_string(
         files("gan3d.tuning").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
+    rows = _rows(results)
     front = {trial.number for trial in results.front} if len(results.names) > 1 else set()
     page = template.render(
         style=_style(),
@@ -49,7 +50,8 @@ def write_study_report(checked: Checked, results: Results, folder: Path) -> Path
         times=results.times,
         names=results.names,
         space=checked.space.describe(),
-        rows=_rows(results),
+        rows=rows,
+        reasons=[row for row in rows if row["state"] in ("failed", "diverged")],
         keys=checked.space.keys,
         reruns=results.reruns,
         own={trial.number: trial.values[0] for trial in results.done},

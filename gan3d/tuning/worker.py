@@ -224,6 +224,9 @@ def _reason(error: BaseException) -> str:
     first = (str(error).splitlines() or [""])[0]
     if _is_memory(error):
         return f"{OUT_OF_MEMORY} ({first or type(error).__name__})"
+    if isinstance(error, DivergedError):
+        # Without the advice to somebody who trains by hand.
+        return first.rpartition("; ")[0] or first
     if isinstance(error, Gan3dError):
         return first
     return f"unexpected {type(error).__name__}: {first}"

@@ -15,7 +15,7 @@ call = worker._call
 def faulty(settings, ears):
     fault = settings["values"].get("fault")
     if fault == "diverges":
-        raise DivergedError("epoch 1, step 3: generator.loss is nan")
+        raise DivergedError("epoch 1, step 3: generator.loss is nan; start anew")
     if fault == "memory":
         raise MemoryError("cannot allocate 1 TB")
     if fault == "killed":
