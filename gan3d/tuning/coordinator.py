@@ -381,7 +381,8 @@ class Coordinator:
         first = self.study.objective[0]
         if first.function is not None:
             return float(record[first.function])
-        return epoch_value(record, first.name) if in_epochs(first.name) else None
+        value = epoch_value(record, first.name) if in_epochs(first.name) else None
+        return None if value is None else first.counts(value)
 
     def _done(self, block: Block, job: Job, metrics: Mapping[str, float]) -> None:
         other = self._other_showers(job)
@@ -397,8 +398,11 @@ class Coordinator:
                 return
             self._order(block, job)
             return
-        names = [each.label for each in self.study.objective]
-        values_fn = np.array([[each[name] for name in names] for each in job.metrics])
+        objectives = self.study.objective
+        names = [each.label for each in objectives]
+        values_fn = np.array(
+            [[each.counts(fold[each.key]) for each in objectives] for fold in job.metrics]
+        )
         means = dict(zip(names, values_fn.mean(axis=0).tolist(), strict=True))
         notes: dict[str, Any] = {"metrics": {**job.metrics[0], **means}}
         if folds > 1:
@@ -429,8 +433,9 @@ class Coordinator:
     def _pruned_between_folds(self, job: Job) -> bool:
         if not self.study.prunes or job.proposals is not self._queues[0]:
             return False
-        name = self.study.objective[0].label
-        job.trial.report(float(np.mean([each[name] for each in job.metrics])), job.fold)
+        first = self.study.objective[0]
+        so_far = [first.counts(fold[first.key]) for fold in job.metrics]
+        job.trial.report(float(np.mean(so_far)), job.fold)
         return job.trial.should_prune()
 
     def _stopped(self, block: Block, job: Job) -> None:

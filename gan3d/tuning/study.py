@@ -96,7 +96,11 @@ class Objective(Section):
     """Any name of `metrics.json`, or `showers_per_second`: of the training, on all ranks of a block
     together; or `generation.showers_per_second`."""
     direction: Literal["minimize", "maximize"] | None = None
-    """null: minimize errors and distances, maximize rates, shares and densities."""
+    """null: as the judgement has it: errors and distances become small, rates and shares large. Of
+    a number of which neither is best (density, nearest.other) it is required, or target is."""
+    target: float | None = None
+    """The number that a perfect generator has; the distance from it is to become small. null: the
+    judgement's where it is not 0, 0.5 of an auc and 1 of a chi2, unless there is a direction."""
     function: str | None = None
     """Instead of a training, a function with a known minimum of the search's keys, to see what a
     sampler and the blocks do: sphere, branin, rosenbrock, ..."""
@@ -115,18 +119,30 @@ class Objective(Section):
             raise ValueError("seconds and epochs are for a function; a training has its own")
         return self
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.target is not None and (self.direction == "maximize" or self.function is not None):
+            raise ValueError("target: the distance from it becomes small; leave the other out")
+        return self
+
     @property
-    def label(self) -> str:
-        """What it is called in tables."""
+    def key(self) -> str:
+        """The number's own name."""
         return self.function or self.name
 
     @property
+    def label(self) -> str:
+        """What it is called in tables."""
+        return self.key if self.target is None else f"|{self.key} - {self.target:g}|"
+
+    @property
     def maximized(self) -> bool:
-        """Whether more of it is better."""
-        if self.direction is not None:
-            return self.direction == "maximize"
-        last = self.name.rpartition(".")[2]
-        return last in ("showers_per_second", "precision", "recall", "density", "coverage")
+        """Whether more of it is better; not known before `check_objectives`."""
+        return self.direction == "maximize"
+
+    def counts(self, value: float) -> float:
+        """What a trial counts with whose number is `value`."""
+        return value if self.target is None else abs(value - self.target)
 
 
 def _as_list(value: Any) -> Any:

@@ -100,7 +100,10 @@ def test_no_trial_is_better_than_one_of_the_front_in_all(points):
         {
             "experiment": "e.yaml",
             "search": {"training.epochs": {"int": (1, 9)}},
-            "objective": ["optimisation_metric", "showers_per_second"],
+            "objective": [
+                "optimisation_metric",
+                {"name": "showers_per_second", "direction": "maximize"},
+            ],
         }
     )
 
@@ -190,4 +193,12 @@ HISTORY = [
     ],
 )
 def test_numbers_are_of_one_epoch(names, epoch, numbers):
-    assert counted(HISTORY, Wanted(names, False, epoch)) == numbers
+    assert counted(HISTORY, Wanted(names, False, None, epoch)) == numbers
+
+
+@pytest.mark.parametrize(("target", "epoch"), [(None, 2), (0.25, 4), (0.6, 1)])
+def test_the_best_epoch_is_the_nearest_to_a_target(target, epoch):
+    near = {**HISTORY[3], "validation.optimisation_metric": 0.27}
+    history = [HISTORY[0], near, HISTORY[1]]
+    wanted = Wanted(["optimisation_metric"], False, target, "best")
+    assert counted(history, wanted)["epoch"] == epoch

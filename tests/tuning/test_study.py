@@ -92,6 +92,36 @@ def test_several_objectives_are_not_pruned(check):
     assert [each.maximized for each in study.objective] == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("name", "maximized", "target", "label"),
+    [
+        ("optimisation_metric", False, None, "optimisation_metric"),
+        ("classifier.high_level.auc", False, 0.5, "|classifier.high_level.auc - 0.5|"),
+        ("profile.longitudinal.chi2", False, 1.0, "|profile.longitudinal.chi2 - 1|"),
+        ("frechet_physics_distance", False, None, "frechet_physics_distance"),
+        ("copies.within", False, None, "copies.within"),
+        ("coverage", True, None, "coverage"),
+        ("generation.showers_per_second", True, None, "generation.showers_per_second"),
+    ],
+)
+def test_an_objective_is_what_the_judgement_takes_for_good(check, name, maximized, target, label):
+    (objective,) = check(GOOD + f"objective: {name}").study.objective
+    assert (objective.maximized, objective.target, objective.label) == (maximized, target, label)
+    assert objective.counts(0.2) == pytest.approx(0.2 if target is None else target - 0.2)
+    # Who says it otherwise gets that.
+    told = f"objective: {{name: {name}, direction: maximize}}"
+    (objective,) = check(GOOD + told).study.objective
+    assert (objective.maximized, objective.label) == (True, name)
+
+
+@pytest.mark.parametrize("name", ["density", "nearest.other", "closest.other"])
+def test_where_neither_is_best_a_direction_is_asked_for(check, name):
+    with pytest.raises(ConfigError, match=rf":5: objective.*{name}: neither .* direction, or with"):
+        check(GOOD + f"objective: {name}")
+    (objective,) = check(GOOD + f"objective: {{name: {name}, target: 0.5}}").study.objective
+    assert objective.counts(0.4) == pytest.approx(0.1)
+
+
 def test_folds_want_showers_to_divide(check, tmp_path):
     (tmp_path / "experiment.yaml").write_text("data: {files: [a.h5], validation_files: [b.h5]}")
     with pytest.raises(ConfigError, match=r"trial.folds: the experiment names data.validation_fil"):
