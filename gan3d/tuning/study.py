@@ -156,8 +156,9 @@ class Sampler(Section):
 
     name: Literal["tpe", "random", "gp", "nsgaii", "nsgaiii", "qmc"] = "tpe"
     """tpe: tree-structured Parzen estimator (Bergstra et al. 2011), also of several objectives.
-    random. gp: Gaussian process (needs PyTorch). nsgaii, nsgaiii: genetic algorithms for several
-    objectives. qmc: quasi-random (Sobol). CMA-ES is not among them: Optuna's pickles its state."""
+    random. gp: Gaussian process (needs PyTorch; learns nothing from pruned trials). nsgaii,
+    nsgaiii: genetic algorithms for several objectives. qmc: quasi-random (Sobol). CMA-ES is not
+    among them: Optuna's pickles its state."""
     startup_trials: PositiveInt = 10
     """tpe, gp: so many random points come first. Optuna: 10."""
     constant_liar: bool = True
