@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from gan3d.runtime import Signals
 from gan3d.tuning.results import read_results, write_tables
 from gan3d.tuning.run import check_study, plan_blocks, run_study
@@ -62,8 +64,8 @@ def measure_overhead(
     checked = check_study(study, lambda location, message: f"{location}: {message}")
     began = time.monotonic()
 
-    def note() -> None:  # as the command does after each trial
-        write_tables(checked, folder)
+    def note(studies: Sequence[optuna.Study]) -> None:  # as the command does, if not so often
+        write_tables(checked, folder, studies)
 
     plans = plan_blocks(study)
     run_study(checked, folder, plans, worker, Signals(), lambda line: None, note)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,8 @@ from gan3d.errors import Preempted, RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import optuna
 
     from gan3d.tuning.allocation import BlockPlan, Host
     from gan3d.tuning.run import Checked
@@ -111,8 +115,17 @@ def _tune(checked: Checked, folder: Path, plans: Sequence[BlockPlan]) -> bool:
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def note() -> None:
-        write_tables(checked, folder)
+    written, took = -math.inf, 0.0
+
+    def note(studies: Sequence[optuna.Study]) -> None:
+        """Write tables, but for at most a hundredth of the time: they grow with the study."""
+        nonlocal written, took
+        if time.monotonic() - written < 100.0 * took:
+            return
+        began = time.monotonic()
+        write_tables(checked, folder, studies)
+        written = time.monotonic()
+        took = written - began
 
     for plan in plans:
         say(str(plan))
@@ -126,7 +139,7 @@ def _tune(checked: Checked, folder: Path, plans: Sequence[BlockPlan]) -> bool:
 
 def _write(checked: Checked, folder: Path, say: Callable[[str], None]) -> None:
     from gan3d.tuning.report import write_study_report
-    from gan3d.tuning.results import write_tables
+    from gan3d.tuning.results import best_files, write_tables
 
     results = write_tables(checked, folder)
     if not results.done:
@@ -137,8 +150,8 @@ def _write(checked: Checked, folder: Path, say: Callable[[str], None]) -> None:
         say(line)
     if results.times is not None:
         say(str(results.times))
-    if checked.experiment is not None:
-        say(f"best experiment: {folder / 'best.yaml'}")
+    for path in best_files(checked, folder, results):
+        say(f"best experiment: {path}")
     say(f"report: {page}")
 
 

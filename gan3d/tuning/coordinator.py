@@ -28,7 +28,7 @@ from gan3d.tuning.link import Connection, Server
 from gan3d.tuning.objectives import epoch_value, in_epochs, wanted_of
 from gan3d.tuning.proposals import Ending, Proposals
 from gan3d.tuning.space import Space
-from gan3d.tuning.storage import outcome
+from gan3d.tuning.storage import number_of, outcome
 from gan3d.tuning.study import Study
 
 _LOOK_EVERY = 0.25
@@ -70,8 +70,9 @@ class Job:
         """What it is called in messages."""
         rerun = self.trial.user_attrs.get("of")
         if rerun is not None:
-            return f"trial {rerun} again, seed {self.trial.user_attrs['seed']}"
-        return f"trial {self.trial.number}"
+            name = self.trial.user_attrs.get("of_name", rerun)
+            return f"trial {name} again, seed {self.trial.user_attrs['seed']}"
+        return f"trial {number_of(self.trial)}"
 
 
 class Coordinator:

@@ -4,7 +4,8 @@ What is known of a trial beyond Optuna's own is in its user attributes:
 
 `coordinator`: whose it is; `folder`: its run's, below the study's; `reason`: why it failed, or was
 pruned or stopped; `memory`: it ran out of it; `seconds`, `nodes`: how long it took, on how many
-nodes; `seed`: run.seed, of a rerun; `of`: the trial that is run again; `continues`: the trial whose
+nodes; `seed`: run.seed, of a rerun; `of`: the trial that is run again, and
+`of_name` what it is called; `continues`: the trial whose
 run it goes on with; `spread`: of the folds; `metrics`: all numbers that it was judged by;
 `diverged`: that it has; `retried`: that it was tried before and failed by an accident; `not_on`:
 the coordinator and its block where; `startup_seconds`: how long its block's processes took to be
@@ -49,7 +50,7 @@ _STATES: Mapping[Ending, TrialState] = MappingProxyType(
 )
 """Optuna's words; it has none for one that has diverged."""
 
-_KEPT = ("folder", "seed", "of", "default", "retried")
+_KEPT = ("folder", "seed", "of", "of_name", "default", "retried")
 """Notes that a trial takes over from the one that it goes on with."""
 
 _REDRAWS = 5

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import optuna
 from optuna.trial import FrozenTrial
 
 from gan3d.config import Experiment, dump_experiment
@@ -29,6 +31,7 @@ from gan3d.tuning.storage import (
     TRIALS,
     NumberedSampler,
     make_sampler,
+    number_of,
     open_study,
     outcome,
     turn,
@@ -93,12 +96,13 @@ def run_study(
     worker: Sequence[str],
     signals: Signals,
     say: Callable[[str], None],
-    on_told: Callable[[], None] = lambda: None,
+    on_told: Callable[[Sequence[optuna.Study]], None] = lambda studies: None,
 ) -> Coordinator:
     """Run a study in `folder`, or go on with it; returns the coordinator, all of it ended.
 
-    `worker` is the command of a rank, `on_told` is called after each trial. Raises ConfigError
-    where `folder` holds another study, and what `Coordinator.run` raises.
+    `worker` is the command of a rank, `on_told` is called after each trial with Optuna's studies of
+    the trials and of those that are run again, as they are open here. Raises ConfigError where
+    `folder` holds another study, and what `Coordinator.run` raises.
     """
     study = checked.study
     prepare_folder(checked, folder)
@@ -117,7 +121,8 @@ def run_study(
         study, folder, checked.space, queues, blocks, claim,
         node=checked.node, signals=signals, say=say,
     )  # fmt: skip
-    coordinator.on_told = on_told
+    studies = [queue.study for queue in queues]
+    coordinator.on_told = lambda: on_told(studies)
     try:
         over = coordinator.run(queues[0], study.budget.trials)
         if not over and study.rerun.best and study.function is None:
@@ -211,12 +216,34 @@ def best_trials(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial
     return sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))
 
 
+def pareto_front(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials that no other is better than in all objectives, by the first objective."""
+    signs = np.array([-1.0 if each.maximized else 1.0 for each in study.objective])
+    done = [trial for trial in trials if outcome(trial) == "complete"]
+    points = [(trial, signs * np.array(trial.values)) for trial in done]
+    front = [
+        trial
+        for trial, mine in points
+        if not any(np.all(other <= mine) and np.any(other < mine) for _, other in points)
+    ]
+    return sorted(front, key=lambda trial: (trial.values[0], trial.number))
+
+
+def best_few(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The `rerun.best` best; of several objectives so many of the front, spread along it."""
+    most = study.rerun.best
+    if len(study.objective) == 1:
+        return best_trials(study, trials)[:most]
+    front = pareto_front(study, trials)
+    return [front[at] for at in sorted({*np.linspace(0, len(front) - 1, most).round().astype(int)})]
+
+
 def trials_to_rerun(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Those that are trained again with fresh seeds: the best, and the experiment as it is."""
-    ranked = best_trials(study, trials)
-    chosen = ranked[: study.rerun.best]
+    chosen = best_few(study, trials)
     if chosen and study.rerun.default:
-        defaults = [trial for trial in ranked if trial.user_attrs.get("default")]
+        done = best_trials(study, trials)
+        defaults = [trial for trial in done if trial.user_attrs.get("default")]
         chosen += [trial for trial in defaults[:1] if trial not in chosen]
     return chosen
 
@@ -232,14 +259,13 @@ def enqueue_reruns(checked: Checked, trials: Proposals, reruns: Proposals) -> No
     for trial in trials_to_rerun(study, trials.trials()):
         for number in range(1, study.rerun.seeds + 1):
             notes: dict[str, Any] = {"of": trial.number, "seed": experiment.run.seed + number}
+            notes["of_name"] = number_of(trial)
             if (notes["of"], notes["seed"]) not in there:
                 reruns.enqueue(trial.params, notes)
 
 
 def first_points(checked: Checked, count: int) -> list[dict[str, Any]]:
     """The points that a study begins with, without a storage."""
-    import optuna
-
     study = checked.study
     sampler = NumberedSampler(study.sampler, study.seed)
     directions = ["maximize" if each.maximized else "minimize" for each in study.objective]

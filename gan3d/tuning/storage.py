@@ -54,6 +54,12 @@ def is_superseded(trial: FrozenTrial) -> bool:
     return is_continued(trial) or (trial.state == TrialState.FAIL and vain)
 
 
+def number_of(trial: FrozenTrial | optuna.Trial) -> int:
+    """What a trial is called: as its folder, which it keeps when it is taken up again."""
+    folder = trial.user_attrs.get("folder")
+    return trial.number if folder is None else int(Path(folder).name)
+
+
 Outcome = Literal["complete", "pruned", "diverged", "failed", "running", "waiting"]
 
 

@@ -126,7 +126,7 @@ def test_a_coordinator_that_was_taken_for_dead_lets_go_of_its_trials(
     monkeypatch.setattr(claims, "_BEAT_SECONDS", 0.2)
     taken = []
 
-    def take_up():
+    def take_up(studies):
         """What another does that has not heard of it for long."""
         if taken:
             return
@@ -193,7 +193,7 @@ def test_a_signal_puts_running_trials_back(run_study, tmp_path, attribute, error
     signals = Signals()
     sections = {"objective": {"function": "sphere", "seconds": 1.0}, "budget": {"trials": 3}}
     with pytest.raises(error):
-        run_study(signals, lambda: setattr(signals, attribute, True), **sections)
+        run_study(signals, lambda _: setattr(signals, attribute, True), **sections)
     results, _ = run_study(**sections)
     assert len(results.done) == 3
 
