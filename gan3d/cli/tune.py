@@ -170,6 +170,13 @@ def _say_plan(checked: Checked, folder: Path, plans: Sequence[BlockPlan]) -> Non
     for plan in plans:
         launcher = choose_launcher(plan, study.blocks.launcher)
         click.echo(f"{plan}{'' if launcher == 'none' else f' (by {launcher})'}")
+    for key, number in study.budget.model_dump(exclude_none=True).items():
+        if not key.startswith("failures"):
+            click.echo(f"budget: {number:g} {key}")
+    if checked.experiment is not None and study.default_first:
+        _, why = checked.space.default(checked.experiment)
+        if why:
+            click.echo(f"the experiment as it is will not be tried: {why}")
     for key, words in checked.space.describe():
         click.echo(f"{key}: {words}")
     for number, values in enumerate(first_points(checked, len(plans))):

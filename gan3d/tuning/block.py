@@ -22,8 +22,8 @@ from gan3d.tuning.allocation import BlockPlan
 from gan3d.tuning.link import GONE, ORPHANED, Connection, Server
 from gan3d.tuning.worker import OUT_OF_MEMORY
 
-_ENDING_SECONDS = 5.0
-"""A block without work that is told to end has so long (s)."""
+_KILLED_SECONDS = 5.0
+"""A process that was killed has so long (s) to be gone."""
 
 _LAST_LINES = 2
 
@@ -112,12 +112,11 @@ class Block:
         for connection in self.ranks.values():
             connection.send(kind, **content)
 
-    def end(self) -> None:
-        """Let ranks without work end by themselves."""
-        self.tell("quit")
+    def wait(self, until: float) -> None:
+        """Let ranks that were told to end by themselves do so until then (time.monotonic)."""
         if self.process is not None:
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(_ENDING_SECONDS)
+                self.process.wait(max(0.0, until - time.monotonic()))
 
     def kill(self, server: Server) -> None:
         """End all its processes, whatever they do; those of them that are yet to come, too."""
@@ -133,7 +132,7 @@ class Block:
                 os.killpg(self.process.pid, signal.SIGKILL)
             # One that waits for a disk that hangs ends when it can; it is not waited for.
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(_ENDING_SECONDS)
+                self.process.wait(_KILLED_SECONDS)
             self.process = None
 
     def last_words(self, code: int | None = None) -> LastWords:

@@ -37,6 +37,9 @@ _LOOK_EVERY = 0.25
 _RECOVER_EVERY = 10.0
 """How often trials of other coordinators are looked at (s)."""
 
+_ENDING_SECONDS = 5.0
+"""Blocks without work that are told to end have so long (s)."""
+
 _TOGETHER_SECONDS = 2.0
 """So much later than its ranks a coordinator may be told that its job is over (s)."""
 
@@ -147,12 +150,13 @@ class Coordinator:
 
     def close(self) -> None:
         """End all processes."""
+        free = [each for each in self._blocks if each.is_up and each.plan.number not in self._jobs]
+        for block in free:
+            block.tell("quit")
+        until = time.monotonic() + _ENDING_SECONDS
+        for block in free:
+            block.wait(until)
         for block in self._blocks:
-            if block.is_up and block.plan.number not in self._jobs:
-                block.tell("quit")
-        for block in self._blocks:
-            if block.is_up and block.plan.number not in self._jobs:
-                block.end()
             block.kill(self._server)
         self._server.shutdown()
 
@@ -278,7 +282,8 @@ class Coordinator:
                 return
             if block.settings != _settings(experiment):
                 # What is set before TensorFlow starts cannot be changed in a process.
-                block.end()
+                block.tell("quit")
+                block.wait(time.monotonic() + _ENDING_SECONDS)
                 block.kill(self._server)
                 block.start(self._server, experiment)
                 job.number = -1  # ordered again when it is up
@@ -473,7 +478,8 @@ class Coordinator:
 
     def _is_late(self, job: Job, now: float) -> bool:
         limit = self.study.trial.max_minutes
-        return limit is not None and now - job.began > 60.0 * limit
+        spent = float(job.trial.user_attrs.get("spent", 0.0))  # before it was interrupted
+        return limit is not None and spent + now - job.began > 60.0 * limit
 
     def _lost(self, block: Block) -> None:
         """A process of a block has ended by itself."""

@@ -4,13 +4,12 @@ What is known of a trial beyond Optuna's own is in its user attributes:
 
 `coordinator`: whose it is; `folder`: its run's, below the study's; `reason`: why it failed, or was
 pruned or stopped; `memory`: it ran out of it; `seconds`, `nodes`: how long it took, on how many
-nodes; `seed`: run.seed, of a rerun; `of`: the trial that is run again, and
-`of_name` what it is called; `continues`: the trial whose
-run it goes on with; `spread`: of the folds; `metrics`: all numbers that it was judged by;
-`diverged`: that it has; `retried`: that it was tried before and failed by an accident; `not_on`:
-the coordinator and its block where; `startup_seconds`: how long its block's processes took to be
-ready, 0 where they were there from the trial before; `waited_seconds`: how long they were free
-before it.
+nodes; `spent`: seconds of those that it goes on with; `seed`: run.seed, of a rerun; `of`: the trial
+that is run again; `of_name`: what that is called; `continues`: the trial whose run it goes on with;
+`retried`: that it was tried before and failed by an accident; `not_on`: the coordinator and its
+block where; `spread`: of the folds; `metrics`: all numbers that it was judged by; `diverged`: that
+it has; `startup_seconds`: how long its block's processes took to be ready, 0 where they were there
+from the trial before; `waited_seconds`: how long they were free before it.
 """
 
 from __future__ import annotations
@@ -40,6 +39,7 @@ from gan3d.tuning.storage import (
     NumberedSampler,
     is_continued,
     is_superseded,
+    params_of,
     turn,
 )
 
@@ -156,9 +156,7 @@ class Proposals:
     def _tried(self, *, but: int = -1) -> dict[frozenset[tuple[str, str]], int]:
         """The points of all trials, whatever became of them, and the trials' numbers."""
         return {
-            _point(other.params or other.system_attrs.get("fixed_params", {})): other.number
-            for other in self.trials()
-            if other.number != but
+            _point(params_of(other)): other.number for other in self.trials() if other.number != but
         }
 
     def _untried(self) -> dict[str, Any] | None:
@@ -284,16 +282,17 @@ class Proposals:
         except UpdateFinishedTrialError:
             return False
         if reason != NEVER:
-            self._enqueue_again(trial, more)
+            self._enqueue_again(trial, {**(more or {}), "spent": _spent(trial.user_attrs, notes)})
         return True
 
     def _enqueue_again(self, trial: FrozenTrial, more: Mapping[str, Any] | None = None) -> None:
         """`more` are notes besides those that are kept."""
-        if more is None and str(trial.user_attrs.get("reason")).startswith(AGAIN):
-            more = {"retried": True}
+        if more is None:
+            again = str(trial.user_attrs.get("reason")).startswith(AGAIN)
+            more = {"spent": _spent(trial.user_attrs), **({"retried": True} if again else {})}
         kept = {key: trial.user_attrs[key] for key in _KEPT if key in trial.user_attrs}
         params = trial.system_attrs.get("fixed_params", trial.params)
-        self.study.enqueue_trial(params, {**kept, **(more or {}), "continues": trial.number})
+        self.study.enqueue_trial(params, {**kept, **more, "continues": trial.number})
 
     def enqueue(self, params: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
         """Put a point into the queue."""
@@ -305,6 +304,11 @@ class Proposals:
 
     def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
         return self.study._storage.get_trial(trial._trial_id)
+
+
+def _spent(*notes: Mapping[str, Any]) -> float:
+    """Seconds that a trial has taken so far, with those that it goes on with."""
+    return math.fsum(float(each.get(key) or 0.0) for each in notes for key in ("spent", "seconds"))
 
 
 def _point(params: Mapping[str, Any]) -> frozenset[tuple[str, str]]:

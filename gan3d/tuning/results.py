@@ -35,8 +35,9 @@ from gan3d.tuning.storage import (
     Outcome,
     is_superseded,
     number_of,
-    open_study,
     outcome,
+    params_of,
+    stored_trials,
 )
 from gan3d.tuning.study import load_study
 
@@ -84,6 +85,8 @@ class Results:
     """All that count, in their order."""
     reruns: tuple[Rerun, ...]
     """The best first, by their means."""
+    trained_again: tuple[FrozenTrial, ...] = ()
+    """What `reruns` are made of, in their order, also those that did not go well."""
     times: Times | None = None
     """None: no trial has ended."""
 
@@ -226,8 +229,9 @@ def _as_it_is(trial: FrozenTrial) -> str:
 
 def read_results(checked: Checked, folder: Path, studies: Sequence[optuna.Study] = ()) -> Results:
     """The results in a study's folder; `studies` are Optuna's two of it, where they are open."""
-    studies = studies or [open_study(folder, checked.study, name) for name in (TRIALS, RERUNS)]
-    stored = [study.get_trials(deepcopy=False) for study in studies]
+    stored = [study.get_trials(deepcopy=False) for study in studies] or [
+        stored_trials(folder, checked.study, name) for name in (TRIALS, RERUNS)
+    ]
     trials, reruns = ([each for each in kind if not is_superseded(each)] for kind in stored)
     grouped: dict[int, dict[int, Sequence[float]]] = {}
     for trial in reruns:
@@ -239,7 +243,9 @@ def read_results(checked: Checked, folder: Path, studies: Sequence[optuna.Study]
     # A mean over fewer seeds is luckier.
     most = max((len(each.values) for each in again), default=0)
     again = sorted(again, key=lambda each: (len(each.values) < most, sign * each.mean()))
-    return Results(checked, tuple(trials), tuple(again), _times([*stored[0], *stored[1]]))
+    return Results(
+        checked, tuple(trials), tuple(again), tuple(reruns), _times([*stored[0], *stored[1]])
+    )
 
 
 def _times(trials: Sequence[FrozenTrial]) -> Times | None:
@@ -279,6 +285,15 @@ def write_tables(checked: Checked, folder: Path, studies: Sequence[optuna.Study]
     rows = [_row(checked, trial) for trial in results.trials]
     write_text(folder / "trials.json", json.dumps(rows, indent=1) + "\n")
     write_text(folder / "trials.csv", _as_csv(rows, results.names, checked.space.keys))
+    again = [
+        {**_row(checked, each), "trial": each.user_attrs.get("of_name", each.user_attrs["of"]),
+         "seed": each.user_attrs["seed"]}
+        for each in results.trained_again
+    ]  # fmt: skip
+    if again:
+        write_text(
+            folder / "reruns.csv", _as_csv(again, results.names, checked.space.keys, ("seed",))
+        )
     _write_best(checked, folder, results)
     return results
 
@@ -320,10 +335,11 @@ def _row(checked: Checked, trial: FrozenTrial) -> dict[str, Any]:
     return {
         "trial": number_of(trial),
         "state": state,
+        "default": bool(attributes.get("default")),
         "reason": attributes.get("reason", ""),
         "objectives": dict(zip(names, values, strict=True)) if values else {},
         "spread": attributes.get("spread", {}) if values else {},
-        "parameters": checked.space.read(trial.params),
+        "parameters": checked.space.read(params_of(trial)),
         "epoch": attributes.get("metrics", {}).get("epoch"),
         "seconds": attributes.get("seconds"),
         "startup_seconds": attributes.get("startup_seconds"),
@@ -334,17 +350,26 @@ def _row(checked: Checked, trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _as_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str], keys: Sequence[str]) -> str:
-    """The rows as a table: objectives and parameters in columns of their own."""
+def _as_csv(
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    keys: Sequence[str],
+    more: Sequence[str] = ("default",),
+) -> str:
+    """The rows as a table: objectives, their spread of folds and parameters in own columns."""
+    spread = [name for name in names if any(name in row["spread"] for row in rows)]
     simple = (
-        "trial", "state", "epoch", "seconds", "startup_seconds", "waited_seconds", "block",
+        "trial", "state", *more, "epoch", "seconds", "startup_seconds", "waited_seconds", "block",
         "folder", "reason",
     )  # fmt: skip
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*simple[:2], *names, *keys, *simple[2:]])
+    writer.writerow(
+        [*simple[:2], *names, *(f"{name} (spread)" for name in spread), *keys, *simple[2:]]
+    )
     for row in rows:
         cells = [row["objectives"].get(name, "") for name in names]
+        cells += [row["spread"].get(name, "") for name in spread]
         cells += [_cell(row["parameters"], key) for key in keys]
         writer.writerow(
             [*(row[key] for key in simple[:2]), *cells, *(row[key] for key in simple[2:])]

@@ -64,7 +64,7 @@ def check_study(study: Study, tell: Tell, node: Path | None = None) -> Checked:
     space = Space(study, tell)
     experiment = None
     if study.function is None:
-        experiment = load_base(study, node)
+        experiment = load_base(study, tell, node)
         study = check_objectives(study, experiment, tell)
     space.check(study, node)
     make_sampler(study.sampler, study.seed, 0)

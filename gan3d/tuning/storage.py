@@ -97,14 +97,9 @@ def open_study(folder: Path, study: Study, name: str) -> optuna.Study:
     """One of the studies in the storage in `folder`, which is made where it is missing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if study.storage == "sqlite":
-            storage: Any = optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
-        else:
+        if study.storage == "journal":
             _mend(folder / JOURNAL)
-            path = folder / JOURNAL
-            lock: Any = Lock(path)
-            backend = JournalFileBackend(str(path), lock_obj=lock)
-            storage = optuna.storages.JournalStorage(backend)
+        storage = _storage(folder, study)
         directions = ["maximize" if each.maximized else "minimize" for each in study.objective]
         return optuna.create_study(
             storage=storage,
@@ -114,6 +109,34 @@ def open_study(folder: Path, study: Study, name: str) -> optuna.Study:
             sampler=NumberedSampler(study.sampler, study.seed),
             pruner=make_pruner(study.pruner, maximized=study.objective[0].maximized),
         )
+
+
+def stored_trials(folder: Path, study: Study, name: str) -> list[FrozenTrial]:
+    """The trials of one of the studies in the storage in `folder`, of which nothing is written."""
+    path = folder / (DATABASE if study.storage == "sqlite" else JOURNAL)
+    if not path.exists():
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = _storage(folder, study)
+        try:
+            return optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+        except KeyError:  # it is killed, or looked at, before it has any
+            return []
+
+
+def _storage(folder: Path, study: Study) -> Any:
+    if study.storage == "sqlite":
+        return optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
+    path = folder / JOURNAL
+    lock: Any = Lock(path)
+    return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters of a trial, or those that one in the queue will have."""
+    waits: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return trial.params or waits
 
 
 def _mend(path: Path) -> None:

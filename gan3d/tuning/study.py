@@ -223,7 +223,8 @@ class Trial(Section):
 
     max_minutes: PositiveFloat | None = 120.0
     """A trial that takes longer is killed and counts as failed: one that hangs must not hold its
-    block for ever. The published recipe takes hours, short trials minutes."""
+    block for ever. All folds together, and with what it took before it was interrupted. The
+    published recipe takes hours, short trials minutes."""
     epoch: Literal["best", "last"] = "best"
     """Of which epoch the number counts: that with the best (first) objective, which is the
     checkpoint that one would use, or the last."""
@@ -349,17 +350,44 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, Tell]:
     return study, telling(Path(path), overrides, example=EXAMPLE)
 
 
-def load_base(study: Study, node: Path | None = None) -> Experiment:
-    """The experiment that all trials begin with."""
+def load_base(study: Study, tell: Tell, node: Path | None = None) -> Experiment:
+    """The experiment that all trials begin with.
+
+    Raises ConfigError, with the place in the study where it is one of its `overrides`.
+    """
     assert study.experiment is not None
-    return load_experiment(Path(study.experiment), base_overrides(study), node)
+    if not Path(study.experiment).exists():
+        raise ConfigError(tell(["experiment"], f"{study.experiment}: no such file"))
+    for key, value in study.overrides.items():
+        for leaf in _leaves(key, value):
+            if any(leaf == other or leaf.startswith(f"{other}.") for other in study.search):
+                raise ConfigError(
+                    tell(["overrides", key], f"{leaf} is in search, too; leave one of them out")
+                )
+    try:
+        return load_experiment(Path(study.experiment), base_overrides(study), node)
+    except ConfigError as error:
+        lines = [_placed(line, study, tell) for line in str(error).splitlines()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _leaves(key: str, value: Any) -> list[str]:
+    """The keys that an override sets, those in a section one by one."""
+    if not isinstance(value, dict) or not value:
+        return [key]
+    return [leaf for name, inner in value.items() for leaf in _leaves(f"{key}.{name}", inner)]
+
+
+def _placed(line: str, study: Study, tell: Tell) -> str:
+    """A message on an override, which nobody has given with --set, with its place."""
+    for key in study.overrides:
+        if line.startswith(f"--set {key}: "):
+            return tell(["overrides", key], line.removeprefix(f"--set {key}: "))
+    return line
 
 
 def base_overrides(study: Study) -> list[str]:
-    """`overrides`, as `--set` takes them. Raises ConfigError for one that is also searched."""
+    """`overrides`, as `--set` takes them."""
     from gan3d.tuning.space import as_override
 
-    for key in study.overrides:
-        if key in study.search:
-            raise ConfigError(f"overrides: {key}: is in search, too; leave one of them out")
     return [as_override(key, value) for key, value in study.overrides.items()]

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from gan3d.config import Experiment
+from gan3d.errors import NodeError
+from gan3d.tuning import worker
 from gan3d.tuning.block import memory_kills, read_last_words
 
 LOG = Path("block-1.log")
@@ -15,6 +18,12 @@ To enable the following instructions: AVX2 FMA, rebuild TensorFlow with the appr
 WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
 [1,0]<stderr>:W0000 00:00:1732269600.123456    1234 gpu_device.cc:2344] Cannot dlopen libraries
 """
+
+
+def test_blocks_that_a_machine_has_no_cores_for_do_not_start():
+    experiment = Experiment.model_validate({"data": {"files": ["a.h5"]}}).model_dump(mode="json")
+    with pytest.raises(NodeError, match=r"5000 ranks on this node, but there are"):
+        worker._prepare({"part": 0, "parts": 5000, "experiment": experiment})
 
 
 @pytest.mark.parametrize(

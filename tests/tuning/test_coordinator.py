@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from launchers import launch, program
@@ -34,9 +35,11 @@ BRANIN = {
 
 def test_a_known_optimum_is_found(run_study):
     results, said = run_study(**BRANIN, budget={"trials": 40}, blocks={"count": 2})
-    # 0.398 is the minimum; one random point in a hundred is below 1.
-    assert results.best.values[0] < 1.0
+    # 0.398 is the minimum; of 40 random points one in three is not below 1.5.
+    assert results.best.values[0] < 1.5
     assert len(results.done) == 40
+    # Points gather about the minima: the median of 20 random ones is below 12 once in a thousand.
+    assert np.median([trial.values[0] for trial in results.done[20:]]) < 12
     assert {trial.user_attrs["block"] for trial in results.done} == {0, 1}
     # Processes stay: two have started.
     assert sum("is up after" in line for line in said) == 2

@@ -179,7 +179,7 @@ def test_a_limit_ends_trials_that_are_worse(propose, direction, pruned):
 def test_an_accident_is_tried_once_more_elsewhere(propose):
     _, _, queue = propose()
     first, values = queue.next(1)
-    queue.try_again(first, "killed (SIGKILL)", block=0)
+    queue.try_again(first, "killed (SIGKILL)", block=0, seconds=3.0)
     assert not queue.has_work(1, block=0)
     assert queue.next(1, block=0) is None
     # Not a new trial: the same point, in the same folder.
@@ -187,5 +187,9 @@ def test_an_accident_is_tried_once_more_elsewhere(propose):
     assert again == values
     assert second.user_attrs["folder"] == first.user_attrs["folder"]
     assert second.user_attrs["retried"]
+    # What it has taken counts for trial.max_minutes, however often it is interrupted.
+    queue.put_back(second, seconds=4.0)
+    second, _ = queue.next(1, block=0)
+    assert (second.user_attrs["spent"], second.user_attrs["retried"]) == (7.0, True)
     queue.tell(second, "failed", reason="killed (SIGKILL)")
     assert [outcome(trial) for trial in queue.trials()] == ["failed"]

@@ -258,10 +258,15 @@ def test_a_study_is_known_from_its_folder(checked, tmp_path):
     with pytest.raises(RunError, match="no study here"):
         load_results(folder)
     prepare_folder(checked, folder)
+    assert load_results(folder).trials == ()
     study = open_study(folder, checked.study, TRIALS)
+    assert load_results(folder).trials == ()
     for trial in trials_of(checked, 6, lambda values: values["x"]):
         study.add_trial(trial)
+    journal = (folder / "study.jsonl").read_bytes()
     results = load_results(folder)
+    # Who looks writes nothing.
+    assert (folder / "study.jsonl").read_bytes() == journal
     assert results.summary() == read_results(checked, folder).summary()
     best = results.best_trials(2)
     assert [trial.values[0] for trial in best] == sorted(t.values[0] for t in results.done)[:2]

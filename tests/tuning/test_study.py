@@ -76,7 +76,11 @@ def test_a_study_is_read_with_its_defaults(check):
         ("objective: [optimisation_metric, showers_per_second]\npruner: {name: median}",
          ":6: pruner: trials of several objectives cannot be pruned"),
         ("objective: classifier.high_level.auc\npruner: {name: median}", "pruned"),
-        ("overrides: {training.optimizer.learning_rate: 1}", "is in search, too"),
+        ("overrides: {training.optimizer.learning_rate: 1}", ":5: overrides.training.optimizer.lear"
+         "ning_rate: training.optimizer.learning_rate is in search, too"),
+        ("overrides: {training.optimizer: {name: adam, learning_rate: 1}}", "is in search, too"),
+        ("overrides: {training.epochz: 3}", "study.yaml:5: overrides.training.epochz: unknown key"),
+        ("overrides: {training.epochs: 0}", "study.yaml:5: overrides.training.epochs: "),
         ("pruner: {name: threshold}", "limit: is for the pruner threshold, which needs it"),
     ],
 )  # fmt: skip
@@ -90,6 +94,11 @@ def test_several_objectives_are_not_pruned(check):
     study = check(GOOD + "objective: [optimisation_metric, showers_per_second]").study
     assert not study.prunes
     assert [each.maximized for each in study.objective] == [False, True]
+
+
+def test_an_experiment_that_is_not_there_is_named_with_its_place(check, tmp_path):
+    with pytest.raises(ConfigError, match=r"study.yaml:2: experiment: .*none.yaml: no such file"):
+        check(GOOD.replace("experiment.yaml", "none.yaml"))
 
 
 @pytest.mark.parametrize(
