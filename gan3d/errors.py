@@ -30,7 +30,11 @@ class NodeError(Gan3dError):
 
 
 class TrainingError(Gan3dError):
-    """Training cannot go on: the losses are not finite, or the showers have become empty."""
+    """Training cannot go on."""
+
+
+class DivergedError(TrainingError):
+    """The losses are not finite, or the showers have become empty: the settings' fault."""
 
 
 class RankLostError(TrainingError):

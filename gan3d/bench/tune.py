@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from gan3d.runtime import Signals
-from gan3d.tuning.claims import Claim
-from gan3d.tuning.run import COORDINATORS, check_study, open_queues, plan_blocks, run_study
+from gan3d.tuning.results import read_results, write_tables
+from gan3d.tuning.run import check_study, plan_blocks, run_study
 from gan3d.tuning.study import Study
 
 
@@ -23,7 +25,7 @@ class Overhead:
     sleep_seconds: float
     """What a trial is to take."""
     wall_seconds: float
-    """From the first block that was ready to the last trial that was told."""
+    """Of the whole study, its start and its end too."""
     startup_seconds: float
     """From a block's start until it was ready, the mean; not of trainings, which load TensorFlow:
     `tensorflow_seconds`."""
@@ -60,40 +62,29 @@ def measure_overhead(
         }
     )
     checked = check_study(study, lambda location, message: f"{location}: {message}")
-    told: list[float] = []
-    said: list[tuple[float, str]] = []
-    coordinator = run_study(
-        checked,
-        folder,
-        plan_blocks(study),
-        worker,
-        Signals(),
-        lambda line: said.append((time.monotonic(), line)),
-        lambda: told.append(time.monotonic()),
-    )
-    first = min(at for at, line in said if "is up after" in line)
-    # Each block's time until its last trial was told.
-    claim = Claim(folder / COORDINATORS)
-    done = open_queues(checked, folder, claim)[0].trials()
-    claim.release()
-    began = {each.user_attrs["block"]: first for each in done}
-    for at, line in said:
-        if "is up after" in line:
-            began[int(line.split()[1]) - 1] = at
-    # In the order in which they were told, as `on_told` was called.
-    ordered = sorted(done, key=lambda each: str(each.datetime_complete))
-    last: dict[int, float] = {}
-    for at, each in zip(told, ordered, strict=True):
-        last[each.user_attrs["block"]] = at
-    busy = sum(last[number] - began[number] for number in last)
-    each_seconds = busy / trials - seconds
+    began = time.monotonic()
+
+    def note(studies: Sequence[optuna.Study]) -> None:  # as the command does, if not so often
+        write_tables(checked, folder, studies)
+
+    plans = plan_blocks(study)
+    run_study(checked, folder, plans, worker, Signals(), lambda line: None, note)
+    wall = time.monotonic() - began
+    results = read_results(checked, folder)
+    notes = [trial.user_attrs for trial in results.done]
+    used = len({each["block"] for each in notes})
+    assert results.times is not None
+    # A block's first trial is proposed, but no other is told before it.
+    waits = [each["waited_seconds"] for each in notes if not each["startup_seconds"]]
+    late = sum(each["seconds"] for each in notes) / trials - seconds
+    overhead = late + sum(waits) / max(1, len(waits))
     return Overhead(
         trials=trials,
-        blocks=blocks,
+        blocks=used,
         sleep_seconds=seconds,
-        wall_seconds=told[-1] - first,
-        startup_seconds=sum(coordinator.startup_seconds) / len(coordinator.startup_seconds),
-        overhead_seconds=each_seconds,
-        share_at_30s=each_seconds / (30.0 + each_seconds),
+        wall_seconds=wall,
+        startup_seconds=results.times.startup / results.times.starts,
+        overhead_seconds=overhead,
+        share_at_30s=overhead / (30.0 + overhead),
         tensorflow_seconds=tensorflow_seconds,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,8 @@ from gan3d.errors import Preempted, RunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import optuna
 
     from gan3d.tuning.allocation import BlockPlan, Host
     from gan3d.tuning.run import Checked
@@ -67,7 +71,7 @@ def command(
     from gan3d.runtime import launched
     from gan3d.tuning import load_study
     from gan3d.tuning.allocation import parse_hosts, read_hostfile
-    from gan3d.tuning.run import STUDY, check_study, plan_blocks
+    from gan3d.tuning.run import STUDY, check_folder, check_study, plan_blocks
 
     if launched().size > 1:
         raise UsageError(
@@ -92,6 +96,7 @@ def command(
     if dry_run:
         _say_plan(checked, folder, plans)
     elif reports:
+        check_folder(checked, folder)
         _write(checked, folder, make_console().print)
     elif _tune(checked, folder, plans):
         ctx.exit(Preempted.exit_code)
@@ -101,15 +106,26 @@ def _tune(checked: Checked, folder: Path, plans: Sequence[BlockPlan]) -> bool:
     """Run the study and write its results; returns whether it is only out of time."""
     from gan3d.runtime import noted_signals
     from gan3d.tuning.results import write_tables
-    from gan3d.tuning.run import run_study
+    from gan3d.tuning.run import prepare_folder, run_study
 
+    # What is in another study's folder, or in a run's, stays as it is.
+    prepare_folder(checked, folder)
     console = make_console()
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def note() -> None:
-        write_tables(checked, folder)
+    written, took = -math.inf, 0.0
+
+    def note(studies: Sequence[optuna.Study]) -> None:
+        """Write tables, but for at most a hundredth of the time: they grow with the study."""
+        nonlocal written, took
+        if time.monotonic() - written < 100.0 * took:
+            return
+        began = time.monotonic()
+        write_tables(checked, folder, studies)
+        written = time.monotonic()
+        took = written - began
 
     for plan in plans:
         say(str(plan))
@@ -123,17 +139,19 @@ def _tune(checked: Checked, folder: Path, plans: Sequence[BlockPlan]) -> bool:
 
 def _write(checked: Checked, folder: Path, say: Callable[[str], None]) -> None:
     from gan3d.tuning.report import write_study_report
-    from gan3d.tuning.results import write_tables
+    from gan3d.tuning.results import best_files, write_tables
 
     results = write_tables(checked, folder)
     if not results.done:
-        say("no trial has gone well yet; there is nothing to report")
+        say(f"no trial has gone well yet, so there is nothing to report ({results.counts()})")
         return
     page = write_study_report(checked, results, folder / "report")
     for line in results.summary():
         say(line)
-    if checked.experiment is not None:
-        say(f"best experiment: {folder / 'best.yaml'}")
+    if results.times is not None:
+        say(str(results.times))
+    for path in best_files(checked, folder, results):
+        say(f"best experiment: {path}")
     say(f"report: {page}")
 
 
@@ -152,6 +170,13 @@ def _say_plan(checked: Checked, folder: Path, plans: Sequence[BlockPlan]) -> Non
     for plan in plans:
         launcher = choose_launcher(plan, study.blocks.launcher)
         click.echo(f"{plan}{'' if launcher == 'none' else f' (by {launcher})'}")
+    for key, number in study.budget.model_dump(exclude_none=True).items():
+        if not key.startswith("failures"):
+            click.echo(f"budget: {number:g} {key}")
+    if checked.experiment is not None and study.default_first:
+        _, why = checked.space.default(checked.experiment)
+        if why:
+            click.echo(f"the experiment as it is will not be tried: {why}")
     for key, words in checked.space.describe():
         click.echo(f"{key}: {words}")
     for number, values in enumerate(first_points(checked, len(plans))):

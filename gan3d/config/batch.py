@@ -19,6 +19,9 @@ from gan3d.config.schema import PositiveInt, Section
 Launcher = Literal["horovodrun", "mpirun", "srun", "ibrun", "jsrun"]
 """What starts the ranks inside a job."""
 
+BlockLauncher = Literal["horovodrun", "mpirun", "srun"]
+"""What can start the ranks of a study's block beside others, as `gan3d tune` calls it."""
+
 PLACEHOLDERS = ("nodes", "ranks", "ranks_per_node", "cpus_per_rank", "hosts")
 """What may stand in braces in the words of a launcher."""
 
@@ -75,6 +78,10 @@ class BatchSystem(Section):
     launchers: dict[Launcher, list[str]] = Field(min_length=1)
     """The command of each launcher, word by word. {nodes}, {ranks}, {ranks_per_node},
     {cpus_per_rank} and {hosts} (name:ranks,name:ranks) are filled in."""
+    blocks_launcher: BlockLauncher | None = None
+    """What starts the blocks of a study (`gan3d tune`), each on some of the job's nodes, with its
+    own words and not those of `launchers`: horovodrun wants ssh between the nodes, mpirun is Open
+    MPI's. null: --launcher says."""
     per_node: list[str] | None = None
     """The command that runs one process on every node, for staging to node-local storage; the same
     words may stand in braces."""

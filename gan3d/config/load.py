@@ -151,6 +151,15 @@ def _check_node_file(tree: Entry) -> None:
                 )
 
 
+def top_keys(path: Path) -> list[str]:
+    """The keys that the file has on top, or one that it extends: they tell what it describes.
+
+    Raises ConfigError as `load_experiment` does.
+    """
+    tree = _read(Path(path), named_by=None, above=()).value
+    return list(tree) if isinstance(tree, dict) else []
+
+
 def dump_experiment(experiment: Experiment) -> str:
     """YAML of every key in the order of the schema; loads back to an equal experiment."""
     return dump_yaml(experiment.model_dump(mode="json"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gan3d.jobs.render import Job, render
+from gan3d.jobs.render import Blocks, Job, render
 from gan3d.jobs.systems import find_system
 
-__all__ = ["Job", "find_system", "render"]
+__all__ = ["Blocks", "Job", "find_system", "render"]

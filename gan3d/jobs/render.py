@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gan3d.config import Experiment, Node
-from gan3d.config.batch import WORD, BatchSystem, Launcher, parse_time
+from gan3d.config.batch import WORD, BatchSystem, BlockLauncher, Launcher, parse_time
 from gan3d.config.threads import Cores, choose_threads
 from gan3d.errors import ConfigError, NodeError, UsageError
 from gan3d.jobs.shell import Shell, folder, pattern, quoted, words
@@ -22,15 +22,29 @@ _STAGED = "<staged>"
 
 
 @dataclass(frozen=True)
+class Blocks:
+    """How a study divides a job."""
+
+    size: int
+    """Ranks of a block."""
+    count: int
+    """Blocks side by side."""
+    launcher: BlockLauncher
+    """What starts their ranks."""
+    stop_seconds: float
+    """What they have for a step and a checkpoint when they are told to stop."""
+
+
+@dataclass(frozen=True)
 class Job:
     """What is to run, and with how much of the machine."""
 
     config: Path
-    """The experiment's file."""
+    """The experiment's file, or the study's."""
     node: Path
     """The node's file."""
     run: Path
-    """The run's folder."""
+    """The run's folder, or the study's."""
     nodes: int
     """Nodes."""
     time: str
@@ -46,16 +60,19 @@ class Job:
     launcher: Launcher | None = None
     """What starts the ranks; None: the system's."""
     overrides: tuple[str, ...] = ()
-    """`--set` of `gan3d train`."""
+    """`--set` of `gan3d train`, or of `gan3d tune`."""
     stage: bool = True
     """Whether shower files are copied to the system's storage for them."""
+    blocks: Blocks | None = None
+    """Of a study; None: a training."""
 
 
 def render(system: BatchSystem, job: Job, experiment: Experiment) -> str:
     """The script of `job`, which the batch system takes as it is.
 
-    `experiment` is `job.config` with `job.node` upon it, loaded. Raises UsageError or ConfigError
-    where something does not fit the system, and before anything is written.
+    `experiment` is `job.config`, or what that study changes, with `job.node` upon it, loaded.
+    Raises UsageError or ConfigError where something does not fit the system, and before anything
+    is written.
     """
     import jinja2
     from jinja2.sandbox import SandboxedEnvironment
@@ -95,18 +112,13 @@ def _values(system: BatchSystem, job: Job, experiment: Experiment) -> dict[str, 
         )
     _check_threads(system, job, experiment.node, per_node)
     cpus = system.cpus_per_node
-    launcher = job.launcher or system.launcher
-    if launcher not in system.launchers:
-        raise UsageError(
-            f"--launcher {launcher}: {system.name} has {', '.join(system.launchers)}; describe it "
-            "under launchers in the system's file"
-        )
     numbers = {
         "nodes": job.nodes,
         "ranks": job.nodes * per_node,
         "ranks_per_node": per_node,
         "cpus_per_rank": cpus // per_node if cpus else None,
     }
+    launcher, launch = _launch(system, job, numbers)
     staging = system.staging if job.stage else None
     staged = _staged(experiment) if staging else {}
     overrides = [*job.overrides, *(_staged_override(key, files) for key, files in staged.items())]
@@ -138,9 +150,11 @@ def _values(system: BatchSystem, job: Job, experiment: Experiment) -> dict[str, 
         "config": job.config,
         "node": job.node,
         "overrides": overrides,
+        "blocks": job.blocks,
+        "work": "training" if job.blocks is None else "study",
         "launcher": launcher,
-        "needs_hosts": any("{hosts}" in word for word in system.launchers[launcher]),
-        "launch": _filled(system.launchers[launcher], numbers, system),
+        "needs_hosts": job.blocks is not None or any('"$hosts"' in word for word in launch),
+        "launch": launch,
         "staging": staging,
         "staging_folder": folder(staging.folder) if staging else None,
         "staging_id": hashlib.sha256(str(job.run).encode()).hexdigest()[:12],
@@ -153,6 +167,21 @@ def _values(system: BatchSystem, job: Job, experiment: Experiment) -> dict[str, 
     }
 
 
+def _launch(
+    system: BatchSystem, job: Job, numbers: Mapping[str, int | None]
+) -> tuple[str | None, list[Shell]]:
+    """What starts the ranks, and its words; a study's coordinator starts them itself."""
+    if job.blocks is not None:
+        return None, []
+    launcher = job.launcher or system.launcher
+    if launcher not in system.launchers:
+        raise UsageError(
+            f"--launcher {launcher}: {system.name} has {', '.join(system.launchers)}; describe it "
+            "under launchers in the system's file"
+        )
+    return launcher, _filled(system.launchers[launcher], numbers, system)
+
+
 def _check(system: BatchSystem, job: Job) -> int:
     """The job's time in seconds; raises UsageError where it does not fit the system."""
     try:
@@ -163,6 +192,11 @@ def _check(system: BatchSystem, job: Job) -> int:
         raise UsageError(
             f"--time {job.time}: ranks are told to end {system.warning_seconds} s before the limit "
             f"(warning_seconds of {system.name}), which leaves no time to train"
+        )
+    if job.blocks is not None and job.blocks.stop_seconds >= system.warning_seconds:
+        raise UsageError(
+            f"{job.config}: blocks.stop_seconds is {job.blocks.stop_seconds:g}, but the job is "
+            f"over {system.warning_seconds} s after the warning (warning_seconds of {system.name})"
         )
     if system.max_time is not None and seconds > parse_time(system.max_time):
         raise UsageError(

@@ -29,7 +29,14 @@ from gan3d.data import (
     pick_columns,
     read_part,
 )
-from gan3d.errors import DataError, Interrupted, Preempted, RunError, TrainingError
+from gan3d.errors import (
+    DataError,
+    DivergedError,
+    Interrupted,
+    Preempted,
+    RunError,
+    TrainingError,
+)
 from gan3d.models import architecture_of
 from gan3d.models.sampling import sample_images
 from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, checkpoint_step, read_json
@@ -305,7 +312,7 @@ class Trainer:
         `validation.every_epochs` epochs and the last one; with
         `optimisation_metric` among them, the best epoch is noted in best.json. `signals` are looked
         at before every step. Where `training.early_stopping` ends it, also before the first step of
-        a run that goes on, `stopped_early` says why. Raises TrainingError where losses are not
+        a run that goes on, `stopped_early` says why. Raises DivergedError where losses are not
         finite or the generated showers are empty; Interrupted or Preempted, with a checkpoint
         written, after a signal to any rank.
         """
@@ -644,16 +651,16 @@ class Trainer:
         except tf.errors.InvalidArgumentError as error:
             # An index computed from a number that is not finite, for example.
             first = str(error.message).splitlines()[0]
-            raise TrainingError(f"{where}: the step failed ({first}); {self._advice()}") from error
+            raise DivergedError(f"{where}: the step failed ({first}); {self._advice()}") from error
 
     def _check(self, losses: Mapping[str, float], epoch: int, step: int) -> None:
         """Stop a run that cannot recover, while the last checkpoint is still good."""
         where = f"epoch {epoch + 1}, step {step + 1}"
         for name, value in losses.items():
             if not math.isfinite(value):
-                raise TrainingError(f"{where}: {name} is {value}; {self._advice()}")
+                raise DivergedError(f"{where}: {name} is {value}; {self._advice()}")
         if losses["generator.ecal_gev"] == 0.0:
-            raise TrainingError(f"{where}: {_EMPTY}; {self._advice()}")
+            raise DivergedError(f"{where}: {_EMPTY}; {self._advice()}")
 
     def _advice(self) -> str:
         """What to do when training cannot go on."""
@@ -686,7 +693,7 @@ class Trainer:
                 )
             )
         if not images_nxyz.any():
-            raise TrainingError(f"epoch {self.position.epoch}: {_EMPTY}; {self._advice()}")
+            raise DivergedError(f"epoch {self.position.epoch}: {_EMPTY}; {self._advice()}")
         columns = pick_columns(heldout.columns, self.experiment.model.labels)
         generated = Showers(images_nxyz, heldout.energy_n, columns)
         self._draw(images_nxyz, heldout.images_nxyz)
@@ -717,7 +724,7 @@ class Trainer:
     def _write(self, step: AdversarialStep, position: Position) -> Path:
         weights = [*step.generator.weights, *step.discriminator.weights]
         if not all(np.isfinite(weight.numpy()).all() for weight in weights):
-            raise TrainingError(
+            raise DivergedError(
                 f"step {position.global_step}: a weight is not finite; {self._advice()}"
             )
         return save_checkpoint(

@@ -19,16 +19,25 @@ from typing import Any
 from gan3d.config import Experiment
 from gan3d.errors import UsageError
 from gan3d.tuning.allocation import BlockPlan
-from gan3d.tuning.link import ORPHANED, Connection, Server
+from gan3d.tuning.link import GONE, ORPHANED, Connection, Server
 from gan3d.tuning.worker import OUT_OF_MEMORY
 
-_ENDING_SECONDS = 5.0
-"""A block without work that is told to end has so long (s)."""
+_KILLED_SECONDS = 5.0
+"""A process that was killed has so long (s) to be gone."""
 
 _LAST_LINES = 2
 
 _KILLED = r"\bSIGKILL\b|Exit code: (?:137|-9)\b|signal 9\b"
 """What launchers say of a rank that was killed: Slurm, horovodrun, Open MPI."""
+
+_MEMORY = r"ResourceExhausted|std::bad_alloc|oom[-_]kill|OUT_OF_MEMORY"
+"""What TensorFlow, C++ and Slurm say where memory is short."""
+
+_NOISE = (
+    r"\b[IW]\d{4} [\d:.]+|\b\d{4}-\d\d-\d\d [\d:.]+: [IW] "
+    r"|All log messages before absl::|To enable the following instructions|rebuild TensorFlow with"
+)
+"""Lines of TensorFlow's log that tell of nothing that went wrong."""
 
 
 @dataclass
@@ -46,8 +55,22 @@ class Block:
     ready: set[int] = field(default_factory=set)
     began: float = 0.0
     """When it was started (time.monotonic)."""
+    startup_seconds: float = 0.0
+    """How long its processes took to be ready, since a trial was last told of it."""
+    free_since: float = 0.0
+    """Since when it could have worked, had it been given a trial (time.monotonic)."""
     settings: str = ""
     """What its processes were started for; trials with other settings need new ones."""
+    failures: int = 0
+    """How often in a row it has failed to start."""
+    not_before: float = 0.0
+    """When it may be started again (time.monotonic)."""
+    given_up: bool = False
+    """Whether it has failed to start too often."""
+    kills: int = 0
+    """Processes of this machine that had been killed for want of memory when its trial began."""
+    tried: bool = False
+    """Whether its processes have carried out an order before."""
     _log_start: int = 0
 
     @property
@@ -72,6 +95,7 @@ class Block:
         )
         self.ranks, self.ready, self.began = {}, set(), time.monotonic()
         self.settings = settings_of(experiment)
+        self.kills, self.tried = memory_kills(), False
         command = launch_command(self.plan, self.launcher, [*self.worker, str(address.absolute())])
         with self.log.open("ab") as output:
             self._log_start = output.tell()
@@ -88,15 +112,15 @@ class Block:
         for connection in self.ranks.values():
             connection.send(kind, **content)
 
-    def end(self) -> None:
-        """Let ranks without work end by themselves."""
-        self.tell("quit")
+    def wait(self, until: float) -> None:
+        """Let ranks that were told to end by themselves do so until then (time.monotonic)."""
         if self.process is not None:
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(_ENDING_SECONDS)
+                self.process.wait(max(0.0, until - time.monotonic()))
 
     def kill(self, server: Server) -> None:
-        """End all its processes, whatever they do."""
+        """End all its processes, whatever they do; those of them that are yet to come, too."""
+        server.revoke(self.plan.number)
         for connection in self.ranks.values():
             # Its connection is open, so the process is there, and it is this one.
             if connection.host == socket.gethostname():
@@ -106,32 +130,64 @@ class Block:
         if self.process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            # One that waits for a disk that hangs ends when it can; it is not waited for.
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_KILLED_SECONDS)
             self.process = None
 
-    def last_words(self, code: int | None = None) -> tuple[str, bool]:
-        """Why its process ended with `code`, and whether for want of memory."""
+    def last_words(self, code: int | None = None) -> LastWords:
+        """Why its process ended with `code`, as far as it is known."""
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             text = file.read().decode(errors="replace")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        told = list(dict.fromkeys(line for line in lines if "gan3d: error:" in line))
-        said = " / ".join(told or lines[-_LAST_LINES:])
-        if "ResourceExhausted" in text or "std::bad_alloc" in text:
-            return f"{OUT_OF_MEMORY}: {said}", True
-        # 137: a launcher whose rank was killed; horovodrun says so in its output alone.
-        if code in (-signal.SIGKILL, 128 + signal.SIGKILL) or re.search(_KILLED, text):
-            return (
-                f"{OUT_OF_MEMORY}, as it seems: killed (SIGKILL), as the system does where memory "
-                "is short",
-                True,
-            )
-        if code is not None and code < 0:
-            return f"ended by {signal.Signals(-code).name}{f': {said}' if said else ''}", False
-        if code == ORPHANED:
-            return "its connection to the coordinator broke", False
-        ended = "ended" if code is None else f"ended with exit code {code}"
-        return f"{ended}: {said or 'it printed nothing'} (see {self.log})", False
+        return read_last_words(
+            text, code, short=self.plan.is_local and memory_kills() > self.kills, log=self.log
+        )
+
+
+@dataclass(frozen=True)
+class LastWords:
+    """Why the processes of a block have ended."""
+
+    reason: str
+    memory: bool = False
+    """Whether memory was short."""
+    orphaned: bool = False
+    """Whether they ended themselves, for they had heard nothing of this coordinator."""
+
+
+def read_last_words(text: str, code: int | None, *, short: bool, log: Path) -> LastWords:
+    """Why processes ended that have printed `text`; `code` is their launcher's, None: it goes on.
+
+    `short`: whether the system has killed processes of this machine for want of memory meanwhile.
+    """
+    if code == ORPHANED or GONE in text:
+        return LastWords("its connection to the coordinator broke", orphaned=True)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = list(dict.fromkeys(line for line in lines if "gan3d: error:" in line))
+    spoken = [line for line in lines if not re.search(_NOISE, line)]
+    said = " / ".join(told or spoken[-_LAST_LINES:])
+    if re.search(_MEMORY, text):
+        return LastWords(f"{OUT_OF_MEMORY}: {said}", memory=True)
+    # 137: a launcher whose rank was killed; horovodrun says so in its output alone.
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL) or re.search(_KILLED, text):
+        if short:
+            return LastWords(f"{OUT_OF_MEMORY}: killed (SIGKILL) by the system", memory=True)
+        return LastWords("killed (SIGKILL)")
+    if code is not None and code < 0:
+        return LastWords(f"ended by {signal.Signals(-code).name}{f': {said}' if said else ''}")
+    ended = "a rank has ended" if code is None else f"ended with exit code {code}"
+    return LastWords(f"{ended}: {said or 'it printed nothing'} (see {log})")
+
+
+def memory_kills() -> int:
+    """Processes of this machine that the system has killed so far for want of memory."""
+    try:
+        counts = Path("/proc/vmstat").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    found = re.search(r"^oom_kill (\d+)$", counts, re.MULTILINE)
+    return int(found[1]) if found is not None else 0
 
 
 def settings_of(experiment: Experiment | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,18 +14,21 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from gan3d.config import Experiment
 from gan3d.errors import ConfigError, Interrupted, Preempted, RunError, TrainingError
 from gan3d.runtime import Signals
 from gan3d.training.records import DATA, holds_run, read_history
-from gan3d.tuning.block import Block
+from gan3d.tuning.block import Block, memory_kills
+from gan3d.tuning.budget import MINUTES, Account
 from gan3d.tuning.claims import Claim
 from gan3d.tuning.link import Connection, Server
 from gan3d.tuning.objectives import epoch_value, in_epochs, wanted_of
-from gan3d.tuning.proposals import Proposals
+from gan3d.tuning.proposals import Ending, Proposals
 from gan3d.tuning.space import Space
+from gan3d.tuning.storage import number_of, outcome
 from gan3d.tuning.study import Study
 
 _LOOK_EVERY = 0.25
@@ -33,10 +37,11 @@ _LOOK_EVERY = 0.25
 _RECOVER_EVERY = 10.0
 """How often trials of other coordinators are looked at (s)."""
 
-_GIVE_UP_AFTER = 20
-"""Failures in a row that are remembered for the message."""
+_ENDING_SECONDS = 5.0
+"""Blocks without work that are told to end have so long (s)."""
 
-_MINUTES = "budget.minutes"
+_TOGETHER_SECONDS = 2.0
+"""So much later than its ranks a coordinator may be told that its job is over (s)."""
 
 Say = Callable[[str], None]
 
@@ -52,6 +57,8 @@ class Job:
     """Of the run; of folds, of their runs."""
     began: float
     resumed: bool
+    waited_seconds: float = 0.0
+    """How long its block was free before: the last trial was told, this one was proposed."""
     number: int = 0
     """Of the order under way."""
     fold: int = 0
@@ -66,8 +73,9 @@ class Job:
         """What it is called in messages."""
         rerun = self.trial.user_attrs.get("of")
         if rerun is not None:
-            return f"trial {rerun} again, seed {self.trial.user_attrs['seed']}"
-        return f"trial {self.trial.number}"
+            name = self.trial.user_attrs.get("of_name", rerun)
+            return f"trial {name} again, seed {self.trial.user_attrs['seed']}"
+        return f"trial {number_of(self.trial)}"
 
 
 class Coordinator:
@@ -94,19 +102,16 @@ class Coordinator:
         self._jobs: dict[int, Job] = {}
         self._orders = 0
         self._began = self._recovered = -math.inf
-        self._failed_starts = 0
-        self._over = ""
-        self._exhausted = False
-        self._failures: list[str] = []
-        self.startup_seconds: list[float] = []
-        """From the start of each block's processes until all ranks were ready."""
+        self._account = Account(study, queues, claim, len(blocks))
+        self._over = self._kept = ""
+        self._failures_in_a_row = 0
         self.on_told: Callable[[], None] = lambda: None
         """Called after every trial that has ended."""
 
     @property
     def is_out_of_time(self) -> bool:
         """Whether it has ended for want of wall time: another call goes on."""
-        return self._over.startswith(_MINUTES)
+        return self._over.startswith(MINUTES)
 
     def run(self, queue: Proposals, most: int | None) -> str:
         """Work on `queue` until `most` have been started, or the budget is used up.
@@ -118,10 +123,15 @@ class Coordinator:
             self._began = time.monotonic()
         self._over = ""
         while True:
-            self._claim.beat()
+            if self._claim.beat():
+                self._drop_lost()
+                self._server.beat()
             self._recover()
             self._look_at_signals()
-            self._over = self._over or self._budget_over()
+            elapsed = time.monotonic() - self._began
+            self._over = self._over or self._account.over(elapsed, self._running())
+            if queue is self._queues[0] and self._is_kept(elapsed):
+                most = 0
             if self._over:
                 self._stop_all(self._over)
             for block in self._blocks:
@@ -140,12 +150,13 @@ class Coordinator:
 
     def close(self) -> None:
         """End all processes."""
+        free = [each for each in self._blocks if each.is_up and each.plan.number not in self._jobs]
+        for block in free:
+            block.tell("quit")
+        until = time.monotonic() + _ENDING_SECONDS
+        for block in free:
+            block.wait(until)
         for block in self._blocks:
-            if block.is_up and block.plan.number not in self._jobs:
-                block.tell("quit")
-        for block in self._blocks:
-            if block.is_up and block.plan.number not in self._jobs:
-                block.end()
             block.kill(self._server)
         self._server.shutdown()
 
@@ -155,14 +166,40 @@ class Coordinator:
             job = self._jobs.pop(block.plan.number, None)
             if job is not None:
                 block.kill(self._server)
-                job.proposals.put_back(job.trial)
+                job.proposals.put_back(job.trial, **_settle(block, job))
 
     # What there is to do.
 
     def _is_done(self, queue: Proposals, most: int | None) -> bool:
         """Whether nothing is left, and nothing can come back of other coordinators' trials."""
         running = queue.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return not running and not self._has_work(queue, most)
+        return not running and not queue.has_work(most)
+
+    def _running(self) -> list[tuple[float, float]]:
+        now = time.monotonic()
+        return [(now - job.began, self._blocks[n].plan.nodes) for n, job in self._jobs.items()]
+
+    def _is_kept(self, elapsed: float) -> bool:
+        """Whether what is left of the budget is for fresh seeds of the best, from now on."""
+        if not self._kept:
+            self._kept = self._account.kept(elapsed, self._running())
+            if self._kept:
+                self._say(f"no further trials: the rest of {self._kept} is for fresh seeds")
+        return bool(self._kept)
+
+    def _drop_lost(self) -> None:
+        """Let go of trials that another coordinator has taken up.
+
+        It takes this one for dead after a pause: the machine was suspended, a disk has hung.
+        """
+        for number, job in list(self._jobs.items()):
+            if not job.proposals.is_ours(job.trial):
+                self._blocks[number].kill(self._server)
+                self._let_go(job, number)
+
+    def _let_go(self, job: Job, number: int) -> None:
+        del self._jobs[number]
+        self._say(f"{job.label}: another call has taken it up, as this one was silent for long")
 
     def _recover(self) -> None:
         if time.monotonic() - self._recovered < _RECOVER_EVERY:
@@ -179,55 +216,35 @@ class Coordinator:
             self._over = "told to stop by a signal"
             self._say(f"{self._over}; trials that are running stop with a checkpoint")
 
-    def _budget_over(self) -> str:
-        budget = self.study.budget
-        if budget.minutes is not None and time.monotonic() - self._began >= 60.0 * budget.minutes:
-            return f"{_MINUTES} ({budget.minutes:g}) are over"
-        if budget.node_hours is not None:
-            used = sum(
-                float(trial.user_attrs.get("seconds", 0.0)) * float(trial.user_attrs["nodes"])
-                for queue in self._queues
-                for trial in queue.study.get_trials(deepcopy=False)
-                if "nodes" in trial.user_attrs
-            )
-            now = time.monotonic()
-            used += sum(
-                (now - job.began) * self._blocks[number].plan.nodes
-                for number, job in self._jobs.items()
-            )
-            if used >= 3600.0 * budget.node_hours:
-                return f"budget.node_hours ({budget.node_hours:g}) are over"
-        return ""
-
     def _give_work(self, block: Block, queue: Proposals, most: int | None) -> None:
-        if block.process is not None and not block.is_up:
+        if block.given_up or (block.process is not None and not block.is_up):
             return
         # Points are asked for only when there is somebody to try them: later ones know more.
         if block.process is None:
-            if self._has_work(queue, most):
+            if queue.has_work(most) and time.monotonic() >= block.not_before:
                 block.start(self._server, self._settings())
             return
-        if not self._has_work(queue, most):
+        others = any(each is not block and each.is_up for each in self._blocks)
+        number = block.plan.number if others else None
+        if not queue.has_work(most, number):
+            block.free_since = time.monotonic()
             return
-        proposal = queue.next(most)
+        exhausted = queue.exhausted
+        proposal = queue.next(most, number)
         if proposal is None:
             # Another coordinator may have been faster; else there is no new point.
-            if self._has_work(queue, most):
-                self._exhausted = True
-                self._say("all points of the search have been tried")
+            if queue.exhausted and not exhausted:
+                self._say(f"all {queue.started()} points of the search have been tried")
             return
         trial, values = proposal
         folder = self.folder / str(trial.user_attrs["folder"])
         resumed = "continues" in trial.user_attrs
-        job = Job(queue, trial, values, folder, time.monotonic(), resumed)
+        now = time.monotonic()
+        job = Job(queue, trial, values, folder, now, resumed, now - block.free_since)
         self._jobs[block.plan.number] = job
+        trial.set_user_attr("nodes", block.plan.nodes)
         self._say(f"{job.label} on block {block.plan.number + 1}: {shown(values)}")
         self._order(block, job)
-
-    def _has_work(self, queue: Proposals, most: int | None) -> bool:
-        waiting = queue.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        asks = queue is self._queues[0] and not self._exhausted
-        return bool(waiting) or (asks and (most is None or queue.started() < most))
 
     def _settings(self) -> Experiment | None:
         """The experiment that processes are started for: its node and its Horovod."""
@@ -261,11 +278,12 @@ class Coordinator:
             try:
                 experiment = self._experiment(job)
             except ConfigError as error:  # a combination that cannot be; each part of it can
-                self._end(block, job, TrialState.FAIL, reason=str(error).splitlines()[0])
+                self._end(block, job, "failed", reason=str(error).splitlines()[0])
                 return
             if block.settings != _settings(experiment):
                 # What is set before TensorFlow starts cannot be changed in a process.
-                block.end()
+                block.tell("quit")
+                block.wait(time.monotonic() + _ENDING_SECONDS)
                 block.kill(self._server)
                 block.start(self._server, experiment)
                 job.number = -1  # ordered again when it is up
@@ -281,6 +299,7 @@ class Coordinator:
             if resume:
                 for record in read_history(folder):
                     self._report(job, record)
+        block.kills = memory_kills()
         block.tell("order", **message)
 
     def _prepare(self, folder: Path, job: Job) -> bool:
@@ -321,9 +340,11 @@ class Coordinator:
         block.ready.add(connection.rank)
         if not block.is_up:
             return
-        self._failed_starts = 0
-        self.startup_seconds.append(time.monotonic() - block.began)
-        self._say(f"block {block.plan.number + 1} is up after {self.startup_seconds[-1]:.1f} s")
+        block.failures = 0
+        block.free_since = time.monotonic()
+        took = block.free_since - block.began
+        block.startup_seconds += took
+        self._say(f"block {block.plan.number + 1} is up after {took:.1f} s")
         job = self._jobs.get(block.plan.number)
         if job is not None and job.number == -1:
             job.began = time.monotonic()
@@ -331,6 +352,7 @@ class Coordinator:
 
     def _hear_of(self, block: Block, job: Job, message: Mapping[str, Any]) -> None:
         kind = message["kind"]
+        block.tried = block.tried or kind in ("done", "stopped")
         if kind == "epoch":
             if self._report(job, message["record"]) and not job.stopped:
                 self._stop(block, job, "pruned")
@@ -339,13 +361,12 @@ class Coordinator:
         elif kind == "stopped":
             self._stopped(block, job)
         elif kind == "failed":
-            self._end(
-                block,
-                job,
-                TrialState.FAIL,
-                reason=str(message["reason"]),
-                memory=bool(message["memory"]),
-            )
+            how: Ending = "diverged" if message["diverged"] else "failed"
+            reason, memory = str(message["reason"]), bool(message["memory"])
+            if memory and block.tried:  # what trials before it have left there may have filled it
+                self._accident(block, job, reason, memory=memory)
+            else:
+                self._end(block, job, how, reason=reason, memory=memory)
             # What a failure has left in the processes nobody knows.
             block.kill(self._server)
 
@@ -356,31 +377,38 @@ class Coordinator:
         value = self._value_in_epoch(record)
         if value is None:
             return False
-        job.trial.report(value, int(record["epoch"]))
+        try:
+            job.trial.report(value, int(record["epoch"]))
+        except UpdateFinishedTrialError:  # another coordinator has it: see _drop_lost
+            return False
         return job.trial.should_prune()
 
     def _value_in_epoch(self, record: Mapping[str, Any]) -> float | None:
         first = self.study.objective[0]
         if first.function is not None:
             return float(record[first.function])
-        return epoch_value(record, first.name) if in_epochs(first.name) else None
+        value = epoch_value(record, first.name) if in_epochs(first.name) else None
+        return None if value is None else first.counts(value)
 
     def _done(self, block: Block, job: Job, metrics: Mapping[str, float]) -> None:
         other = self._other_showers(job)
         if other:
-            self._end(block, job, TrialState.FAIL, reason=other)
+            self._end(block, job, "failed", reason=other)
             return
         job.metrics.append(dict(metrics))
         folds = self.study.trial.folds or 1
         if len(job.metrics) < folds:
             job.fold += 1
             if self._pruned_between_folds(job):
-                self._end(block, job, TrialState.PRUNED, reason=f"pruned after {job.fold} fold(s)")
+                self._end(block, job, "pruned", reason=f"pruned after {job.fold} fold(s)")
                 return
             self._order(block, job)
             return
-        names = [each.label for each in self.study.objective]
-        values_fn = np.array([[each[name] for name in names] for each in job.metrics])
+        objectives = self.study.objective
+        names = [each.label for each in objectives]
+        values_fn = np.array(
+            [[each.counts(fold[each.key]) for each in objectives] for fold in job.metrics]
+        )
         means = dict(zip(names, values_fn.mean(axis=0).tolist(), strict=True))
         notes: dict[str, Any] = {"metrics": {**job.metrics[0], **means}}
         if folds > 1:
@@ -388,9 +416,9 @@ class Coordinator:
             notes["spread"] = dict(zip(names, spread, strict=True))
             notes["metrics"].pop("epoch", None)
         if not all(map(math.isfinite, means.values())):
-            self._end(block, job, TrialState.FAIL, reason=f"{means} is not finite", **notes)
+            self._end(block, job, "diverged", reason=f"{shown(means)} is not finite", **notes)
             return
-        self._end(block, job, TrialState.COMPLETE, values=list(means.values()), **notes)
+        self._end(block, job, "complete", values=list(means.values()), **notes)
 
     def _other_showers(self, job: Job) -> str:
         """What to say where a trial had other files than the first; all are to be alike."""
@@ -411,13 +439,14 @@ class Coordinator:
     def _pruned_between_folds(self, job: Job) -> bool:
         if not self.study.prunes or job.proposals is not self._queues[0]:
             return False
-        name = self.study.objective[0].label
-        job.trial.report(float(np.mean([each[name] for each in job.metrics])), job.fold)
+        first = self.study.objective[0]
+        so_far = [first.counts(fold[first.key]) for fold in job.metrics]
+        job.trial.report(float(np.mean(so_far)), job.fold)
         return job.trial.should_prune()
 
     def _stopped(self, block: Block, job: Job) -> None:
         if job.stopped == "pruned":
-            self._end(block, job, TrialState.PRUNED, reason="behind the others")
+            self._end(block, job, "pruned", reason="behind the others")
         else:
             # Told so by us, or by a batch system that takes that node away.
             self._put_back(block, job)
@@ -445,11 +474,12 @@ class Coordinator:
             block.kill(self._server)
             limit = self.study.trial.max_minutes
             reason = f"took more than {limit:g} min (trial.max_minutes)"
-            self._end(block, job, TrialState.FAIL, reason=reason)
+            self._end(block, job, "failed", reason=reason)
 
     def _is_late(self, job: Job, now: float) -> bool:
         limit = self.study.trial.max_minutes
-        return limit is not None and now - job.began > 60.0 * limit
+        spent = float(job.trial.user_attrs.get("spent", 0.0))  # before it was interrupted
+        return limit is not None and spent + now - job.began > 60.0 * limit
 
     def _lost(self, block: Block) -> None:
         """A process of a block has ended by itself."""
@@ -458,25 +488,49 @@ class Coordinator:
         was_up, job = block.is_up, self._jobs.get(block.plan.number)
         # The launcher ends the others, and then itself.
         code = _wait(block)
-        reason, memory = block.last_words(code)
+        words = block.last_words(code)
+        cancelled = self._is_cancelled(code)
         block.kill(self._server)
-        if job is not None and was_up:
-            self._end(block, job, TrialState.FAIL, reason=reason, memory=memory)
+        if cancelled or (words.orphaned and was_up):
+            if job is not None:
+                self._put_back(block, job)
+        elif job is not None and was_up:
+            self._accident(block, job, words.reason, memory=words.memory)
         else:
-            self._start_failed(block, reason)
+            self._start_failed(block, words.reason)
+
+    def _is_cancelled(self, code: int | None) -> bool:
+        """Whether it was told to end as this coordinator is: that is no failure of a trial.
+
+        A batch system that ends a job tells its processes one after the other.
+        """
+        if code in (-signal.SIGTERM, 128 + signal.SIGTERM):
+            self._signals.wait(_TOGETHER_SECONDS)
+        return self._signals.interrupted or self._signals.preempted
 
     def _start_failed(self, block: Block, reason: str) -> None:
         block.kill(self._server)
-        self._failed_starts += 1
-        self._say(f"block {block.plan.number + 1} did not start: {reason}")
-        if self._failed_starts >= self.study.blocks.starts:
-            raise TrainingError(
-                f"blocks have failed to start {self._failed_starts} times in a row "
-                f"(blocks.starts); the last time: {reason}; see {block.log}"
-            )
+        block.failures += 1
+        wait = self.study.blocks.restart_seconds * 2.0 ** (block.failures - 1)
+        block.not_before = time.monotonic() + wait
+        name = f"block {block.plan.number + 1}"
+        self._say(f"{name} did not start: {reason}")
         job = self._jobs.get(block.plan.number)
-        if job is not None:  # it was to have a process of its own
-            self._end(block, job, TrialState.FAIL, reason=reason)
+        if job is not None:  # it was to have processes of its own
+            self._accident(block, job, reason)
+        if block.failures < self.study.blocks.starts:
+            return
+        block.given_up = True
+        if not all(each.given_up for each in self._blocks):
+            self._say(
+                f"{name} is given up: it has failed to start {block.failures} times in a row "
+                "(blocks.starts); the others go on"
+            )
+            return
+        raise TrainingError(
+            f"no block can be started: each has failed {self.study.blocks.starts} times in a row "
+            f"(blocks.starts); the last time: {reason}; see {block.log}"
+        )
 
     def _stop(self, block: Block, job: Job, why: str) -> None:
         job.stopped, job.stopped_at = why, time.monotonic()
@@ -494,52 +548,77 @@ class Coordinator:
 
     def _put_back(self, block: Block, job: Job) -> None:
         del self._jobs[block.plan.number]
-        job.proposals.put_back(job.trial, **self._cost(block, job))
+        job.proposals.put_back(job.trial, **_settle(block, job))
         self._say(f"{job.label}: stopped; it goes on with its checkpoint later")
+
+    def _accident(self, block: Block, job: Job, reason: str, *, memory: bool = False) -> None:
+        """A trial has failed, perhaps not by its own fault: it is tried once more, elsewhere."""
+        if job.trial.user_attrs.get("retried"):
+            self._end(block, job, "failed", reason=f"{reason} (tried twice)", memory=memory)
+            return
+        del self._jobs[block.plan.number]
+        cost = _settle(block, job)
+        job.proposals.try_again(job.trial, reason, memory=memory, **cost)
+        self._say(f"{job.label}: {reason} ({cost['seconds']:.1f} s); it is tried once more")
 
     def _end(
         self,
         block: Block,
         job: Job,
-        state: TrialState,
+        how: Ending,
         *,
         values: Sequence[float] | None = None,
         reason: str = "",
         **notes: Any,
     ) -> None:
+        if not job.proposals.is_ours(job.trial):
+            self._let_go(job, block.plan.number)
+            return
         del self._jobs[block.plan.number]
         if reason:
             notes["reason"] = reason
-        cost = self._cost(block, job)
-        job.proposals.tell(job.trial, values, state, **notes, **cost)
+        cost = _settle(block, job)
+        job.proposals.tell(job.trial, how, values, **notes, **cost)
         names = [each.label for each in self.study.objective]
         told = (
             shown(dict(zip(names, values, strict=True)))
             if values is not None
-            else f"{state.name.lower() if state != TrialState.FAIL else 'failed'}: {reason}"
+            else f"{how}: {reason}"
         )
         self._say(f"{job.label}: {told} ({cost['seconds']:.1f} s)")
         self.on_told()
-        if state == TrialState.FAIL:
-            self._failures = [*self._failures, reason][-_GIVE_UP_AFTER:]
-            self._give_up_if_hopeless()
+        self._failures_in_a_row = self._failures_in_a_row + 1 if how == "failed" else 0
+        if how in ("failed", "diverged"):
+            self._give_up_if_hopeless(reason)
 
-    def _give_up_if_hopeless(self) -> None:
-        trials = [trial for queue in self._queues for trial in queue.trials()]
-        good = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-        failed = [t for t in trials if t.state == TrialState.FAIL]
-        if not good and len(failed) >= self.study.budget.failures:
+    def _give_up_if_hopeless(self, reason: str) -> None:
+        budget = self.study.budget
+        ended = [outcome(trial) for queue in self._queues for trial in queue.trials()]
+        bad = sum(each in ("failed", "diverged") for each in ended)
+        good = "complete" in ended or "pruned" in ended
+        if not good and bad >= budget.failures:
             raise TrainingError(
-                f"the first {len(failed)} trials have all failed (budget.failures); the last one: "
-                f"{self._failures[-1]}"
+                f"the first {bad} trials have all failed or diverged (budget.failures); the last "
+                f"one: {reason}"
+            )
+        if self._failures_in_a_row >= budget.failures_in_a_row:
+            raise TrainingError(
+                f"{self._failures_in_a_row} trials have failed one after the other "
+                f"(budget.failures_in_a_row); the last one: {reason}"
             )
 
-    def _cost(self, block: Block, job: Job) -> dict[str, Any]:
-        return {
-            "seconds": time.monotonic() - job.began,
-            "nodes": block.plan.nodes,
-            "block": block.plan.number,
-        }
+
+def _settle(block: Block, job: Job) -> dict[str, Any]:
+    """What a job that has ended has cost; its block is free from now on."""
+    now, startup_seconds = time.monotonic(), block.startup_seconds
+    block.free_since, block.startup_seconds = now, 0.0
+    return {
+        "seconds": now - job.began,
+        "startup_seconds": startup_seconds,
+        "waited_seconds": job.waited_seconds,
+        "nodes": block.plan.nodes,
+        "block": block.plan.number,
+    }
 
 
 def _settings(experiment: Experiment) -> str:

@@ -1,7 +1,9 @@
 """The line between a coordinator and the ranks of its blocks: JSON lines over TCP.
 
 Every rank holds a connection. When the coordinator ends, however it is killed, the kernel closes
-it, and every rank ends itself: nothing goes on training that nobody waits for. A launcher in
+it, and every rank ends itself: nothing goes on training that nobody waits for; so does one that has
+heard nothing for a minute and a half, as of a coordinator that hangs: another takes up its trials
+soon after. A launcher in
 between (horovodrun, srun, ssh) changes nothing of that. In the other direction a connection that
 closes tells at once that a rank has gone.
 """
@@ -13,6 +15,7 @@ import json
 import os
 import queue
 import secrets
+import select
 import selectors
 import socket
 import sys
@@ -21,7 +24,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gan3d.errors import NodeError, RunError
 
@@ -34,8 +37,14 @@ _CONNECT_SECONDS = 10.0
 _GREETING_SECONDS = 10.0
 """A connection that has not said who it is by then is closed."""
 
+_SILENT_SECONDS = 90.0
+"""A coordinator that has said nothing for so long is taken for gone; it beats every 10 s."""
+
 ORPHANED = 70
 """Exit code of a rank whose coordinator has gone."""
+
+GONE = "gan3d: the coordinator has gone"
+"""Its last words."""
 
 
 class Connection:
@@ -57,8 +66,11 @@ class Connection:
 
     def send(self, kind: str, **content: Any) -> None:
         """Tell the rank something; one that is gone is found out by its closed connection."""
-        with suppress(OSError):
+        try:
             self.link.sendall(_line({"kind": kind, **content}))
+        except OSError:  # perhaps after half a line: it must not hear more
+            with suppress(OSError):
+                self.link.shutdown(socket.SHUT_RDWR)
 
     def read(self) -> list[dict[str, Any]] | None:
         """The messages that are there; None: the rank has gone, or is none."""
@@ -83,7 +95,7 @@ class Server:
 
     def __init__(self, *, local: bool) -> None:
         """Listen, on this machine alone where all blocks are `local`."""
-        self.token = secrets.token_hex(16)
+        self._tokens: dict[int, str] = {}
         self._socket = socket.create_server(("127.0.0.1" if local else "", 0), backlog=128)
         self._local = local
         self._selector = selectors.DefaultSelector()
@@ -91,13 +103,27 @@ class Server:
         self._connections: set[Connection] = set()
 
     def write_address(self, path: Path, block: int, **content: Any) -> None:
-        """Leave for the ranks of `block` where they are to connect. Only this user may read it."""
+        """Leave for the ranks of `block` where they are to connect. Only this user may read it.
+
+        The token in it is new: ranks that were started before, and are late, are not let in.
+        """
+        self._tokens[block] = secrets.token_hex(16)
         port = self._socket.getsockname()[1]
         hosts = ["127.0.0.1"] if self._local else [socket.getfqdn(), socket.gethostname()]
-        address = {"hosts": hosts, "port": port, "token": self.token, "block": block, **content}
+        address = {"hosts": hosts, "port": port, "token": self._tokens[block], **content}
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(address, file)
+
+    def revoke(self, block: int) -> None:
+        """Let no rank in that was started for `block` so far."""
+        self._tokens.pop(block, None)
+
+    def beat(self) -> None:
+        """Let all ranks know that this coordinator lives."""
+        for connection in list(self._connections):
+            if connection.known:
+                connection.send("alive")
 
     def poll(self, seconds: float) -> Iterator[tuple[Connection, dict[str, Any] | None]]:
         """What ranks say within `seconds`; (connection, None) when one has gone."""
@@ -134,9 +160,15 @@ class Server:
         if not messages:
             return []
         first = messages[0]
-        if not hmac.compare_digest(str(first.get("token")), self.token):
+        token = str(first.get("token")).encode()
+        blocks = [
+            block
+            for block, mine in self._tokens.items()
+            if hmac.compare_digest(token, mine.encode())
+        ]
+        if not blocks:
             return None
-        connection.block, connection.rank = int(first["block"]), int(first["rank"])
+        connection.block, connection.rank = blocks[0], int(first["rank"])
         connection.pid, connection.host = int(first["pid"]), str(first["host"])
         return [{**first, "token": ""}, *messages[1:]]
 
@@ -168,7 +200,6 @@ class Line:
         self.send(
             "hello",
             token=address["token"],
-            block=address["block"],
             rank=rank,
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -196,13 +227,20 @@ class Line:
         half = b""
         while True:
             try:
-                got = self._link.recv(2**16)
+                ready, _, _ = select.select([self._link], [], [], _SILENT_SECONDS)
+                got = self._link.recv(2**16) if ready else b""
             except OSError:
                 got = b""
             if not got:
                 _end_orphaned()
             *lines, half = (half + got).split(b"\n")
-            for message in map(json.loads, lines):
+            try:
+                messages = [json.loads(line) for line in lines]
+            except ValueError:
+                _end_orphaned()
+            for message in messages:
+                if message["kind"] == "alive":
+                    continue
                 if message["kind"] == "stop":
                     self._stopped.add(int(message["number"]))
                 else:
@@ -218,9 +256,9 @@ def read_address(path: Path) -> dict[str, Any]:
     return address
 
 
-def _end_orphaned() -> None:
+def _end_orphaned() -> NoReturn:
     """End at once: another coordinator may take up this very trial in a moment."""
-    sys.stderr.write("gan3d: the coordinator has gone\n")
+    sys.stderr.write(f"{GONE}\n")
     sys.stderr.flush()
     os._exit(ORPHANED)
 

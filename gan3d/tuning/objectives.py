@@ -6,11 +6,14 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gan3d.config import Experiment
 from gan3d.errors import ConfigError, TrainingError
-from gan3d.tuning.study import Pruner, Study, Tell
+from gan3d.tuning.study import Objective, Pruner, Study, Tell
+
+if TYPE_CHECKING:
+    from gan3d.validation.catalogue import Kind
 
 TRAINING_RATE = "showers_per_second"
 GENERATION_RATE = "generation.showers_per_second"
@@ -27,6 +30,8 @@ class Wanted:
     """Of all objectives; the first chooses the epoch."""
     maximized: bool
     """Whether more of the first is better."""
+    target: float | None
+    """Of the first: the distance from it counts; None: its value does."""
     epoch: Literal["best", "last"]
     """Of which epoch numbers count."""
 
@@ -34,21 +39,20 @@ class Wanted:
 def wanted_of(study: Study) -> Wanted:
     """What a trial of `study` is to tell."""
     first = study.objective[0]
-    return Wanted([each.label for each in study.objective], first.maximized, study.trial.epoch)
+    names = [each.key for each in study.objective]
+    return Wanted(names, first.maximized, first.target, study.trial.epoch)
 
 
 def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
     """Raise ConfigError for a number that no trial would have.
 
-    Returns the study, without a pruner where the default one could not work.
+    Returns the study with the directions of its objectives, and without a pruner where the default
+    one could not work.
     """
     from gan3d.validation.catalogue import METRICS, all_metrics
 
-    names = [
-        *all_metrics(experiment.validation, experiment.data.geometry),
-        TRAINING_RATE,
-        GENERATION_RATE,
-    ]
+    known = all_metrics(experiment.validation, experiment.data.geometry)
+    names = [*known, TRAINING_RATE, GENERATION_RATE]
     for number, objective in enumerate(study.objective):
         here = "objective", number, "name"
         if objective.name not in names:
@@ -60,6 +64,11 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
             raise ConfigError(
                 tell(here, f"{objective.name}, but validation.epoch_showers is 0: no trial has it")
             )
+    directed = [
+        _directed(each, known[each.name].kind if each.name in known else None, number, tell)
+        for number, each in enumerate(study.objective)
+    ]
+    study = study.model_copy(update={"objective": directed})
     if study.trial.folds and experiment.data.validation_files is not None:
         raise ConfigError(
             tell(
@@ -78,6 +87,31 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
             )
         return study.model_copy(update={"pruner": Pruner(name="none")})
     return study
+
+
+def _directed(objective: Objective, kind: Kind | None, number: int, tell: Tell) -> Objective:
+    """The objective with the direction, or the target, that its number has by its kind.
+
+    `kind` is None of a rate. Raises ConfigError where it has none.
+    """
+    if objective.direction is not None:
+        return objective
+    update: dict[str, Any] = {"direction": "minimize"}
+    if objective.target is not None:
+        return objective.model_copy(update=update)
+    if kind is None or (kind.best is None and kind.worse < 0):
+        update["direction"] = "maximize"
+    elif kind.best is None:
+        raise ConfigError(
+            tell(
+                ["objective", number, "name"],
+                f"{objective.name}: neither a small nor a large number is best; say which you want "
+                "with direction, or with target the number that is",
+            )
+        )
+    elif kind.best:
+        update["target"] = kind.best
+    return objective.model_copy(update=update)
 
 
 def in_epochs(name: str) -> bool:
@@ -115,9 +149,15 @@ def counted(history: Sequence[Mapping[str, Any]], wanted: Wanted) -> dict[str, f
         if not names:
             return {}
         raise TrainingError(f"no epoch has {' and '.join(names)}: too few held-out showers")
-    sign = -1.0 if wanted.maximized and chooses == wanted.names[0] else 1.0
+    sign, target = 1.0, None
+    if chooses == wanted.names[0]:
+        sign, target = -1.0 if wanted.maximized else 1.0, wanted.target
+
+    def place(value: float) -> float:
+        return sign * value if target is None else abs(value - target)
+
     if wanted.epoch == "best":
-        epoch, row = min(whole, key=lambda each: sign * float(each[1][chooses] or 0.0))
+        epoch, row = min(whole, key=lambda each: place(float(each[1][chooses] or 0.0)))
     else:
         epoch, row = whole[-1]
     values = {name: float(row[name] or 0.0) for name in names}

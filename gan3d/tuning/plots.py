@@ -14,9 +14,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
-from optuna.trial import TrialState
 
+from gan3d.tuning.importances import Importance
 from gan3d.tuning.results import Results
+from gan3d.tuning.storage import number_of, outcome
 from gan3d.tuning.study import Parameter
 from gan3d.validation.plots._style import (
     LOOKS,
@@ -29,55 +30,62 @@ from gan3d.validation.plots._style import (
 
 _LOOK, _SECOND = LOOKS[1], LOOKS[2]
 _MAP = "viridis"
+_LINES = {"pruned": ("--", "Pruned"), "diverged": (":", "Diverged"), "failed": ("-.", "Failed")}
 _FACTOR_FOR_LOG = 20.0
 """Values that span more than this factor are drawn logarithmically."""
 
 
 @styled
-def history(results: Results) -> Figure:
-    """The first objective of each trial, and the best so far; others are at the edge."""
+def history(results: Results, at: int = 0) -> Figure:
+    """An objective of each trial, and the best so far; others are at the edge."""
     figure, axes = _axes(4.6)
-    objective = results.checked.study.objective[0]
-    done = results.done
-    numbers = np.array([trial.number for trial in done])
-    values = np.array([trial.values[0] for trial in done])
+    objective = results.checked.study.objective[at]
+    done = sorted(results.done, key=number_of)
+    numbers = np.array([number_of(trial) for trial in done])
+    values = np.array([trial.values[at] for trial in done])
     better = np.maximum.accumulate if objective.maximized else np.minimum.accumulate
-    axes.step(numbers, better(values), where="post", color=_SECOND.colour, linewidth=1.8,
-              label="Best so far")  # fmt: skip
+    last = max(number_of(trial) for trial in results.trials)
+    axes.step([*numbers, last], [*(best := better(values)), best[-1]], where="post",
+              color=_SECOND.colour, linewidth=1.8, label="Best so far")  # fmt: skip
     axes.plot(numbers, values, _LOOK.marker, color=_LOOK.colour, label="Trials")
     default = results.default
     if default is not None:
-        axes.axhline(default.values[0], color=REFERENCE_COLOUR, linestyle=":", linewidth=1.4,
+        axes.axhline(default.values[at], color=REFERENCE_COLOUR, linestyle=":", linewidth=1.4,
                      label="The experiment as it is")  # fmt: skip
     _scale(axes, values)
-    for state, marker, label in (
-        (TrialState.PRUNED, "v", "Pruned"),
-        (TrialState.FAIL, "x", "Failed"),
-    ):
-        there = [trial.number for trial in results.trials if trial.state == state]
+    axes.margins(y=0.12)  # the others are below
+    for how, marker, label in (
+        ("pruned", "v", "Pruned"), ("diverged", "^", "Diverged"), ("failed", "x", "Failed"),
+    ):  # fmt: skip
+        there = [number_of(trial) for trial in results.trials if outcome(trial) == how]
         if there:
             axes.plot(there, [0.03] * len(there), marker, color="#777777", label=label,
                       linestyle="none", transform=axes.get_xaxis_transform(),
                       clip_on=False)  # fmt: skip
     for again in results.reruns:
-        axes.errorbar(again.trial, again.mean, np.nan_to_num(again.spread), color=REFERENCE_COLOUR,
-                      marker="o", markerfacecolor="white", capsize=4, linestyle="none", zorder=5,
+        axes.errorbar(number_of(results.of(again)), again.mean(at),
+                      np.nan_to_num(again.error(at)), color=REFERENCE_COLOUR, marker="o",
+                      markerfacecolor="white", capsize=4, linestyle="none", zorder=5,
                       label="Fresh seeds" if again is results.reruns[0] else None)  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("Trial")
-    axes.set_ylabel(shorten(results.names[0], 40))
-    figure.legend(loc="outside upper left", ncols=3, fontsize="small")
+    axes.set_ylabel(shorten(results.names[at], 40))
+    figure.legend(loc="outside upper left", ncols=5, fontsize="small")
     return figure
 
 
 @styled
-def importances(shares: Mapping[str, float]) -> Figure:
-    """The share of the variance that each parameter explains."""
+def importances(shares: Mapping[str, Importance]) -> Figure:
+    """The share of the variance that each parameter explains, and what chance would reach."""
     figure, axes = _axes(1.2 + 0.45 * len(shares))
     keys = list(shares)[::-1]
-    axes.barh(range(len(keys)), [100 * shares[key] for key in keys], color=_SECOND.colour,
-              height=0.6)  # fmt: skip
+    axes.barh(range(len(keys)), [100 * shares[key].share for key in keys], color=_SECOND.colour,
+              height=0.6, label="Trials")  # fmt: skip
+    axes.barh(range(len(keys)), [100 * shares[key].chance for key in keys], color="none",
+              edgecolor="#555555", hatch="////", linewidth=0.8, height=0.3,
+              label="Chance")  # fmt: skip
+    figure.legend(loc="outside upper left", ncols=2, fontsize="small")
     axes.set_yticks(range(len(keys)), [shorten(key, 45) for key in keys])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.tick_params(axis="y", length=0)
@@ -138,8 +146,14 @@ def pareto_front(results: Results) -> Figure:
               linestyle="-" if len(results.names) == 2 else "none",
               label="Pareto front")  # fmt: skip
     for trial in front:
-        axes.annotate(str(trial.number), (trial.values[0], trial.values[1]), xytext=(6, 6),
+        axes.annotate(str(number_of(trial)), (trial.values[0], trial.values[1]), xytext=(6, 6),
                       textcoords="offset points", fontsize=9)  # fmt: skip
+    for again in results.reruns:
+        bars = (np.nan_to_num(again.error(number)) for number in (1, 0))
+        axes.errorbar(again.mean(0), again.mean(1), *bars, color=REFERENCE_COLOUR, marker="o",
+                      markerfacecolor="white", capsize=4, linestyle="none", zorder=5,
+                      label="Fresh seeds" if again is results.reruns[0] else None)  # fmt: skip
+    axes.margins(y=0.1)  # for the numbers
     for axis, number in (("x", 0), ("y", 1)):
         if _spans(np.array([trial.values[number] for trial in done])):
             getattr(axes, f"set_{axis}scale")("log")
@@ -154,17 +168,21 @@ def learning_curves(results: Results) -> Figure:
     """What trials reported after their epochs; those that were pruned end early."""
     figure, axes = _axes(4.6)
     best, reported = results.best, [t for t in results.trials if t.intermediate_values]
+    others: dict[str, tuple[str, str]] = {}
     for trial in reported:
-        pruned = trial.state == TrialState.PRUNED
+        how = outcome(trial)
         is_best = best is not None and trial.number == best.number
-        colour = _LOOK.colour if is_best else "#9aa0a8" if pruned else _SECOND.colour
+        line, label = _LINES.get(how, ("-", "Others"))
+        colour = _LOOK.colour if is_best else _SECOND.colour if line == "-" else "#9aa0a8"
+        if not is_best:
+            others[label] = line, colour
         epochs = sorted(trial.intermediate_values)
         axes.plot(epochs, [trial.intermediate_values[epoch] for epoch in epochs], color=colour,
-                  linewidth=2.2 if is_best else 1.1, linestyle="--" if pruned else "-",
+                  linewidth=2.2 if is_best else 1.1, linestyle=line,
                   zorder=4 if is_best else 2, marker="." if len(epochs) == 1 else None,
-                  label=f"Best: trial {trial.number}" if is_best else None)  # fmt: skip
-    axes.plot([], [], color=_SECOND.colour, label="Others")
-    axes.plot([], [], "--", color="#9aa0a8", label="Pruned")
+                  label=f"Best: trial {number_of(trial)}" if is_best else None)  # fmt: skip
+    for label, (line, colour) in others.items():
+        axes.plot([], [], line, color=colour, label=label)
     _scale(axes, np.array([v for t in reported for v in t.intermediate_values.values()]))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Epoch" if not results.checked.study.trial.folds else "Folds")

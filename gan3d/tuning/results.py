@@ -6,47 +6,74 @@ import csv
 import io
 import json
 import math
-import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from gan3d.config import dump_experiment
 from gan3d.errors import RunError
 from gan3d.training.records import write_text
-from gan3d.tuning.run import EXPERIMENT, STUDY, Checked, best_trials, check_study
-from gan3d.tuning.storage import RERUNS, TRIALS, is_superseded, open_study
+from gan3d.tuning.importances import Importance, importances
+from gan3d.tuning.reruns import Rerun, difference
+from gan3d.tuning.run import (
+    EXPERIMENT,
+    STUDY,
+    Checked,
+    best_few,
+    best_trials,
+    check_study,
+    pareto_front,
+)
+from gan3d.tuning.storage import (
+    RERUNS,
+    TRIALS,
+    Outcome,
+    is_superseded,
+    number_of,
+    outcome,
+    params_of,
+    stored_trials,
+)
 from gan3d.tuning.study import load_study
 
 BEST = "best.yaml"
 
-_FEWEST_FOR_IMPORTANCE = 4
-"""Of fewer trials importances are not asked for: they would be noise."""
-
 
 @dataclass(frozen=True)
-class Rerun:
-    """A trial that was trained again with fresh seeds."""
+class Times:
+    """Where the time of the blocks went, in all calls together."""
 
-    trial: int
-    """Its number."""
-    values: tuple[float, ...]
-    """The first objective, for each fresh seed that went well."""
+    trials: float
+    """What trials took (s), fresh seeds too."""
+    startup: float
+    """What processes took to be ready (s): TensorFlow, the other ranks."""
+    starts: int
+    """How often they were started."""
+    between: float
+    """How long they were free between two trials (s): telling, tables, the next proposal."""
 
-    @property
-    def mean(self) -> float:
-        """Over the fresh seeds."""
-        return float(np.mean(self.values))
+    def __str__(self) -> str:
+        whole = self.trials + self.startup + self.between
+        return (
+            f"blocks: trials {_duration(self.trials)}, between them {_duration(self.between)} "
+            f"({_percent(self.between / whole)}), {self.starts} start(s) "
+            f"{_duration(self.startup)} ({_percent(self.startup / whole)})"
+        )
 
-    @property
-    def spread(self) -> float:
-        """Standard deviation over the fresh seeds; NaN of one."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else math.nan
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{seconds / 3600:.3g} h"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
 
 
 @dataclass(frozen=True)
@@ -58,6 +85,10 @@ class Results:
     """All that count, in their order."""
     reruns: tuple[Rerun, ...]
     """The best first, by their means."""
+    trained_again: tuple[FrozenTrial, ...] = ()
+    """What `reruns` are made of, in their order, also those that did not go well."""
+    times: Times | None = None
+    """None: no trial has ended."""
 
     @property
     def names(self) -> list[str]:
@@ -67,14 +98,32 @@ class Results:
     @property
     def done(self) -> list[FrozenTrial]:
         """Those that have gone well, in their order."""
-        return [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+        return [trial for trial in self.trials if outcome(trial) == "complete"]
 
     @property
     def best(self) -> FrozenTrial | None:
-        """The best: by its mean over fresh seeds where they are there, else by its own value."""
+        """The best: by its mean over fresh seeds where they are there, else by its own value.
+
+        None of several objectives, of which there is a front.
+        """
+        if len(self.names) > 1:
+            return None
         if self.reruns:
-            return next(each for each in self.trials if each.number == self.reruns[0].trial)
+            return self.of(self.reruns[0])
         return next(iter(best_trials(self.checked.study, self.trials)), None)
+
+    @property
+    def chosen(self) -> list[FrozenTrial]:
+        """Whose experiments are written: the best, or some of the Pareto front."""
+        if len(self.names) == 1:
+            return [self.best] if self.best is not None else []
+        front = {trial.number for trial in self.front}
+        again = [self.of(each) for each in self.reruns if each.trial in front]
+        return again or best_few(self.checked.study, self.trials)
+
+    def of(self, rerun: Rerun) -> FrozenTrial:
+        """The trial that was run again."""
+        return next(each for each in self.trials if each.number == rerun.trial)
 
     def best_trials(self, count: int) -> list[FrozenTrial]:
         """The best by their own values of the first objective, at most `count`, the best first."""
@@ -92,30 +141,17 @@ class Results:
     @property
     def front(self) -> list[FrozenTrial]:
         """Of several objectives: trials that no other is better than in all of them."""
-        signs = np.array([-1.0 if o.maximized else 1.0 for o in self.checked.study.objective])
-        points = [(trial, signs * np.array(trial.values)) for trial in self.done]
-        front = [
-            trial
-            for trial, mine in points
-            if not any(np.all(other <= mine) and np.any(other < mine) for _, other in points)
-        ]
-        return sorted(front, key=lambda trial: trial.values[0])
+        return pareto_front(self.checked.study, self.trials)
 
     def counts(self) -> str:
         """How many trials there are, and how they ended."""
-        states = {
-            "done": TrialState.COMPLETE,
-            "pruned": TrialState.PRUNED,
-            "failed": TrialState.FAIL,
-            "running": TrialState.RUNNING,
-            "waiting": TrialState.WAITING,
-        }
-        numbers = {
-            word: sum(trial.state == state for trial in self.trials)
-            for word, state in states.items()
-        }
+        numbers = Counter(outcome(trial) for trial in self.trials)
         memory = sum(bool(trial.user_attrs.get("memory")) for trial in self.trials)
-        told = [f"{number} {word}" for word, number in numbers.items() if number]
+        told = [
+            f"{numbers[each]} {'done' if each == 'complete' else each}"
+            for each in get_args(Outcome)
+            if each in numbers
+        ]
         short = f" ({memory} out of memory)" if memory else ""
         return f"{len(self.trials)} trials: {', '.join(told)}{short}"
 
@@ -123,67 +159,106 @@ class Results:
         """The results in a few lines."""
         lines = [self.counts()]
         if len(self.names) > 1:
-            lines.append(f"Pareto front: trials {', '.join(str(t.number) for t in self.front)}")
+            lines.append(f"Pareto front: trials {_listed(self.front)}")
+            if any("showers_per_second" in name for name in self.names) and self._side_by_side:
+                lines.append("showers_per_second: beside other blocks, with what they left")
+        else:
+            lines += self._best_told()
+        return lines + [self._told(each) for each in self.reruns]
+
+    @property
+    def _side_by_side(self) -> bool:
+        return len({trial.user_attrs.get("block") for trial in self.done}) > 1
+
+    def _told(self, again: Rerun) -> str:
+        own = self.of(again)
+        values = ", ".join(
+            f"{f'{name} ' if len(self.names) > 1 else ''}{again.told(number)}"
+            for number, name in enumerate(self.names)
+        )
+        was = ", ".join(f"{value:.4g}" for value in own.values)
+        label = f"trial {number_of(own)}{_as_it_is(own)}"
+        return f"{label} ({was}) with {len(again.values)} fresh seed(s): {values}"
+
+    def _best_told(self) -> list[str]:
+        """Who is best, and whether that can be told."""
         best, default, name = self.best, self.default, self.names[0]
-        if best is not None:
-            lines.append(f"best: trial {best.number}, {name} {best.values[0]:.4g}")
-        if default is not None and best is not None and best.number != default.number:
-            lines.append(f"the experiment as it is: {name} {default.values[0]:.4g}")
-        for rerun in self.reruns:
-            own = next(each for each in self.trials if each.number == rerun.trial)
-            lines.append(
-                f"trial {rerun.trial} ({own.values[0]:.4g}) with {len(rerun.values)} fresh "
-                f"seed(s): {rerun.mean:.4g} ± {rerun.spread:.2g}"
-            )
+        if best is None:
+            return []
+        label = f"best: trial {number_of(best)}{_as_it_is(best)}"
+        again = {each.trial: each for each in self.reruns}
+        if best.number not in again:
+            lines = [f"{label}, {name} {best.values[0]:.4g}, of one training"]
+            if default is not None and default.number != best.number:
+                lines.append(f"the experiment as it is: {name} {default.values[0]:.4g}")
+            return lines
+        lines = [f"{label}, {name} {again[best.number].told()}, mean of fresh seeds"]
+        if default is not None and default.number == best.number:
+            lines.append("nothing better was found than the experiment as it is")
+        maximized = self.checked.study.objective[0].maximized
+        apart = {
+            number: difference(again[best.number], each, maximized=maximized)
+            for number, each in again.items()
+            if number != best.number
+        }
+        if default is not None and (found := apart.pop(default.number, None)) is not None:
+            told = "better" if found.is_told else "not better by more than chance"
+            lines.append(f"{told} than the experiment as it is ({found})")
+        alike = [
+            self.of(again[number])
+            for number, found in apart.items()
+            if found is not None and not found.is_told
+        ]
+        if alike:
+            lines.append(f"not to be told apart from it by these seeds: trials {_listed(alike)}")
         return lines
 
-    def importances(self) -> dict[str, float]:
-        """Share of the first objective's variance that each parameter explains (fANOVA).
-
-        Of parameters that all trials have (Hutter et al. 2014); empty where trials are too few.
-        """
-        if len(self.done) < _FEWEST_FOR_IMPORTANCE:
-            return {}
-        study = optuna.create_study()
-        sign = -1.0 if self.checked.study.objective[0].maximized else 1.0
-        for trial in self.done:
-            study.add_trial(
-                optuna.trial.create_trial(
-                    params=trial.params,
-                    distributions=trial.distributions,
-                    value=sign * trial.values[0],
-                )
-            )
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self.checked.study.seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-            except RuntimeError:  # no tree has any variance: all values, or points, are one
-                return {}
-        return {key: value for key, value in found.items() if math.isfinite(value)}
+    def importances(self, objective: int = 0) -> dict[str, Importance]:
+        """Share of an objective's variance that each parameter explains, and what chance would."""
+        values = [trial.values[objective] for trial in self.done]
+        return importances(self.done, values, self.checked.study.seed)
 
 
-def read_results(checked: Checked, folder: Path) -> Results:
-    """The results in a study's folder."""
-    trials, reruns = (
-        [
-            trial
-            for trial in open_study(folder, checked.study, name).get_trials(deepcopy=False)
-            if not is_superseded(trial)
-        ]
-        for name in (TRIALS, RERUNS)
-    )
-    grouped: dict[int, list[float]] = {}
+def _listed(trials: Sequence[FrozenTrial]) -> str:
+    return ", ".join(str(number_of(trial)) for trial in trials)
+
+
+def _as_it_is(trial: FrozenTrial) -> str:
+    return ", the experiment as it is" if trial.user_attrs.get("default") else ""
+
+
+def read_results(checked: Checked, folder: Path, studies: Sequence[optuna.Study] = ()) -> Results:
+    """The results in a study's folder; `studies` are Optuna's two of it, where they are open."""
+    stored = [study.get_trials(deepcopy=False) for study in studies] or [
+        stored_trials(folder, checked.study, name) for name in (TRIALS, RERUNS)
+    ]
+    trials, reruns = ([each for each in kind if not is_superseded(each)] for kind in stored)
+    grouped: dict[int, dict[int, Sequence[float]]] = {}
     for trial in reruns:
-        if trial.state == TrialState.COMPLETE:
-            grouped.setdefault(trial.user_attrs["of"], []).append(trial.values[0])
-    again = [Rerun(number, tuple(values)) for number, values in grouped.items()]
+        if outcome(trial) == "complete":
+            notes = trial.user_attrs
+            grouped.setdefault(notes["of"], {})[notes["seed"]] = trial.values
+    again = [Rerun(number, values) for number, values in grouped.items()]
     sign = -1.0 if checked.study.objective[0].maximized else 1.0
     # A mean over fewer seeds is luckier.
     most = max((len(each.values) for each in again), default=0)
-    again = sorted(again, key=lambda each: (len(each.values) < most, sign * each.mean))
-    return Results(checked, tuple(trials), tuple(again))
+    again = sorted(again, key=lambda each: (len(each.values) < most, sign * each.mean()))
+    return Results(
+        checked, tuple(trials), tuple(again), tuple(reruns), _times([*stored[0], *stored[1]])
+    )
+
+
+def _times(trials: Sequence[FrozenTrial]) -> Times | None:
+    """Of all that have ended, also those that others go on with: they have taken their time."""
+    notes = [trial.user_attrs for trial in trials if "seconds" in trial.user_attrs]
+    if not notes:
+        return None
+
+    def total(key: str) -> float:
+        return math.fsum(float(each.get(key, 0.0)) for each in notes)
+
+    starts = sum(bool(each.get("startup_seconds")) for each in notes)
+    return Times(total("seconds"), total("startup_seconds"), starts, total("waited_seconds"))
 
 
 def load_results(folder: Path | str) -> Results:
@@ -201,53 +276,100 @@ def load_results(folder: Path | str) -> Results:
     return read_results(check_study(study, tell), folder)
 
 
-def write_tables(checked: Checked, folder: Path) -> Results:
-    """Write trials.csv, trials.json and best.yaml into a study's folder; return what they say."""
-    results = read_results(checked, folder)
+def write_tables(checked: Checked, folder: Path, studies: Sequence[optuna.Study] = ()) -> Results:
+    """Write trials.csv, trials.json and best.yaml into a study's folder; return what they say.
+
+    `studies` as `read_results` takes them.
+    """
+    results = read_results(checked, folder, studies)
     rows = [_row(checked, trial) for trial in results.trials]
     write_text(folder / "trials.json", json.dumps(rows, indent=1) + "\n")
     write_text(folder / "trials.csv", _as_csv(rows, results.names, checked.space.keys))
-    best = results.best
-    if best is not None and checked.experiment is not None:
-        values = checked.space.read(best.params)
-        experiment = checked.space.experiment(checked.study, values, checked.node)
-        said = " / ".join(results.summary())
+    again = [
+        {**_row(checked, each), "trial": each.user_attrs.get("of_name", each.user_attrs["of"]),
+         "seed": each.user_attrs["seed"]}
+        for each in results.trained_again
+    ]  # fmt: skip
+    if again:
         write_text(
-            folder / BEST,
-            f"# Trial {best.number} of a study (gan3d tune). {said}\n"
-            f"# On {checked.study.blocks.size} rank(s), as its trials were:\n"
-            f"#   gan3d train {folder / BEST}\n{dump_experiment(experiment)}",
+            folder / "reruns.csv", _as_csv(again, results.names, checked.space.keys, ("seed",))
         )
+    _write_best(checked, folder, results)
     return results
 
 
+def best_files(checked: Checked, folder: Path, results: Results) -> list[Path]:
+    """best.yaml; of several objectives best-NNNN.yaml for some trials of the front."""
+    if checked.experiment is None:
+        return []
+    if len(results.names) == 1:
+        return [folder / BEST for _ in results.chosen]
+    return [folder / f"best-{number_of(trial):04d}.yaml" for trial in results.chosen]
+
+
+def _write_best(checked: Checked, folder: Path, results: Results) -> None:
+    said = " / ".join(results.summary())
+    files = best_files(checked, folder, results)
+    for trial, path in zip(results.chosen if files else [], files, strict=True):
+        values = checked.space.read(trial.params)
+        experiment = checked.space.experiment(checked.study, values, checked.node)
+        ranks = checked.study.blocks.size
+        launch = f"horovodrun -np {ranks} " if ranks > 1 else ""
+        short = checked.study.overrides
+        changed = f"# With the study's overrides: {json.dumps(short)}\n" if short else ""
+        write_text(
+            path,
+            f"# Trial {number_of(trial)} of a study (gan3d tune). {said}\n{changed}"
+            f"# As its trials were trained:\n"
+            f"#   {launch}gan3d train {path}\n{dump_experiment(experiment)}",
+        )
+    for path in set(folder.glob("best-[0-9]*.yaml")) - set(files):  # no longer of the front
+        path.unlink()
+
+
 def _row(checked: Checked, trial: FrozenTrial) -> dict[str, Any]:
-    values = trial.values if trial.state == TrialState.COMPLETE else None
+    state = outcome(trial)
+    values = trial.values if state == "complete" else None
     names = [each.label for each in checked.study.objective]
     attributes = trial.user_attrs
     return {
-        "trial": trial.number,
-        "state": "failed" if trial.state == TrialState.FAIL else trial.state.name.lower(),
+        "trial": number_of(trial),
+        "state": state,
+        "default": bool(attributes.get("default")),
         "reason": attributes.get("reason", ""),
         "objectives": dict(zip(names, values, strict=True)) if values else {},
-        "spread": attributes.get("spread", {}),
-        "parameters": checked.space.read(trial.params),
+        "spread": attributes.get("spread", {}) if values else {},
+        "parameters": checked.space.read(params_of(trial)),
         "epoch": attributes.get("metrics", {}).get("epoch"),
         "seconds": attributes.get("seconds"),
+        "startup_seconds": attributes.get("startup_seconds"),
+        "waited_seconds": attributes.get("waited_seconds"),
         "block": attributes.get("block"),
         "folder": attributes.get("folder"),
         "last_reported": max(trial.intermediate_values, default=None),
     }
 
 
-def _as_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str], keys: Sequence[str]) -> str:
-    """The rows as a table: objectives and parameters in columns of their own."""
-    simple = ("trial", "state", "epoch", "seconds", "block", "folder", "reason")
+def _as_csv(
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    keys: Sequence[str],
+    more: Sequence[str] = ("default",),
+) -> str:
+    """The rows as a table: objectives, their spread of folds and parameters in own columns."""
+    spread = [name for name in names if any(name in row["spread"] for row in rows)]
+    simple = (
+        "trial", "state", *more, "epoch", "seconds", "startup_seconds", "waited_seconds", "block",
+        "folder", "reason",
+    )  # fmt: skip
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*simple[:2], *names, *keys, *simple[2:]])
+    writer.writerow(
+        [*simple[:2], *names, *(f"{name} (spread)" for name in spread), *keys, *simple[2:]]
+    )
     for row in rows:
         cells = [row["objectives"].get(name, "") for name in names]
+        cells += [row["spread"].get(name, "") for name in spread]
         cells += [_cell(row["parameters"], key) for key in keys]
         writer.writerow(
             [*(row[key] for key in simple[:2]), *cells, *(row[key] for key in simple[2:])]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
 
 from gan3d.config import Experiment, dump_experiment
 from gan3d.config.load import load_sections
@@ -18,6 +20,7 @@ from gan3d.runtime import Signals
 from gan3d.training.records import write_text
 from gan3d.tuning.allocation import BlockPlan, Host, divide_into_blocks, parse_hosts, slurm_hosts
 from gan3d.tuning.block import Block, choose_launcher
+from gan3d.tuning.budget import NODE_HOURS
 from gan3d.tuning.claims import Claim
 from gan3d.tuning.coordinator import Coordinator
 from gan3d.tuning.objectives import check_objectives
@@ -28,7 +31,9 @@ from gan3d.tuning.storage import (
     TRIALS,
     NumberedSampler,
     make_sampler,
+    number_of,
     open_study,
+    outcome,
     turn,
 )
 from gan3d.tuning.study import EXAMPLE, Study, Tell, load_base
@@ -59,7 +64,7 @@ def check_study(study: Study, tell: Tell, node: Path | None = None) -> Checked:
     space = Space(study, tell)
     experiment = None
     if study.function is None:
-        experiment = load_base(study, node)
+        experiment = load_base(study, tell, node)
         refuse_several(experiment.data, study.experiment, "a study")
         study = check_objectives(study, experiment, tell)
     space.check(study, node)
@@ -70,7 +75,7 @@ def check_study(study: Study, tell: Tell, node: Path | None = None) -> Checked:
 def plan_blocks(study: Study, hosts: Sequence[Host] = ()) -> tuple[BlockPlan, ...]:
     """The blocks of a study: on `hosts`, or on those of its file, of Slurm, or on this machine.
 
-    Raises UsageError where there is no room for one.
+    Raises UsageError where there is no room for one, or nothing to start it with.
     """
     settings = study.blocks
     if not hosts and settings.hosts is not None:
@@ -79,7 +84,10 @@ def plan_blocks(study: Study, hosts: Sequence[Host] = ()) -> tuple[BlockPlan, ..
     if not hosts:
         # A machine of one's own has as many slots as are asked for.
         hosts = [Host("localhost", settings.size * (settings.count or 1))]
-    return divide_into_blocks(hosts, settings.size, settings.count)
+    plans = divide_into_blocks(hosts, settings.size, settings.count)
+    for plan in plans:
+        choose_launcher(plan, settings.launcher)  # here, before anything is made
+    return plans
 
 
 def run_study(
@@ -89,38 +97,42 @@ def run_study(
     worker: Sequence[str],
     signals: Signals,
     say: Callable[[str], None],
-    on_told: Callable[[], None] = lambda: None,
+    on_told: Callable[[Sequence[optuna.Study]], None] = lambda studies: None,
 ) -> Coordinator:
     """Run a study in `folder`, or go on with it; returns the coordinator, all of it ended.
 
-    `worker` is the command of a rank, `on_told` is called after each trial. Raises ConfigError
-    where `folder` holds another study, and what `Coordinator.run` raises.
+    `worker` is the command of a rank, `on_told` is called after each trial with Optuna's studies of
+    the trials and of those that are run again, as they are open here. Raises ConfigError where
+    `folder` holds another study, and what `Coordinator.run` raises.
     """
     study = checked.study
-    launchers = [choose_launcher(plan, study.blocks.launcher) for plan in plans]
     prepare_folder(checked, folder)
     claim = Claim(folder / COORDINATORS)
     with turn(folder):  # tables of a database are made once
         queues = open_queues(checked, folder, claim)
     logs = folder / BLOCKS / claim.name
     make_folder(logs)
-    blocks = [
-        Block(plan, logs, worker, launcher) for plan, launcher in zip(plans, launchers, strict=True)
-    ]
+    launcher = study.blocks.launcher
+    blocks = [Block(plan, logs, worker, choose_launcher(plan, launcher)) for plan in plans]
     with turn(folder):
         _begin(checked, queues[0], say)
+    if claim.neighbours() and checked.experiment is not None:
+        say("another call works on this study on this machine: both have the same cores and GPUs")
     coordinator = Coordinator(
         study, folder, checked.space, queues, blocks, claim,
         node=checked.node, signals=signals, say=say,
     )  # fmt: skip
-    coordinator.on_told = on_told
+    studies = [queue.study for queue in queues]
+    coordinator.on_told = lambda: on_told(studies)
     try:
         over = coordinator.run(queues[0], study.budget.trials)
         if not over and study.rerun.best and study.function is None:
             with turn(folder):
                 enqueue_reruns(checked, *queues)
             over = coordinator.run(queues[1], None)
-        if over:
+        if over.startswith(NODE_HOURS):
+            say(f"{over}; a larger one goes on (--set {NODE_HOURS}=...)")
+        elif over:
             say(f"{over}; call it again to go on")
     finally:
         coordinator.put_back_all()
@@ -139,31 +151,37 @@ def open_queues(checked: Checked, folder: Path, claim: Claim) -> tuple[Proposals
 
 
 def prepare_folder(checked: Checked, folder: Path) -> None:
-    """Make the study's folder, or see that it holds this very study.
+    """Make the study's folder, or see that it holds this very study; raises as `check_folder`."""
+    if not check_folder(checked, folder):
+        make_folder(folder)
+    if checked.experiment is not None:
+        write_text(folder / EXPERIMENT, dump_experiment(checked.experiment))
+    # It comes last: a folder with it is a study.
+    write_text(folder / STUDY, dump_yaml(checked.study.model_dump(mode="json")))
+
+
+def check_folder(checked: Checked, folder: Path) -> bool:
+    """Whether `folder` holds this very study; False: none.
 
     Raises ConfigError, naming keys, where it holds another; RunError where it holds a run.
     """
     if (folder / "config.yaml").exists():
         raise RunError(f"{folder}: holds a run of `gan3d train`; name another folder with --run")
     path = folder / STUDY
+    if not path.exists():
+        return False
     mine = checked.study.model_dump(mode="json")
-    if path.exists():
-        before = load_sections(Study, path, example=EXAMPLE).model_dump(mode="json")
-        changed = [key for key in mine if key not in _FREE and mine[key] != before[key]]
-        if "experiment" in changed:  # where its file is does not matter, but what it says
-            changed.remove("experiment")
-        if changed:
-            raise ConfigError(
-                f"{path}: the study to go on with has other values of {', '.join(changed)}; give "
-                f"the same, or name another folder with --run"
-            )
-        _check_same_experiment(checked, folder)
-    else:
-        make_folder(folder)
-    if checked.experiment is not None:
-        write_text(folder / EXPERIMENT, dump_experiment(checked.experiment))
-    # It comes last: a folder with it is a study.
-    write_text(path, dump_yaml(mine))
+    before = load_sections(Study, path, example=EXAMPLE).model_dump(mode="json")
+    changed = [key for key in mine if key not in _FREE and mine[key] != before[key]]
+    if "experiment" in changed:  # where its file is does not matter, but what it says
+        changed.remove("experiment")
+    if changed:
+        raise ConfigError(
+            f"{path}: the study there has other values of {', '.join(changed)}; give the same, or "
+            "name another folder with --run"
+        )
+    _check_same_experiment(checked, folder)
+    return True
 
 
 def _check_same_experiment(checked: Checked, folder: Path) -> None:
@@ -174,8 +192,8 @@ def _check_same_experiment(checked: Checked, folder: Path) -> None:
     changed = changed_keys(folder / EXPERIMENT, checked.experiment)
     if changed:
         raise ConfigError(
-            f"{folder / EXPERIMENT}: the study to go on with has other values of "
-            f"{', '.join(changed)}; give the same, or name another folder with --run"
+            f"{folder / EXPERIMENT}: the study there has other values of {', '.join(changed)}; "
+            "give the same, or name another folder with --run"
         )
 
 
@@ -195,16 +213,38 @@ def _begin(checked: Checked, trials: Proposals, say: Callable[[str], None]) -> N
 def best_trials(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Those that have gone well, the best first objective first."""
     sign = -1.0 if study.objective[0].maximized else 1.0
-    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    done = [trial for trial in trials if outcome(trial) == "complete"]
     return sorted(done, key=lambda trial: (sign * trial.values[0], trial.number))
+
+
+def pareto_front(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Trials that no other is better than in all objectives, by the first objective."""
+    signs = np.array([-1.0 if each.maximized else 1.0 for each in study.objective])
+    done = [trial for trial in trials if outcome(trial) == "complete"]
+    points = [(trial, signs * np.array(trial.values)) for trial in done]
+    front = [
+        trial
+        for trial, mine in points
+        if not any(np.all(other <= mine) and np.any(other < mine) for _, other in points)
+    ]
+    return sorted(front, key=lambda trial: (trial.values[0], trial.number))
+
+
+def best_few(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The `rerun.best` best; of several objectives so many of the front, spread along it."""
+    most = study.rerun.best
+    if len(study.objective) == 1:
+        return best_trials(study, trials)[:most]
+    front = pareto_front(study, trials)
+    return [front[at] for at in sorted({*np.linspace(0, len(front) - 1, most).round().astype(int)})]
 
 
 def trials_to_rerun(study: Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Those that are trained again with fresh seeds: the best, and the experiment as it is."""
-    ranked = best_trials(study, trials)
-    chosen = ranked[: study.rerun.best]
+    chosen = best_few(study, trials)
     if chosen and study.rerun.default:
-        defaults = [trial for trial in ranked if trial.user_attrs.get("default")]
+        done = best_trials(study, trials)
+        defaults = [trial for trial in done if trial.user_attrs.get("default")]
         chosen += [trial for trial in defaults[:1] if trial not in chosen]
     return chosen
 
@@ -220,14 +260,13 @@ def enqueue_reruns(checked: Checked, trials: Proposals, reruns: Proposals) -> No
     for trial in trials_to_rerun(study, trials.trials()):
         for number in range(1, study.rerun.seeds + 1):
             notes: dict[str, Any] = {"of": trial.number, "seed": experiment.run.seed + number}
+            notes["of_name"] = number_of(trial)
             if (notes["of"], notes["seed"]) not in there:
                 reruns.enqueue(trial.params, notes)
 
 
 def first_points(checked: Checked, count: int) -> list[dict[str, Any]]:
     """The points that a study begins with, without a storage."""
-    import optuna
-
     study = checked.study
     sampler = NumberedSampler(study.sampler, study.seed)
     directions = ["maximize" if each.maximized else "minimize" for each in study.objective]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,35 @@ class Space:
     def read(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The values that Optuna's `params` stand for."""
         return {key: _plain(self._search[key], params[key]) for key in self.keys if key in params}
+
+    def draw(self, seed: int) -> dict[str, Any]:
+        """A random point, as Optuna's parameters."""
+        import optuna
+
+        trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()
+        self.propose(trial)
+        return dict(trial.params)
+
+    def points(self, most: int) -> list[dict[str, Any]] | None:
+        """All points, as Optuna's parameters; None: there are more than `most`."""
+        grid: list[dict[str, Any]] = [{}]
+        for key in self.keys:
+            parameter = self._search[key]
+            values = _all_values(parameter, most)
+            if values is None:
+                return None
+            grid = [
+                more
+                for point in grid
+                for more in (
+                    [{**point, key: value} for value in values]
+                    if self._holds(parameter, self.read(point))
+                    else [point]
+                )
+            ]
+            if len(grid) > most:
+                return None
+        return grid
 
     def _holds(self, parameter: Parameter, values: Mapping[str, Any]) -> bool:
         return all(
@@ -212,6 +242,23 @@ def _suggest(trial: optuna.Trial, key: str, parameter: Parameter) -> Any:
         step = int(parameter.step or 1)
         return trial.suggest_int(key, int(low), int(high), step=step, log=parameter.log)
     return trial.suggest_float(key, low, high, step=parameter.step, log=parameter.log)
+
+
+def _all_values(parameter: Parameter, most: int) -> list[Any] | None:
+    """The values of a parameter as Optuna keeps them; None: there are more than `most`."""
+    if parameter.choice is not None:
+        return [_word(value) for value in parameter.choice]
+    low, high = parameter.bounds
+    step = parameter.step or (1.0 if parameter.int is not None else None)
+    if step is None:
+        return [low] if low == high else None
+    # To Optuna, too, the last is where whole steps end.
+    count = math.floor((high - low) / step + 1e-9) + 1
+    if count > most:
+        return None
+    if parameter.int is not None:
+        return [int(low) + number * int(step) for number in range(count)]
+    return [min(high, low + number * step) for number in range(count)]
 
 
 def _is_in(parameter: Parameter, value: Any) -> bool:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from gan3d.errors import ConfigError
+from gan3d.tuning.locks import Lock
 from gan3d.tuning.study import Pruner, Sampler, Study
 
 JOURNAL = "study.jsonl"
@@ -32,6 +34,7 @@ DIED = "its coordinator died"
 STOPPED = "stopped to go on later"
 NEVER = "its coordinator died before it was proposed"
 DUPLICATE = "the same point as trial"
+AGAIN = "tried once more"
 """Why trials are no trials of their own."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -39,7 +42,9 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 def is_continued(trial: FrozenTrial) -> bool:
     """Whether another trial goes on with this one."""
-    return trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in (DIED, STOPPED)
+    reason = str(trial.user_attrs.get("reason", ""))
+    goes_on = reason in (DIED, STOPPED) or reason.startswith(AGAIN)
+    return trial.state == TrialState.FAIL and goes_on
 
 
 def is_superseded(trial: FrozenTrial) -> bool:
@@ -49,31 +54,52 @@ def is_superseded(trial: FrozenTrial) -> bool:
     return is_continued(trial) or (trial.state == TrialState.FAIL and vain)
 
 
-@contextmanager
-def turn(folder: Path) -> Iterator[None]:
+def number_of(trial: FrozenTrial | optuna.Trial) -> int:
+    """What a trial is called: as its folder, which it keeps when it is taken up again."""
+    folder = trial.user_attrs.get("folder")
+    return trial.number if folder is None else int(Path(folder).name)
+
+
+Outcome = Literal["complete", "pruned", "diverged", "failed", "running", "waiting"]
+
+
+def outcome(trial: FrozenTrial) -> Outcome:
+    """How a trial has ended, or that it has not.
+
+    One that has diverged is none that failed: another machine, or another day, would not help it.
+    To Optuna it is pruned or complete (`Proposals.tell`), so that samplers learn from it.
+    """
+    if trial.user_attrs.get("diverged") and trial.state.is_finished():
+        return "diverged"
+    return _OUTCOMES[trial.state]
+
+
+_OUTCOMES: Mapping[TrialState, Outcome] = MappingProxyType(
+    {
+        TrialState.COMPLETE: "complete",
+        TrialState.PRUNED: "pruned",
+        TrialState.FAIL: "failed",
+        TrialState.RUNNING: "running",
+        TrialState.WAITING: "waiting",
+    }
+)
+
+
+def turn(folder: Path) -> AbstractContextManager[None]:
     """Be alone among the coordinators of the study in `folder`, also of other machines.
 
-    The lock of one that was killed within is broken after half a minute.
+    The lock of one that was killed within is broken.
     """
-    path = folder / "turn"
-    path.touch()
-    lock = JournalFileSymlinkLock(str(path))
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    return Lock(folder / "turn").held()
 
 
 def open_study(folder: Path, study: Study, name: str) -> optuna.Study:
     """One of the studies in the storage in `folder`, which is made where it is missing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if study.storage == "sqlite":
-            storage: Any = optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
-        else:
+        if study.storage == "journal":
             _mend(folder / JOURNAL)
-            storage = optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        storage = _storage(folder, study)
         directions = ["maximize" if each.maximized else "minimize" for each in study.objective]
         return optuna.create_study(
             storage=storage,
@@ -81,25 +107,48 @@ def open_study(folder: Path, study: Study, name: str) -> optuna.Study:
             directions=directions,
             load_if_exists=True,
             sampler=NumberedSampler(study.sampler, study.seed),
-            pruner=make_pruner(study.pruner),
+            pruner=make_pruner(study.pruner, maximized=study.objective[0].maximized),
         )
+
+
+def stored_trials(folder: Path, study: Study, name: str) -> list[FrozenTrial]:
+    """The trials of one of the studies in the storage in `folder`, of which nothing is written."""
+    path = folder / (DATABASE if study.storage == "sqlite" else JOURNAL)
+    if not path.exists():
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = _storage(folder, study)
+        try:
+            return optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+        except KeyError:  # it is killed, or looked at, before it has any
+            return []
+
+
+def _storage(folder: Path, study: Study) -> Any:
+    if study.storage == "sqlite":
+        return optuna.storages.RDBStorage(f"sqlite:///{folder / DATABASE}")
+    path = folder / JOURNAL
+    lock: Any = Lock(path)
+    return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters of a trial, or those that one in the queue will have."""
+    waits: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return trial.params or waits
 
 
 def _mend(path: Path) -> None:
     """Drop half a line at the end, as a writer leaves that is killed; others would write on it."""
     if not path.exists():
         return
-    lock = JournalFileSymlinkLock(str(path))
-    lock.acquire()
-    try:
-        with path.open("rb+") as file:
-            content = file.read()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                file.truncate(whole)
-                os.fsync(file.fileno())
-    finally:
-        lock.release()
+    with Lock(path).held(), path.open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
+            os.fsync(file.fileno())
 
 
 class NumberedSampler(optuna.samplers.BaseSampler):
@@ -113,6 +162,11 @@ class NumberedSampler(optuna.samplers.BaseSampler):
         """Raise ConfigError where the sampler needs what is not installed."""
         self._settings, self._seed = settings, seed
         self._inner = self._of(0)
+
+    @property
+    def sees_pruned(self) -> bool:
+        """Whether trials that were pruned teach it anything."""
+        return self._settings.name != "gp"
 
     def _of(self, number: int) -> optuna.samplers.BaseSampler:
         return make_sampler(self._settings, self._seed, number)
@@ -186,8 +240,14 @@ def _make_sampler(settings: Sampler, seed: int, number: int) -> optuna.samplers.
         if settings.name == "nsgaiii":
             return optuna.samplers.NSGAIIISampler(population_size=settings.population, seed=own)
         if settings.name == "qmc":
-            # Its points are one sequence, which the storage counts.
-            return optuna.samplers.QMCSampler(scramble=True, seed=seed)
+            # Its points are one sequence, which the storage counts. It holds the numbers that the
+            # first trial that went well had; until then, and for all others, points are random.
+            return optuna.samplers.QMCSampler(
+                scramble=True,
+                seed=seed,
+                independent_sampler=optuna.samplers.RandomSampler(seed=own),
+                warn_independent_sampling=False,
+            )
     except ImportError as error:
         raise ConfigError(
             f"sampler.name: {settings.name} needs a package that is not installed ({error}); "
@@ -196,8 +256,8 @@ def _make_sampler(settings: Sampler, seed: int, number: int) -> optuna.samplers.
     return optuna.samplers.RandomSampler(seed=own)
 
 
-def make_pruner(settings: Pruner) -> optuna.pruners.BasePruner:
-    """Optuna's pruner."""
+def make_pruner(settings: Pruner, *, maximized: bool) -> optuna.pruners.BasePruner:
+    """Optuna's pruner, of a first objective that is to become large where `maximized`."""
     if settings.name == "median":
         return optuna.pruners.MedianPruner(
             n_startup_trials=settings.startup_trials, n_warmup_steps=settings.warmup_epochs
@@ -218,6 +278,8 @@ def make_pruner(settings: Pruner) -> optuna.pruners.BasePruner:
         )
     if settings.name == "threshold":
         return optuna.pruners.ThresholdPruner(
-            upper=settings.limit, n_warmup_steps=settings.warmup_epochs
+            lower=settings.limit if maximized else None,
+            upper=None if maximized else settings.limit,
+            n_warmup_steps=settings.warmup_epochs,
         )
     return optuna.pruners.NopPruner()

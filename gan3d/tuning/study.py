@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -67,6 +68,12 @@ class Parameter(Section):
             raise ValueError("step: with log there are no even steps; leave one of them out")
         if self.int is not None and self.step is not None and self.step % 1:
             raise ValueError(f"step: of whole numbers is a whole number, not {self.step:g}")
+        if self.step is not None and abs((high - low) / self.step % 1 - 0.5) < 0.5 - 1e-9:
+            last = low + math.floor((high - low) / self.step) * self.step
+            raise ValueError(
+                f"step: from {low:g} in steps of {self.step:g} there is no {high:g}; the last one "
+                f"is {last:g}"
+            )
         return self
 
     @property
@@ -89,7 +96,11 @@ class Objective(Section):
     """Any name of `metrics.json`, or `showers_per_second`: of the training, on all ranks of a block
     together; or `generation.showers_per_second`."""
     direction: Literal["minimize", "maximize"] | None = None
-    """null: minimize errors and distances, maximize rates, shares and densities."""
+    """null: as the judgement has it: errors and distances become small, rates and shares large. Of
+    a number of which neither is best (density, nearest.other) it is required, or target is."""
+    target: float | None = None
+    """The number that a perfect generator has; the distance from it is to become small. null: the
+    judgement's where it is not 0, 0.5 of an auc and 1 of a chi2, unless there is a direction."""
     function: str | None = None
     """Instead of a training, a function with a known minimum of the search's keys, to see what a
     sampler and the blocks do: sphere, branin, rosenbrock, ..."""
@@ -108,18 +119,30 @@ class Objective(Section):
             raise ValueError("seconds and epochs are for a function; a training has its own")
         return self
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.target is not None and (self.direction == "maximize" or self.function is not None):
+            raise ValueError("target: the distance from it becomes small; leave the other out")
+        return self
+
     @property
-    def label(self) -> str:
-        """What it is called in tables."""
+    def key(self) -> str:
+        """The number's own name."""
         return self.function or self.name
 
     @property
+    def label(self) -> str:
+        """What it is called in tables."""
+        return self.key if self.target is None else f"|{self.key} - {self.target:g}|"
+
+    @property
     def maximized(self) -> bool:
-        """Whether more of it is better."""
-        if self.direction is not None:
-            return self.direction == "maximize"
-        last = self.name.rpartition(".")[2]
-        return last in ("showers_per_second", "precision", "recall", "density", "coverage")
+        """Whether more of it is better; not known before `check_objectives`."""
+        return self.direction == "maximize"
+
+    def counts(self, value: float) -> float:
+        """What a trial counts with whose number is `value`."""
+        return value if self.target is None else abs(value - self.target)
 
 
 def _as_list(value: Any) -> Any:
@@ -133,8 +156,9 @@ class Sampler(Section):
 
     name: Literal["tpe", "random", "gp", "nsgaii", "nsgaiii", "qmc"] = "tpe"
     """tpe: tree-structured Parzen estimator (Bergstra et al. 2011), also of several objectives.
-    random. gp: Gaussian process (needs PyTorch). nsgaii, nsgaiii: genetic algorithms for several
-    objectives. qmc: quasi-random (Sobol). CMA-ES is not among them: Optuna's pickles its state."""
+    random. gp: Gaussian process (needs PyTorch; learns nothing from pruned trials). nsgaii,
+    nsgaiii: genetic algorithms for several objectives. qmc: quasi-random (Sobol). CMA-ES is not
+    among them: Optuna's pickles its state."""
     startup_trials: PositiveInt = 10
     """tpe, gp: so many random points come first. Optuna: 10."""
     constant_liar: bool = True
@@ -178,15 +202,20 @@ class Budget(Section):
     """When a study is over: at the first of these that is reached."""
 
     trials: PositiveInt | None = 50
-    """Trials in all, also failed and pruned ones, of all calls and coordinators. Of a dozen
-    parameters TPE has learned something after some fifty."""
+    """Trials in all, also failed, diverged and pruned ones, of all calls and coordinators. Of a
+    dozen parameters TPE has learned something after some fifty."""
     minutes: PositiveFloat | None = None
     """Wall time of one call, for the time limit of a batch job or an evening. Trials that are then
     running stop with a checkpoint, and go on when the study is called again."""
     node_hours: PositiveFloat | None = None
     """Hours of whole nodes that trials have taken, in all calls: half a node for two hours is 1."""
     failures: PositiveInt = 3
-    """When so many trials have failed before any has gone well, the study ends with an error."""
+    """When so many trials have failed or diverged before any has gone well, the study ends with an
+    error: it is not its points that are wrong."""
+    failures_in_a_row: PositiveInt = 10
+    """When so many have failed one after the other, also later, it ends with an error: a disk is
+    full, or a network gone, and what is left of the budget is not spent on that. Trials that
+    diverge are not counted."""
 
 
 class Trial(Section):
@@ -194,7 +223,8 @@ class Trial(Section):
 
     max_minutes: PositiveFloat | None = 120.0
     """A trial that takes longer is killed and counts as failed: one that hangs must not hold its
-    block for ever. The published recipe takes hours, short trials minutes."""
+    block for ever. All folds together, and with what it took before it was interrupted. The
+    published recipe takes hours, short trials minutes."""
     epoch: Literal["best", "last"] = "best"
     """Of which epoch the number counts: that with the best (first) objective, which is the
     checkpoint that one would use, or the last."""
@@ -221,7 +251,11 @@ class Blocks(Section):
     """A block whose ranks are not ready after this long (s) is started anew; TensorFlow takes
     seconds, from a parallel file system minutes."""
     starts: PositiveInt = 3
-    """When blocks have failed to start so often in a row, the study ends with an error."""
+    """A block that has failed to start so often in a row is given up, and the others go on; without
+    any, the study ends with an error."""
+    restart_seconds: NonNegativeFloat = 10.0
+    """How long (s) after its start has failed a block is started again; each further time it is
+    twice as long, as nodes that reboot need minutes."""
     stop_seconds: PositiveFloat = 60.0
     """A block that is told to stop has so long (s), a step and a checkpoint; then it is killed."""
 
@@ -316,17 +350,44 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, Tell]:
     return study, telling(Path(path), overrides, example=EXAMPLE)
 
 
-def load_base(study: Study, node: Path | None = None) -> Experiment:
-    """The experiment that all trials begin with."""
+def load_base(study: Study, tell: Tell, node: Path | None = None) -> Experiment:
+    """The experiment that all trials begin with.
+
+    Raises ConfigError, with the place in the study where it is one of its `overrides`.
+    """
     assert study.experiment is not None
-    return load_experiment(Path(study.experiment), base_overrides(study), node)
+    if not Path(study.experiment).exists():
+        raise ConfigError(tell(["experiment"], f"{study.experiment}: no such file"))
+    for key, value in study.overrides.items():
+        for leaf in _leaves(key, value):
+            if any(leaf == other or leaf.startswith(f"{other}.") for other in study.search):
+                raise ConfigError(
+                    tell(["overrides", key], f"{leaf} is in search, too; leave one of them out")
+                )
+    try:
+        return load_experiment(Path(study.experiment), base_overrides(study), node)
+    except ConfigError as error:
+        lines = [_placed(line, study, tell) for line in str(error).splitlines()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _leaves(key: str, value: Any) -> list[str]:
+    """The keys that an override sets, those in a section one by one."""
+    if not isinstance(value, dict) or not value:
+        return [key]
+    return [leaf for name, inner in value.items() for leaf in _leaves(f"{key}.{name}", inner)]
+
+
+def _placed(line: str, study: Study, tell: Tell) -> str:
+    """A message on an override, which nobody has given with --set, with its place."""
+    for key in study.overrides:
+        if line.startswith(f"--set {key}: "):
+            return tell(["overrides", key], line.removeprefix(f"--set {key}: "))
+    return line
 
 
 def base_overrides(study: Study) -> list[str]:
-    """`overrides`, as `--set` takes them. Raises ConfigError for one that is also searched."""
+    """`overrides`, as `--set` takes them."""
     from gan3d.tuning.space import as_override
 
-    for key in study.overrides:
-        if key in study.search:
-            raise ConfigError(f"overrides: {key}: is in search, too; leave one of them out")
     return [as_override(key, value) for key, value in study.overrides.items()]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gan3d.config import Experiment, Node
-from gan3d.errors import Gan3dError, Preempted
+from gan3d.errors import DivergedError, Gan3dError, Preempted
 from gan3d.runtime import (
     Communicator,
     SingleProcess,
@@ -22,6 +22,8 @@ from gan3d.runtime import (
     launched,
     read_topology,
 )
+from gan3d.runtime.cores import is_bound
+from gan3d.runtime.node import check_workers
 from gan3d.runtime.topology import cpus_of, place_rank
 from gan3d.tuning.functions import FUNCTIONS, at_epoch
 from gan3d.tuning.link import Line, read_address
@@ -90,13 +92,21 @@ def serve(path: Path, train: Train) -> int:
 
 
 def _prepare(address: Mapping[str, Any]) -> Communicator:
-    """Take this rank's cores and GPU, start TensorFlow, join the other ranks."""
-    _take_part(int(address["part"]), int(address["parts"]))
+    """Take this rank's cores and GPU, start TensorFlow, join the other ranks.
+
+    Raises NodeError where the machine has too few of them for all blocks that are to share it.
+    """
+    part, parts = int(address["part"]), int(address["parts"])
     settings = address["experiment"]
     if settings is None:
         return SingleProcess()
     experiment = _experiment(settings)
-    apply_node(block_node(experiment.node, int(address["parts"])))
+    if parts > 1:
+        ranks = parts * launched().local_size
+        shared = experiment.node.model_copy(update={"workers_per_node": None})
+        check_workers(shared, read_topology(), ranks, bound=is_bound())
+    _take_part(part, parts)
+    apply_node(block_node(experiment.node, parts))
     return connect(experiment.horovod)
 
 
@@ -169,7 +179,12 @@ def _obey(
     except Exception as error:  # noqa: BLE001 - told to the coordinator, and this process ends
         if not isinstance(error, Gan3dError):
             traceback.print_exc()  # into the block's file
-        tell("failed", reason=_reason(error), memory=_is_memory(error))
+        tell(
+            "failed",
+            reason=_reason(error),
+            memory=_is_memory(error),
+            diverged=isinstance(error, DivergedError),
+        )
         return False
     if first:
         tell("done", metrics=dict(metrics))
@@ -209,6 +224,9 @@ def _reason(error: BaseException) -> str:
     first = (str(error).splitlines() or [""])[0]
     if _is_memory(error):
         return f"{OUT_OF_MEMORY} ({first or type(error).__name__})"
+    if isinstance(error, DivergedError):
+        # Without the advice to somebody who trains by hand.
+        return first.rpartition("; ")[0] or first
     if isinstance(error, Gan3dError):
         return first
     return f"unexpected {type(error).__name__}: {first}"

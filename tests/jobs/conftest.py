@@ -22,9 +22,10 @@ def render(tmp_path, monkeypatch, capsys, experiment):
     """`gan3d jobs render` in the experiment's folder; returns (exit code, script, errors)."""
     monkeypatch.chdir(tmp_path)
 
-    def run(system, *arguments, node="node.yaml", time="01:00:00", nodes=2):
+    def run(system, *arguments, node="node.yaml", time="01:00:00", nodes=2,
+            config=experiment):  # fmt: skip
         node = [] if node is None else ["--node", node]
-        given = ["jobs", "render", system, experiment.name, *node]
+        given = ["jobs", "render", system, config.name, *node]
         code = main([*map(str, [*given, "--nodes", nodes, "--time", time, *arguments])])
         captured = capsys.readouterr()
         return code, captured.out, captured.err

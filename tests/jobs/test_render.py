@@ -51,6 +51,79 @@ def test_each_launcher_of_a_system_is_rendered(render, name):
             assert re.search(rf'^{launcher} .*bash "\$run/rank.sh"', script, re.MULTILINE)
 
 
+@pytest.fixture
+def study(tmp_path, experiment):
+    """A study of the experiment; renders its job: study("slurm", ...)."""
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        f"experiment: {experiment.name}\n"
+        "overrides: {validation.epoch_showers: 10}\n"
+        "search: {training.label_flip: {float: [0.0, 0.2]}}\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize("name", ["slurm", "pbs", "stampede2-skx", "piz-daint-gpu"])
+def test_a_study_has_a_script_where_blocks_can_be_started(render, study, tmp_path, name):
+    code, script, errors = render(name, *COMMON, "--set", "blocks.size=2", config=study)
+    assert code == 0, errors
+    inner = dict(heredocs(script))
+    assert set(inner) == {"RANK"}
+    # The coordinator, and no launcher, which would start as many as there are ranks.
+    assert '\nbash "$run/rank.sh" "$ranks" "$hosts" &\n' in script
+    assert (
+        f"gan3d tune {study} --node {tmp_path}/node.yaml --run {tmp_path}/studies/study "
+        '--hosts "$hosts" --block-size 2'
+    ) in inner["RANK"]
+    system = load_batch_system(SYSTEMS / f"{name}.yaml")
+    assert f"--set blocks.launcher={system.blocks_launcher}" in inner["RANK"]
+    assert "2 x 2 ranks in 2 blocks" in script
+    for number, text in enumerate([script, inner["RANK"]]):
+        path = tmp_path / f"{number}.sh"
+        path.write_text(text + "\n")
+        subprocess.run(["bash", "-n", path], check=True)
+        if shutil.which("shellcheck"):
+            done = subprocess.run(["shellcheck", path], capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout
+
+
+def test_the_node_of_a_study_is_the_systems(render, study):
+    code, script, errors = render("stampede2-skx", *COMMON, node=None, nodes=4, config=study)
+    assert code == 0, errors
+    directives = dict(re.findall(r"^#SBATCH --([a-z-]+)=(\S+)$", script, re.MULTILINE))
+    assert (directives["ntasks-per-node"], directives["signal"]) == ("4", "B:USR1@600")
+    assert "in 16 blocks" in script
+    assert "--node" in script
+    assert "stampede2-skx.yaml" in script
+    # A key of the node, which trials may not have otherwise, is held against the machine.
+    change = ("--set", "overrides={node.intra_op_threads: 25}")
+    code, script, errors = render("stampede2-skx", *COMMON, *change, node=None, config=study)
+    assert code == 2
+    assert "intra_op_threads is 25, but a rank has 24 hardware thread(s)" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lsf", "--account", "x"], "LSF with jsrun: blocks_launcher is null in its file"),
+        (["stampede2-skx", *COMMON, "--launcher", "ibrun"], "blocks are started by horovodrun, "),
+        (["slurm", "--staging"], "--staging: a study's files are read where they are"),
+        (["slurm", "--set", "blocks.size=5"], "a block has 5 rank(s) (blocks.size), but there are "
+         "only 4 slot(s) on 2 host(s)"),
+        (["slurm", "--set", "blocks.stop_seconds=300"], "blocks.stop_seconds is 300, but the job "
+         "is over 300 s after the warning"),
+        (["slurm", "--set", "budget.trails=3"], "did you mean 'budget.trials'?"),
+    ],
+)  # fmt: skip
+def test_a_study_that_cannot_work_is_refused_before_anything_is_printed(
+    render, study, arguments, message
+):
+    code, script, errors = render(*arguments, config=study)
+    assert (code, script) == (2, "")
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
 def test_hyper_threads_are_no_cores_of_a_node(render, tmp_path):
     for threads, refused in ((1, ""), (2, "more than the 24 core(s)")):
         (tmp_path / "mine.yaml").write_text(

@@ -64,19 +64,22 @@ def submit(render, tmp_path, programs):
     )  # fmt: skip
     (tmp_path / "nodes").write_text("localhost\n")
 
-    def run(name, ending, *arguments, warn=False, time_limit="01:00:00", staging=None):
+    def run(name, ending, *arguments, warn=False, time_limit="01:00:00", staging=None, **given):
         staged = f"staging: {staging}\n" if staging else ""
         (tmp_path / "mine.yaml").write_text(
             f"extends: {SYSTEMS / name}.yaml\n"
             f"bin: {folder}\n"
             "launcher: mpirun\n"
+            "blocks_launcher: mpirun\n"
             "launchers: {mpirun: [launcher]}\n"
             "account_required: false\n"
             "warning_seconds: 10\n"
             f"{staged}"
             f"environment: {{ENDING: {ending}, RUN: {tmp_path / 'run'}}}\n"
         )
-        code, script, errors = render("mine.yaml", "--run", "run", *arguments, time=time_limit)
+        code, script, errors = render(
+            "mine.yaml", "--run", "run", *arguments, time=time_limit, **given
+        )
         assert code == 0, errors
         job = tmp_path / "job.sh"
         job.write_text(script.replace("#!/bin/bash -l", "#!/bin/bash"))
@@ -88,6 +91,7 @@ def submit(render, tmp_path, programs):
                 "SLURM_JOB_ID": "17",
                 "SLURM_JOB_NODELIST": "localhost",
                 "PBS_NODEFILE": str(tmp_path / "nodes"),
+                "LSB_DJOB_HOSTFILE": str(tmp_path / "nodes"),
                 "PBS_O_WORKDIR": str(tmp_path),
             },
             stdout=subprocess.PIPE,
@@ -165,6 +169,35 @@ def test_a_job_that_never_does_a_step_stops_coming_back(submit, tmp_path, name, 
         assert code == 1 if name == "lsf" else code not in (0,)
         assert "job: no step in 3 attempts; give it more time, exit code 75" in said
         assert batch(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "ending", "told", "exit_code"),
+    [
+        ("slurm", "warned", "job: out of time", 0),
+        ("slurm", "terminated", "submit it again to go on", 75),
+        ("slurm", "failed", "job: failed, exit code 1", 1),
+        ("pbs", "finished", "", 0),
+        ("lsf", "finished", "", 0),
+    ],
+)
+def test_the_job_of_a_study_goes_by_its_coordinators_exit_code(
+    submit, tmp_path, experiment, name, ending, told, exit_code
+):
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        f"experiment: {experiment.name}\noverrides: {{validation.epoch_showers: 10}}\n"
+        "search: {training.label_flip: {float: [0.0, 0.2]}}\nblocks: {stop_seconds: 5}\n"
+    )
+    code, said = submit(name, ending, warn=ending == "warned", config=study)
+    assert told in said
+    assert code == exit_code
+    assert batch(tmp_path) == (BATCH[name] if ending == "warned" else None)
+    # One coordinator, which is told what it may divide.
+    assert not (tmp_path / "launcher_saw").exists()
+    (call,) = (tmp_path / "told").read_text().splitlines()
+    assert call.startswith(f"tune {study} ")
+    assert "--hosts localhost:2 --block-size 1 --set blocks.launcher=mpirun" in call
 
 
 @pytest.mark.parametrize("name", ["pbs", "lsf"])

@@ -16,10 +16,10 @@ from gan3d.data import check_unchanged
 from gan3d.errors import (
     ConfigError,
     DataError,
+    DivergedError,
     Interrupted,
     Preempted,
     RunError,
-    TrainingError,
 )
 from gan3d.models.weights import checkpoint_folders
 from gan3d.runtime import Signals, noted_signals
@@ -191,7 +191,7 @@ def test_losses_that_are_not_finite_end_the_run_and_keep_the_last_good_checkpoin
             weight = trainer.step.generator.trainable_variables[0]
             weight.assign(weight.numpy() * np.nan)
 
-    with pytest.raises(TrainingError, match=r"epoch 2, step 3: .* is nan; .*step-00000005 is good"):
+    with pytest.raises(DivergedError, match=r"epoch 2, step 3: .* is nan; .*step-00000005 is good"):
         trainer.train(listen(poison))
     assert checkpoints(trainer) == ["step-00000005"]
     again = make_trainer()
@@ -209,7 +209,7 @@ def test_weights_that_are_not_finite_are_never_saved(make_trainer, listen):
             weight = trainer.step.discriminator.trainable_variables[0]
             weight.assign(weight.numpy() * np.inf)
 
-    with pytest.raises(TrainingError, match="a weight is not finite"):
+    with pytest.raises(DivergedError, match="a weight is not finite"):
         trainer.train(listen(poison))
     assert not (trainer.folder / "checkpoints").exists()
 
@@ -223,7 +223,7 @@ def test_empty_showers_end_the_run(make_trainer, listen):
             for weight in trainer.step.generator.trainable_variables:
                 weight.assign(np.full(weight.shape, -1e6 if "bias" in weight.path else 0.0))
 
-    with pytest.raises(TrainingError, match=r"epoch 2, step 2: .*have become empty"):
+    with pytest.raises(DivergedError, match=r"epoch 2, step 2: .*have become empty"):
         trainer.train(listen(silence))
     assert checkpoints(trainer) == ["step-00000005"]
 
@@ -370,7 +370,7 @@ def test_the_advice_after_a_failure_names_a_checkpoint_only_if_there_is_one(make
     begin(trainer)
     weight = trainer.step.generator.trainable_variables[0]
     weight.assign(weight.numpy() * np.nan)
-    with pytest.raises(TrainingError, match=r"epoch 1, step 1: .* is nan; start anew"):
+    with pytest.raises(DivergedError, match=r"epoch 1, step 1: .* is nan; start anew"):
         trainer.train(listen())
 
 

@@ -33,7 +33,7 @@ def run_study(tmp_path, write_study, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
 
-    def start(signals=None, on_told=lambda: None, **sections):
+    def start(signals=None, on_told=lambda studies: None, **sections):
         sections = {
             "objective": {"function": "sphere"},
             "search": {"a": {"float": [-5, 10]}},

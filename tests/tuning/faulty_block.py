@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from gan3d.errors import TrainingError
+from gan3d.errors import DivergedError
 from gan3d.tuning import worker
 
 call = worker._call
@@ -15,11 +15,13 @@ call = worker._call
 def faulty(settings, ears):
     fault = settings["values"].get("fault")
     if fault == "diverges":
-        raise TrainingError("epoch 1, step 3: generator.loss is nan")
+        raise DivergedError("epoch 1, step 3: generator.loss is nan; start anew")
     if fault == "memory":
         raise MemoryError("cannot allocate 1 TB")
     if fault == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "cancelled":
+        os.kill(os.getpid(), signal.SIGTERM)
     if fault == "crashes":
         os.abort()
     if fault == "hangs":

@@ -55,6 +55,8 @@ def test_a_study_is_read_with_its_defaults(check):
         ("  training.batch_size: {int: [8, 4]}", "int: the lowest value 8 is above the highest 4"),
         ("  training.batch_size: {int: [4, 8], choice: [1]}", "expected one of float: [low, high]"),
         ("  model.dropout: {float: [0, 0.5], log: true}", "with log the lowest value must be"),
+        ("  training.batch_size: {int: [4, 17], step: 4}", ":5: search.training.batch_size: step: "
+         "from 4 in steps of 4 there is no 17; the last one is 16"),
         ("  model.dropout: {float: [0, 1]}", ":5: search.model.dropout: 1.0: expected a number "
          "below 1"),
         ("  validation.seed: {int: [0, 5]}", "validation is the same for all trials"),
@@ -74,7 +76,11 @@ def test_a_study_is_read_with_its_defaults(check):
         ("objective: [optimisation_metric, showers_per_second]\npruner: {name: median}",
          ":6: pruner: trials of several objectives cannot be pruned"),
         ("objective: classifier.high_level.auc\npruner: {name: median}", "pruned"),
-        ("overrides: {training.optimizer.learning_rate: 1}", "is in search, too"),
+        ("overrides: {training.optimizer.learning_rate: 1}", ":5: overrides.training.optimizer.lear"
+         "ning_rate: training.optimizer.learning_rate is in search, too"),
+        ("overrides: {training.optimizer: {name: adam, learning_rate: 1}}", "is in search, too"),
+        ("overrides: {training.epochz: 3}", "study.yaml:5: overrides.training.epochz: unknown key"),
+        ("overrides: {training.epochs: 0}", "study.yaml:5: overrides.training.epochs: "),
         ("pruner: {name: threshold}", "limit: is for the pruner threshold, which needs it"),
     ],
 )  # fmt: skip
@@ -88,6 +94,41 @@ def test_several_objectives_are_not_pruned(check):
     study = check(GOOD + "objective: [optimisation_metric, showers_per_second]").study
     assert not study.prunes
     assert [each.maximized for each in study.objective] == [False, True]
+
+
+def test_an_experiment_that_is_not_there_is_named_with_its_place(check, tmp_path):
+    with pytest.raises(ConfigError, match=r"study.yaml:2: experiment: .*none.yaml: no such file"):
+        check(GOOD.replace("experiment.yaml", "none.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "maximized", "target", "label"),
+    [
+        ("optimisation_metric", False, None, "optimisation_metric"),
+        ("classifier.high_level.auc", False, 0.5, "|classifier.high_level.auc - 0.5|"),
+        ("profile.longitudinal.chi2", False, 1.0, "|profile.longitudinal.chi2 - 1|"),
+        ("frechet_physics_distance", False, None, "frechet_physics_distance"),
+        ("copies.within", False, None, "copies.within"),
+        ("coverage", True, None, "coverage"),
+        ("generation.showers_per_second", True, None, "generation.showers_per_second"),
+    ],
+)
+def test_an_objective_is_what_the_judgement_takes_for_good(check, name, maximized, target, label):
+    (objective,) = check(GOOD + f"objective: {name}").study.objective
+    assert (objective.maximized, objective.target, objective.label) == (maximized, target, label)
+    assert objective.counts(0.2) == pytest.approx(0.2 if target is None else target - 0.2)
+    # Who says it otherwise gets that.
+    told = f"objective: {{name: {name}, direction: maximize}}"
+    (objective,) = check(GOOD + told).study.objective
+    assert (objective.maximized, objective.label) == (True, name)
+
+
+@pytest.mark.parametrize("name", ["density", "nearest.other", "closest.other"])
+def test_where_neither_is_best_a_direction_is_asked_for(check, name):
+    with pytest.raises(ConfigError, match=rf":5: objective.*{name}: neither .* direction, or with"):
+        check(GOOD + f"objective: {name}")
+    (objective,) = check(GOOD + f"objective: {{name: {name}, target: 0.5}}").study.objective
+    assert objective.counts(0.4) == pytest.approx(0.1)
 
 
 def test_folds_want_showers_to_divide(check, tmp_path):
