@@ -143,6 +143,10 @@ class Results:
         """Of several objectives: trials that no other is better than in all of them."""
         return pareto_front(self.checked.study, self.trials)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The table of trials, a row each."""
+        return [_row(self.checked, trial) for trial in self.trials]
+
     def counts(self) -> str:
         """How many trials there are, and how they ended."""
         numbers = Counter(outcome(trial) for trial in self.trials)
@@ -282,7 +286,7 @@ def write_tables(checked: Checked, folder: Path, studies: Sequence[optuna.Study]
     `studies` as `read_results` takes them.
     """
     results = read_results(checked, folder, studies)
-    rows = [_row(checked, trial) for trial in results.trials]
+    rows = results.rows()
     write_text(folder / "trials.json", json.dumps(rows, indent=1) + "\n")
     write_text(folder / "trials.csv", _as_csv(rows, results.names, checked.space.keys))
     again = [
