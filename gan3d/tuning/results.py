@@ -192,7 +192,8 @@ class Results:
         label = f"best: trial {number_of(best)}{_as_it_is(best)}"
         again = {each.trial: each for each in self.reruns}
         if best.number not in again:
-            lines = [f"{label}, {name} {best.values[0]:.4g}, of one training"]
+            once = ", of one training" if self.checked.experiment is not None else ""
+            lines = [f"{label}, {name} {best.values[0]:.4g}{once}"]
             if default is not None and default.number != best.number:
                 lines.append(f"the experiment as it is: {name} {default.values[0]:.4g}")
             return lines
