@@ -143,6 +143,10 @@ class Results:
         """Of several objectives: trials that no other is better than in all of them."""
         return pareto_front(self.checked.study, self.trials)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The table of trials, a row each."""
+        return [_row(self.checked, trial) for trial in self.trials]
+
     def counts(self) -> str:
         """How many trials there are, and how they ended."""
         numbers = Counter(outcome(trial) for trial in self.trials)
@@ -188,7 +192,8 @@ class Results:
         label = f"best: trial {number_of(best)}{_as_it_is(best)}"
         again = {each.trial: each for each in self.reruns}
         if best.number not in again:
-            lines = [f"{label}, {name} {best.values[0]:.4g}, of one training"]
+            once = ", of one training" if self.checked.experiment is not None else ""
+            lines = [f"{label}, {name} {best.values[0]:.4g}{once}"]
             if default is not None and default.number != best.number:
                 lines.append(f"the experiment as it is: {name} {default.values[0]:.4g}")
             return lines
@@ -282,7 +287,7 @@ def write_tables(checked: Checked, folder: Path, studies: Sequence[optuna.Study]
     `studies` as `read_results` takes them.
     """
     results = read_results(checked, folder, studies)
-    rows = [_row(checked, trial) for trial in results.trials]
+    rows = results.rows()
     write_text(folder / "trials.json", json.dumps(rows, indent=1) + "\n")
     write_text(folder / "trials.csv", _as_csv(rows, results.names, checked.space.keys))
     again = [

@@ -242,7 +242,7 @@ def test_photons_and_electrons_of_one_network_and_angles_of_another(tmp_path):
 def test_a_study_is_read(tmp_path):
     done = execute(STUDIES, tmp_path)
     assert "40 trials: 40 done" in done.text
-    assert 0.397 < done.numbers(r"best: trial \d+, ([\d.]+)")[0] < 5.0
+    assert 0.397 < done.numbers(r"best: trial \d+, branin ([\d.]+)")[0] < 5.0
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

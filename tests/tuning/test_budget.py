@@ -52,11 +52,10 @@ def test_those_that_are_running_count_to_their_ends(account):
 
 
 def test_of_a_small_budget_half_is_searched_with(account):
-    spent, trials = account(1, node_hours=3.0 / 60)
+    spent, trials = account(3, node_hours=4.0 / 60)
     assert spent.kept(0.0, []) == ""
-    for _ in range(2):
-        trial, _ = trials.next(None)
-        trials.tell(trial, "complete", [1.0], seconds=60.0, nodes=0.5)
+    trial, _ = trials.next(None)
+    trials.tell(trial, "complete", [1.0], seconds=60.0, nodes=0.5)
     assert spent.kept(0.0, []) == "budget.node_hours"
 
 

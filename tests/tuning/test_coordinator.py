@@ -270,8 +270,9 @@ def blocks_in(folder):
 
 
 def read(folder):
-    path = folder / "study" / "trials.json"
-    return json.loads(path.read_text()) if path.exists() else []
+    """The table as it is, which is not written after each trial."""
+    path = folder / "study"
+    return load_results(path).rows() if (path / "study.yaml").exists() else []
 
 
 def wait_until(what, process):
