@@ -210,7 +210,8 @@ def judge(
         scores: what the run's own discriminator gives generated and reference showers that it was
             not trained on, (n,) and (m,): the higher, the more like Monte Carlo.
         part: whether the images are but a part of the showers, in which two may well be nearly
-            alike, or empty: copies are then not looked for.
+            alike, or one far from all others for its few cells: neither copies nor outliers are
+            looked for then.
 
     Raises:
         DataError: either is not fit to be judged (see `observe`), holds fewer than
@@ -278,22 +279,22 @@ def judge(
         # No two showers of a Monte Carlo are the same in all cells.
         p = SMALLEST_P if share else 1.0
         estimates[name] = Estimate(share, error, 0.0, 0.0, p, p, 0.0, per_shower, (0.0, 0.0))
-    unlikely = each_of(settings.false_alarms, len(groups) + 1)
-    beyond_all = outliers(ours, theirs, by_feature, unlikely)
-    error = math.sqrt(beyond_all.share * (1.0 - beyond_all.share) / max(beyond_all.showers, 1))
-    estimates["outliers"] = Estimate(
-        beyond_all.share,
-        error,
-        0.0,
-        0.0,
-        at_least_one(beyond_all.p, len(groups) + 1),
-        beyond_all.p,
-        0.0,
-        per_shower,
-        (0.0, 0.0),
-    )
-    remarks += _outlier_remarks(beyond_all, estimates["outliers"], ours, theirs)
     if not part:
+        unlikely = each_of(settings.false_alarms, len(groups) + 1)
+        beyond_all = outliers(ours, theirs, by_feature, unlikely)
+        error = math.sqrt(beyond_all.share * (1.0 - beyond_all.share) / max(beyond_all.showers, 1))
+        estimates["outliers"] = Estimate(
+            beyond_all.share,
+            error,
+            0.0,
+            0.0,
+            at_least_one(beyond_all.p, len(groups) + 1),
+            beyond_all.p,
+            0.0,
+            per_shower,
+            (0.0, 0.0),
+        )
+        remarks += _outlier_remarks(beyond_all, estimates["outliers"], ours, theirs)
         remarks += _copy_remarks(estimates, *everything)
 
     differ = min(each.p for each in estimates.values()) <= settings.false_alarms
