@@ -33,7 +33,8 @@ def test_every_batch_of_every_model_is_measured_and_compared():
     settings = Settings(batches=(1, 8), rounds=2, written=200, layout="parquet")
     figures = measure_generation([("one", one), ("two", two)], 2, settings, said.append)
     assert said == ["round 1 of 2", "round 2 of 2"]
-    assert set(one.asked) == {(1, 1), (8, 8), (200, 128)}
+    # A batch alone to warm up, then several: what the next is made from is drawn meanwhile.
+    assert set(one.asked) == {(1, 1), (4, 1), (8, 8), (32, 8), (200, 128)}
     for name in ("one", "two"):
         found = figures["models"][name]
         assert found["model"] == "counting/1"
@@ -52,7 +53,7 @@ def test_nothing_is_written_unless_asked_for():
     settings = Settings(batches=(4,), rounds=1, written=0)
     figures = measure_generation([("one", model)], 1, settings, lambda line: None)
     assert "writing" not in figures["models"]["one"]
-    assert set(model.asked) == {(4, 4)}
+    assert set(model.asked) == {(4, 4), (16, 4)}
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,6 @@ def test_a_run_to_be_resumed_is_found_and_left_as_it_is(plan, begun):
         (("--run", "begun", "--resume", "--set", "data.cell_power=0.5"), 2, "data.cell_power"),
         (("--set", "data.files=[nothing.h5]"), 1, "nothing.h5"),
         (("--set", "training.batch_size=51"), 1, "there are only 50 showers"),
-        (("--set", "node.intra_op_threads=4000"), 1, "node.intra_op_threads is 4000"),
         (("--set", "data.grid=[20, 20, 20]"), 2, "the networks would see (20, 20, 20)"),
         (
             ("--set", "training.decay={kind: plateau}", "--set", "validation.epoch_showers=0"),
@@ -248,15 +247,24 @@ def test_errors_are_those_of_training(
     assert trained == planned
 
 
-def test_an_error_of_the_networks_is_that_of_training(gan3d, experiment):
-    """It is found when they are built, by training with TensorFlow."""
-    wide = "--set", "training.incident_energy_gev=[1, 2000]"
-    planned = gan3d("train", experiment, "--dry-run", *wide)
-    assert (planned.returncode, planned.stdout) == (2, "")
-    assert "1 to 2000 GeV, but the training" in planned.stderr
+@pytest.mark.parametrize(
+    ("setting", "code", "message"),
+    [
+        ("node.intra_op_threads=4000", 1, "node.intra_op_threads is 4000"),
+        ("training.incident_energy_gev=[1, 2000]", 2, "1 to 2000 GeV, but the training"),
+    ],
+    ids=["node", "networks"],
+)
+def test_an_error_of_the_node_or_of_the_networks_is_that_of_training(
+    gan3d, experiment, setting, code, message
+):
+    """They are found in a process that has not loaded TensorFlow before, or by what it builds."""
+    planned = gan3d("train", experiment, "--dry-run", "--set", setting)
+    assert (planned.returncode, planned.stdout) == (code, "")
+    assert message in planned.stderr
     assert planned.stderr.count("\n") == 1
-    trained = gan3d("train", experiment, *wide)
-    assert (trained.returncode, trained.stderr) == (2, planned.stderr)
+    trained = gan3d("train", experiment, "--set", setting)
+    assert (trained.returncode, trained.stderr) == (code, planned.stderr)
 
 
 @pytest.mark.parametrize(
