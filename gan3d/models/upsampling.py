@@ -48,6 +48,7 @@ def convolve_upsampled(
         by_phase = np.reshape(each.of_taps, (-1, each.of_taps.shape[2])).T
         rows = ops.reshape(summed, (summed.shape[0], -1))
         rest = (*summed.shape[1:], each.phases, each.taps)
+        by_phase = ops.convert_to_tensor(by_phase, dtype=rows.dtype)
         summed = ops.reshape(ops.matmul(ops.transpose(rows), by_phase), rest)
     # Now (channel, filter, phase x, tap x, phase y, tap y, phase z, tap z).
     summed = ops.transpose(summed, (3, 5, 7, 0, 6, 4, 2, 1))

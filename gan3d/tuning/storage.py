@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import sqlite3
 import warnings
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -27,6 +28,8 @@ from gan3d.tuning.study import Pruner, Sampler, Study
 
 JOURNAL = "study.jsonl"
 DATABASE = "study.db"
+_VERSIONS = "alembic_version"
+"""The table of a database that Optuna makes last."""
 TRIALS, RERUNS = "trials", "reruns"
 """The studies in a storage, and their folders."""
 
@@ -114,7 +117,7 @@ def open_study(folder: Path, study: Study, name: str) -> optuna.Study:
 def stored_trials(folder: Path, study: Study, name: str) -> list[FrozenTrial]:
     """The trials of one of the studies in the storage in `folder`, of which nothing is written."""
     path = folder / (DATABASE if study.storage == "sqlite" else JOURNAL)
-    if not path.exists():
+    if not path.exists() or (study.storage == "sqlite" and not _is_complete(path)):
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -123,6 +126,15 @@ def stored_trials(folder: Path, study: Study, name: str) -> list[FrozenTrial]:
             return optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
         except KeyError:  # it is killed, or looked at, before it has any
             return []
+
+
+def _is_complete(database: Path) -> bool:
+    """Whether all tables are there: Optuna, which says so last, would make what is missing."""
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as opened:
+        tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master")}
+        if _VERSIONS not in tables:
+            return False
+        return opened.execute(f"SELECT count(*) FROM {_VERSIONS}").fetchone() != (0,)
 
 
 def _storage(folder: Path, study: Study) -> Any:

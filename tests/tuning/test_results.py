@@ -2,6 +2,8 @@
 
 import csv
 import math
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import optuna
@@ -25,7 +27,7 @@ from gan3d.tuning.run import (
     prepare_folder,
     trials_to_rerun,
 )
-from gan3d.tuning.storage import TRIALS, open_study
+from gan3d.tuning.storage import DATABASE, TRIALS, open_study, stored_trials
 from gan3d.tuning.study import Rerun as RerunSettings
 from gan3d.tuning.study import Study, load_study
 
@@ -318,3 +320,19 @@ def test_the_best_epoch_is_the_nearest_to_a_target(target, epoch):
     history = [HISTORY[0], near, HISTORY[1]]
     wanted = Wanted(["optimisation_metric"], False, target, "best")
     assert counted(history, wanted)["epoch"] == epoch
+
+
+def test_a_database_that_is_being_made_has_no_trials_and_is_not_written_to(write_study, tmp_path):
+    settings = {"objective": {"function": "sphere"}, "search": SEARCH, "storage": "sqlite"}
+    study = check_study(*load_study(write_study(**settings))).study
+    folder = tmp_path / "study"
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / DATABASE)) as half:
+        half.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        half.commit()
+    before = (folder / DATABASE).read_bytes()
+    assert stored_trials(folder, study, TRIALS) == []
+    assert (folder / DATABASE).read_bytes() == before
+    (folder / DATABASE).unlink()
+    open_study(folder, study, TRIALS).add_trial(create_trial(value=1.0))
+    assert len(stored_trials(folder, study, TRIALS)) == 1
