@@ -134,7 +134,8 @@ def _is_complete(database: Path) -> bool:
         tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master")}
         if _VERSIONS not in tables:
             return False
-        return opened.execute(f"SELECT count(*) FROM {_VERSIONS}").fetchone() != (0,)
+        (count,) = opened.execute(f"SELECT count(*) FROM {_VERSIONS}").fetchone()
+        return int(count) > 0
 
 
 def _storage(folder: Path, study: Study) -> Any:
