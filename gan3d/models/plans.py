@@ -89,36 +89,29 @@ class DiscriminatorPlan:
 
 def builders(generator: GeneratorPlan, discriminator: DiscriminatorPlan) -> tuple[Builder, Builder]:
     """What builds the two networks; Keras is loaded when they do."""
-
-    def build_generator(settings: Model) -> keras.Model:
-        from gan3d.models.convolutional import build_generator as build
-
-        return build(settings, generator)
-
-    def build_discriminator(settings: Model) -> keras.Model:
-        from gan3d.models.convolutional import build_discriminator as build
-
-        return build(settings, discriminator)
-
-    return build_generator, build_discriminator
+    return _later("build_generator", generator), _later("build_discriminator", discriminator)
 
 
 def joint_builders(
     generators: Mapping[str, GeneratorPlan], discriminators: Mapping[str, DiscriminatorPlan]
 ) -> tuple[Builder, Builder]:
     """As `builders`, of several images of a shower by their names."""
+    return (
+        _later("build_joint_generator", generators),
+        _later("build_joint_discriminator", discriminators),
+    )
 
-    def build_generator(settings: Model) -> keras.Model:
-        from gan3d.models.convolutional import build_joint_generator as build
 
-        return build(settings, generators)
+def _later(name: str, plan: object) -> Builder:
+    """The function `name` of `gan3d.models.convolutional`, of which only the settings are open."""
 
-    def build_discriminator(settings: Model) -> keras.Model:
-        from gan3d.models.convolutional import build_joint_discriminator as build
+    def build(settings: Model) -> keras.Model:
+        from gan3d.models import convolutional
 
-        return build(settings, discriminators)
+        network: keras.Model = getattr(convolutional, name)(settings, plan)
+        return network
 
-    return build_generator, build_discriminator
+    return build
 
 
 def generator_plan(

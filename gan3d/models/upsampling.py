@@ -5,7 +5,7 @@ several times: with u = 2 and 8 taps along an axis, every output is a sum over 8
 5 different cells. So the taps that meet the same cell are added first. Which those are depends on
 where in a cell the output lies, its *phase* (0 to u - 1 along each axis). All phases are the
 channels of one convolution of the small image, and are then put side by side. For the second
-convolution of `ecal25` that is a fifth of the products, in full registers; sub-pixel convolution
+convolution of `ecal25` that is 3 in 10 of the products, in full registers; sub-pixel convolution
 (Shi et al. 2016) is such a layer whose phases have weights of their own.
 
 What is computed is the convolution of the repeated cells; only the order of the sums is another.
