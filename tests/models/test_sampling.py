@@ -33,16 +33,19 @@ def test_what_is_drawn_ahead_is_what_would_be_drawn(count, batch_size):
 
 
 def test_the_next_batch_is_drawn_while_one_is_worked_on():
-    drawn = [threading.Event() for _ in range(3)]
+    begun, worked_on = threading.Event(), threading.Event()
 
     def draw(first, rows):
-        drawn[first].set()
+        assert first < 2  # no more than one ahead
+        if first == 1:
+            begun.set()
+            assert worked_on.wait(5)
         return np.full(rows, first)
 
     batches = drawn_ahead(draw, 3, 1)
     assert next(batches) == 0
-    assert drawn[1].wait(60)
-    assert not drawn[2].is_set()
+    assert begun.wait(60)
+    worked_on.set()
     batches.close()
     assert "gan3d-draws" not in str(threading.enumerate())
 
