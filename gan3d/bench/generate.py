@@ -41,6 +41,7 @@ _STREAM = 4
 _LEAST_SECONDS = 0.5
 """A measurement goes on until this long has passed."""
 _ENERGY_GEV = (10.0, 100.0)
+_UNTRAINED = Path("untrained")
 # What networks that take more conditions are told; any will do to take time.
 _CONDITIONS: Mapping[str, Any] = {"number": "theta", "categories": "particle"}
 _RANGES = {"theta": (1.05, 2.09)}  # 60 to 120 degrees
@@ -52,8 +53,11 @@ class Settings:
 
     batches: tuple[int, ...] = (1, 8, 128, 1024)
     rounds: int = 3
-    written: int = 500
-    """Showers that are written, and generated without, in every round; 0: none."""
+    written: int = 2000
+    """Showers of trained models that are written, and generated without, in every round; 0: none.
+
+    Untrained ones light nearly all cells: their files are many times as large as those of showers.
+    """
     layout: str = "lcd"
     """Of what is written."""
 
@@ -74,7 +78,7 @@ def untrained(architecture: str) -> TrainedRun:
     return TrainedRun(
         path=Path(architecture),
         experiment=experiment,
-        checkpoint=Path("untrained"),
+        checkpoint=_UNTRAINED,
         generator=found.build_generator(model),
         weights_sha256=hashlib.sha256(b"").hexdigest(),
         energy_range_gev=_ENERGY_GEV,
@@ -94,8 +98,13 @@ def measure_generation(
     """
     walls: dict[tuple[str, int], list[float]] = {}
     clocks: dict[tuple[str, int], list[float]] = {}
-    written: dict[str, list[float]] = {name: [] for name, _ in models}
-    bare: dict[str, list[float]] = {name: [] for name, _ in models}
+    writers = [
+        (name, model)
+        for name, model in models
+        if settings.written and getattr(model, "checkpoint", None) != _UNTRAINED
+    ]
+    with_file: dict[str, list[tuple[float, float]]] = {name: [] for name, _ in writers}
+    without: dict[str, list[tuple[float, float]]] = {name: [] for name, _ in writers}
     for _, model in models:  # compiled, and caches filled
         for batch in settings.batches:
             _generate(model, batch, batch)
@@ -106,10 +115,9 @@ def measure_generation(
                 wall, clock = _measure(model, batch)
                 walls.setdefault((name, batch), []).append(wall)
                 clocks.setdefault((name, batch), []).append(clock)
-        if settings.written:
-            for name, model in models:
-                bare[name].append(_time(partial(_generate, model, settings.written, 128)))
-                written[name].append(_time(partial(_write, model, settings)))
+        for name, model in writers:
+            without[name].append(_time(partial(_generate, model, settings.written, 128)))
+            with_file[name].append(_time(partial(_write, model, settings)))
     median = statistics.median
     found: dict[str, Any] = {}
     for name, model in models:
@@ -124,17 +132,8 @@ def measure_generation(
                 "times_faster_than_published_per_core": _rounded(PUBLISHED_CORE_MS / core_ms),
             }
         found[name] = {"model": model.identity, "batches": rows}
-        if settings.written:
-            ratio = median(
-                with_file / without
-                for with_file, without in zip(written[name], bare[name], strict=True)
-            )
-            found[name]["writing"] = {
-                "layout": settings.layout,
-                "ms_per_shower_with": _rounded(1e3 * median(written[name]) / settings.written),
-                "ms_per_shower_without": _rounded(1e3 * median(bare[name]) / settings.written),
-                "with_over_without": _rounded(ratio),
-            }
+        if name in with_file:
+            found[name]["writing"] = _writing(with_file[name], without[name], settings)
     return {
         "machine": describe_machine(),
         "cores": cores,
@@ -143,6 +142,24 @@ def measure_generation(
         "rounds": settings.rounds,
         "models": found,
     }
+
+
+def _writing(
+    with_file: Sequence[tuple[float, float]],
+    without: Sequence[tuple[float, float]],
+    settings: Settings,
+) -> dict[str, Any]:
+    """What a file adds, from the (wall, core) seconds of each round."""
+    median = statistics.median
+    found: dict[str, Any] = {"layout": settings.layout, "showers": settings.written}
+    for number, name in enumerate(("ms_per_shower", "core_ms_per_shower")):
+        seconds = [(a[number], b[number]) for a, b in zip(with_file, without, strict=True)]
+        found[name] = {
+            "with": _rounded(1e3 * median(a for a, _ in seconds) / settings.written),
+            "without": _rounded(1e3 * median(b for _, b in seconds) / settings.written),
+            "with_over_without": _rounded(median(a / b for a, b in seconds)),
+        }
+    return found
 
 
 def _measure(model: TrainedRun | ExportedModel, batch: int) -> tuple[float, float]:
@@ -174,10 +191,11 @@ def _write(model: TrainedRun | ExportedModel, settings: Settings) -> None:
         )
 
 
-def _time(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+def _time(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds, and seconds of all cores."""
+    began, clock = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - clock
 
 
 def _rounded(value: float) -> float:

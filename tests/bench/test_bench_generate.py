@@ -1,6 +1,7 @@
 """What `gan3d bench generate` measures; how fast that is, is no test's business."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +45,11 @@ def test_every_batch_of_every_model_is_measured_and_compared():
             assert row["times_faster_than_geant4_per_core"] == pytest.approx(
                 GEANT4_MS / row["core_ms_per_shower"], rel=1e-2
             )
-        assert found["writing"]["with_over_without"] > 1
+        assert found["writing"]["layout"] == "parquet"
+        assert found["writing"]["showers"] == 200
+        for unit in ("ms_per_shower", "core_ms_per_shower"):
+            assert found["writing"][unit]["with"] > found["writing"][unit]["without"] > 0
+            assert found["writing"][unit]["with_over_without"] > 1
     assert json.loads(json.dumps(figures)) == figures
 
 
@@ -54,6 +59,14 @@ def test_nothing_is_written_unless_asked_for():
     figures = measure_generation([("one", model)], 1, settings, lambda line: None)
     assert "writing" not in figures["models"]["one"]
     assert set(model.asked) == {(4, 4), (16, 4)}
+
+
+def test_showers_that_are_none_are_not_written():
+    model = Counting()
+    model.checkpoint = Path("untrained")  # a network of random weights lights every cell
+    settings = Settings(batches=(4,), rounds=1, written=200)
+    figures = measure_generation([("one", model)], 1, settings, lambda line: None)
+    assert "writing" not in figures["models"]["one"]
 
 
 @pytest.mark.parametrize(

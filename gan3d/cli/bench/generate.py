@@ -33,8 +33,8 @@ Examples:
     help="Measurements of each, in turn; medians are printed.",
 )  # fmt: skip
 @click.option(
-    "--write", "written", type=click.IntRange(min=0), default=500, show_default=True,
-    help="Showers that are also written to a file; 0: none.",
+    "--write", "written", type=click.IntRange(min=0), default=2000, show_default=True,
+    help="Showers of trained models that are also written to a file; 0: none.",
 )  # fmt: skip
 @click.option(
     "--to", "layout", type=click.Choice(["lcd", "parquet"]), default="lcd", show_default=True,
@@ -58,7 +58,8 @@ def command(
     """Measure how long MODELS take for a shower, beside Geant4 and the published 3DGAN.
 
     MODELS are runs, models that `gan3d export` has written, or names of architectures, whose
-    weights are then random: as fast as trained ones. Default: ecal25 and ecal25-compact.
+    weights are then random: as fast as trained ones, but they light nearly all cells, so that the
+    time for writing them is not measured. Default: ecal25 and ecal25-compact.
     """
     sizes = parse_numbers("--batch", batches, "batch sizes such as 1,8,128")
     from gan3d.bench.generate import Settings, measure_generation
