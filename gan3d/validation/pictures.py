@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from gan3d.validation.bins import Bin
 from gan3d.validation.classifier import Classified
-from gan3d.validation.judgement import Judgement, Verdict
+from gan3d.validation.judgement import Judgement
 from gan3d.validation.layers import from_metrics
 from gan3d.validation.measures import Float
 from gan3d.validation.observables import Observables
 from gan3d.validation.sample import example_energies
+from gan3d.validation.verdict import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

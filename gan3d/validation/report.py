@@ -21,7 +21,7 @@ from gan3d.data import make_folder, written_aside
 from gan3d.errors import DataError
 from gan3d.validation.bins import Bin, split_name
 from gan3d.validation.catalogue import LAYER_METRICS, Kind, Metric, main_metrics
-from gan3d.validation.judgement import Judgement, Verdict, is_large
+from gan3d.validation.judgement import Judgement
 from gan3d.validation.observables import Observables
 from gan3d.validation.pictures import (
     History,
@@ -33,6 +33,7 @@ from gan3d.validation.pictures import (
 )
 from gan3d.validation.positions import describe_cells
 from gan3d.validation.quantities import Quantity, quantities
+from gan3d.validation.verdict import Verdict, is_large
 
 _NAMED = 4
 """Metrics that the headline names; the table below it has all."""

@@ -19,7 +19,7 @@ from gan3d.validation.catalogue import (
     WHOLE_METRICS,
     all_metrics,
 )
-from gan3d.validation.judgement import Estimate, beyond, word
+from gan3d.validation.verdict import Estimate, beyond, word
 
 
 def with_energies(showers, energy_n):

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from gan3d.validation.judgement import Word
 from gan3d.validation.plots._style import (
     REFERENCE_FILL,
     TEXT_SIZE,
@@ -21,6 +20,7 @@ from gan3d.validation.plots._style import (
     styled,
     wrap,
 )
+from gan3d.validation.verdict import Word
 
 _MARKS = {
     "agrees": ("o", "#009e73"),
