@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gan3d.cli.console import make_console
-from gan3d.cli.validate import NotedLabels, naming, reference_blocks
+from gan3d.cli.reference import NotedLabels, naming, reference_blocks
 
 if TYPE_CHECKING:
     import numpy as np

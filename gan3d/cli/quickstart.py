@@ -11,16 +11,11 @@ from rich.console import Console
 from gan3d.cli.console import make_console
 from gan3d.cli.generate import write_generated
 from gan3d.cli.progress import ProgressDisplay
+from gan3d.cli.reference import heldout_blocks, naming, run_facts
 from gan3d.cli.sources import GENERATED, REFERENCE
 from gan3d.cli.train import train
-from gan3d.cli.validate import (
-    discriminated,
-    heldout_blocks,
-    naming,
-    run_facts,
-    show_verdicts,
-    write_named,
-)
+from gan3d.cli.validate import discriminated, write_named
+from gan3d.cli.verdict_table import show_verdicts
 from gan3d.config import load_experiment
 from gan3d.errors import UsageError
 

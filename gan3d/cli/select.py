@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gan3d.cli.console import make_console
-from gan3d.cli.validate import NotedLabels, naming, reference_blocks
+from gan3d.cli.reference import NotedLabels, naming, reference_blocks
 from gan3d.errors import UsageError
 
 if TYPE_CHECKING:

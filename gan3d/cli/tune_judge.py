@@ -22,8 +22,8 @@ def judge_run(
     """
     import numpy as np
 
+    from gan3d.cli.reference import NotedLabels, heldout_blocks
     from gan3d.cli.sources import GENERATED, REFERENCE
-    from gan3d.cli.validate import NotedLabels, heldout_blocks
     from gan3d.generation import load_run
     from gan3d.tuning.objectives import GENERATION_RATE
     from gan3d.validation import judge, summarise

@@ -12,7 +12,7 @@ from bare_run import told_in_one_line, write_bare_run
 from pairs import CONFIG, write_pair
 
 from gan3d.cli import main
-from gan3d.cli.validate import left_out
+from gan3d.cli.sample_checks import left_out
 from gan3d.config import load_experiment
 from gan3d.data import open_for, stated_cell_size
 
