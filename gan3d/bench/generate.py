@@ -40,6 +40,8 @@ _STREAM = 4
 """Batches that are generated one after the other: what the next is made from is drawn meanwhile."""
 _LEAST_SECONDS = 0.5
 """A measurement goes on until this long has passed."""
+_WRITTEN_BATCH = 128
+"""Showers of a batch where they are written: as `gan3d generate` has it."""
 _ENERGY_GEV = (10.0, 100.0)
 _UNTRAINED = Path("untrained")
 # What networks that take more conditions are told; any will do to take time.
@@ -108,6 +110,9 @@ def measure_generation(
     for _, model in models:  # compiled, and caches filled
         for batch in settings.batches:
             _generate(model, batch, batch)
+    for _, model in writers:
+        _generate(model, settings.written, _WRITTEN_BATCH)
+        _write(model, settings)
     for number in range(settings.rounds):
         say(f"round {number + 1} of {settings.rounds}")
         for batch in settings.batches:
@@ -116,7 +121,7 @@ def measure_generation(
                 walls.setdefault((name, batch), []).append(wall)
                 clocks.setdefault((name, batch), []).append(clock)
         for name, model in writers:
-            without[name].append(_time(partial(_generate, model, settings.written, 128)))
+            without[name].append(_time(partial(_generate, model, settings.written, _WRITTEN_BATCH)))
             with_file[name].append(_time(partial(_write, model, settings)))
     median = statistics.median
     found: dict[str, Any] = {}
@@ -131,7 +136,12 @@ def measure_generation(
                 "times_faster_than_geant4_per_core": _rounded(GEANT4_MS / core_ms),
                 "times_faster_than_published_per_core": _rounded(PUBLISHED_CORE_MS / core_ms),
             }
-        found[name] = {"model": model.identity, "batches": rows}
+        found[name] = {
+            "model": model.identity,
+            # Of an exported model; a run's network is TensorFlow's.
+            "runtime": getattr(model, "runtime", "tensorflow"),
+            "batches": rows,
+        }
         if name in with_file:
             found[name]["writing"] = _writing(with_file[name], without[name], settings)
     return {
@@ -184,7 +194,7 @@ def _write(model: TrainedRun | ExportedModel, settings: Settings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_while_generating(
             Path(folder) / f"showers{SUFFIXES[settings.layout]}",
-            model.stream(energy_n, batch_size=128, columns=columns),
+            model.stream(energy_n, batch_size=_WRITTEN_BATCH, columns=columns),
             lambda count: None,
             layout=settings.layout,
             attributes={},

@@ -147,8 +147,8 @@ def _build_step(
     from gan3d.data import label_inputs
     from gan3d.models import architecture_of
     from gan3d.models.arithmetic import step_flops
-    from gan3d.runtime import SingleProcess
-    from gan3d.training.checks import check_grid
+    from gan3d.runtime import SingleProcess, memory_bytes
+    from gan3d.training.checks import check_grid, check_memory
     from gan3d.training.step import AdversarialStep
 
     architecture = architecture_of(experiment)
@@ -156,6 +156,7 @@ def _build_step(
     keras.utils.set_random_seed(experiment.run.seed)
     generator = architecture.build_generator(experiment.model)
     discriminator = architecture.build_discriminator(experiment.model)
+    check_memory(generator, discriminator, experiment.training, memory_bytes())
     scaled_n1 = _scaled(experiment, showers)
     further = label_inputs(showers.columns, experiment.model.labels)
     if architecture.adapt is not None:

@@ -33,9 +33,9 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     """
     from gan3d.data import count_steps, divide
     from gan3d.models import architecture_of, check_networks
-    from gan3d.runtime import launched
+    from gan3d.runtime import launched, memory_bytes
     from gan3d.runtime.quiet import import_tensorflow
-    from gan3d.training.checks import check_energies
+    from gan3d.training.checks import check_energies, check_memory
     from gan3d.training.schedule import LearningRateSchedule
     from gan3d.training.session import find, rank_batch
 
@@ -48,10 +48,12 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     import_tensorflow()
     architecture = architecture_of(experiment)
 
-    networks = [
-        build(experiment.model)
-        for build in (architecture.build_generator, architecture.build_discriminator)
-    ]
+    generator = architecture.build_generator(experiment.model)
+    discriminator = architecture.build_discriminator(experiment.model)
+    networks = [generator, discriminator]
+    check_memory(
+        generator, discriminator, experiment.training, memory_bytes() // launched().local_size
+    )
     division = divide(found.files, experiment.data.split)
     batch = rank_batch(experiment)
     steps = count_steps(division.train, batch_size=batch, size=ranks)

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from gan3d.cli.console import make_console
 from gan3d.cli.reference import NotedLabels, naming, reference_blocks
+from gan3d.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,6 +84,11 @@ def export_int8(
     with naming({"Reference": source}):
         theirs = summarise(noted.passing(blocks), geometry, settings)
     energies = theirs.observables.energy_n.astype(np.float32)
+    if calibration > len(energies):
+        raise UsageError(
+            f"--calibration {calibration}: the reference has {len(energies)} showers; give more "
+            "with --reference"
+        )
     apply_node(Node())
     from gan3d.export.quantisation import quantise, write_quantised
 
@@ -95,7 +101,7 @@ def export_int8(
         single = load_exported(plain, threads=threads)
         # Another seed than the comparison's: what it is judged by, it is not calibrated with.
         rows = np.arange(len(energies))
-        chosen = np.random.default_rng(settings.seed).choice(rows, calibration)
+        chosen = np.random.default_rng(settings.seed).permutation(rows)[:calibration]
         batches = (
             single.inputs(
                 single.draw_noise(settings.seed + 1, first, len(part)),
@@ -114,8 +120,10 @@ def export_int8(
             columns = noted.columns(part)
             for timed, made in zip(models, showers, strict=True):
                 made.append(timed.generate(energies[part], columns, settings.seed, first))
-        with naming({"Generated": str(path), "Reference": source}):
-            judgements = [judge(made, theirs, geometry, settings) for made in showers]
+        judgements = []
+        for words, made in zip(("float32", "int8"), showers, strict=True):
+            with naming({"Generated": f"{path}, in {words}", "Reference": source}):
+                judgements.append(judge(made, theirs, geometry, settings))
         metadata = single.metadata.model_copy(
             update={
                 "int8": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from gan3d.export import ExportedModel
     from gan3d.generation import Dataset, Told, TrainedRun
     from gan3d.runtime import Launch
+
+_FILE_SUFFIXES = (".hdf5", ".hdf", ".pq", ".root", ".npz", ".npy", ".csv")
+"""Names of files that are not written, rather than of folders."""
 
 EXAMPLE = """\b
 Examples:
@@ -120,6 +124,12 @@ class CheckpointChoice(click.ParamType[Any]):
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True)
 @click.option("--checkpoint", type=CheckpointChoice(), default="last", show_default=True)
+@click.option(
+    "--xla",
+    is_flag=True,
+    help="With node.xla elementwise, which takes seconds to compile: faster for some ten thousand "
+    "showers of a compact network and more.  [default: as the run was trained]",
+)
 def command(
     run: Path,
     count: int,
@@ -133,6 +143,7 @@ def command(
     seed: int,
     batch_size: int,
     checkpoint: Literal["last", "best"] | int,
+    xla: bool,
 ) -> None:
     """Generate showers with the trained network in the folder RUN.
 
@@ -150,6 +161,7 @@ def command(
     (horovodrun, srun, mpirun) take turns.
     """
     from gan3d.data.planned import SUFFIXES
+    from gan3d.generation import SHOWERS_PER_FILE, Dataset
     from gan3d.runtime import launched
 
     launch = launched()
@@ -165,6 +177,8 @@ def command(
             raise UsageError(f"{output}: its folder does not exist; make it first")
     elif output.is_file():
         raise UsageError(f"{output}: is a file, but not named .h5 or .parquet")
+    elif output.suffix in _FILE_SUFFIXES and not output.exists():
+        raise UsageError(f"{output}: name a file .h5 or .parquet, or a folder for many")
     if like and (energy or conditions):
         raise UsageError("--like gives energies and conditions; leave --energy and --condition out")
     if any(name == "energy" for name, _ in conditions):
@@ -179,8 +193,9 @@ def command(
     # What is wrong with them is said before TensorFlow is loaded, where a run says what it takes.
     told = _told(run, checkpoint)
     drawn = draw(told) if told else None
-    trained = _load(run, checkpoint)
-    _check_memory(trained, min(batch_size, count))
+    trained = _load(run, checkpoint, xla=xla)
+    at_once = count if single else min(count, showers_per_file or SHOWERS_PER_FILE)
+    check_batch(trained, min(batch_size, at_once))
     energy_n, columns = drawn or draw(cast("ExportedModel", trained))
     with ProgressDisplay(make_console()) as display:
         for note in _beyond(trained, energy_n, columns):
@@ -197,15 +212,13 @@ def command(
                 columns=columns,
             )
             return
-        from gan3d.generation import Dataset
-
         dataset = Dataset(
             trained,
             energy_n,
             seed,
             output,
             layout or "lcd",
-            showers_per_file or 10_000,
+            showers_per_file or SHOWERS_PER_FILE,
             columns=columns,
             geometries=trained.geometries,
         )
@@ -297,15 +310,20 @@ def _told(path: Path, checkpoint: Literal["last", "best"] | int) -> Told | None:
     return read_told(path)
 
 
-def _load(path: Path, checkpoint: Literal["last", "best"] | int) -> TrainedRun | ExportedModel:
-    from gan3d.config import Node
+def _load(
+    path: Path, checkpoint: Literal["last", "best"] | int, *, xla: bool
+) -> TrainedRun | ExportedModel:
+    from gan3d.config import Node, load_experiment
     from gan3d.export import is_exported, load_exported
     from gan3d.generation import load_run
     from gan3d.runtime import apply_node, usable_cores
 
     if not is_exported(path):
-        apply_node(Node())
+        xla = xla or load_experiment(path / "config.yaml").node.xla == "elementwise"
+        apply_node(Node(xla="elementwise") if xla else Node())
         return load_run(path, checkpoint)
+    if xla:
+        raise UsageError(f"{path}: --xla is for runs, not for exported models; leave it out")
     if checkpoint != "last":
         raise UsageError(f"{path}: an exported model has one checkpoint; leave --checkpoint out")
     if path.suffix != ".onnx":
@@ -313,21 +331,24 @@ def _load(path: Path, checkpoint: Literal["last", "best"] | int) -> TrainedRun |
     return load_exported(path, threads=usable_cores().physical)
 
 
-def _check_memory(trained: TrainedRun | ExportedModel, batch_size: int) -> None:
+def check_batch(trained: TrainedRun | ExportedModel, batch_size: int) -> None:
     """Raise UsageError where a batch cannot fit into the memory of this process."""
     from gan3d.generation import TrainedRun
     from gan3d.runtime import launched, memory_bytes
 
-    if not isinstance(trained, TrainedRun):
-        return  # what other runtimes take is not known
-    from gan3d.models.arithmetic import largest_layer_bytes
+    if isinstance(trained, TrainedRun):
+        from gan3d.models.arithmetic import forward_bytes
 
-    shower = largest_layer_bytes(trained.generator)
+        shower = forward_bytes(trained.generator)
+    else:  # what other runtimes take in between is not known
+        geometry = trained.metadata.geometry
+        shower = 4 * (trained.metadata.latent_dim + 2 * math.prod(geometry.shape))
     needed, available = batch_size * shower, memory_bytes() // launched().local_size
     if needed > available:
         raise UsageError(
-            f"--batch-size {batch_size}: one layer takes {needed / 2**30:.3g} GiB, there are "
-            f"{available / 2**30:.3g} GiB here: at most {available // shower} can fit"
+            f"a batch of {batch_size} takes at least {needed / 2**30:.3g} GiB, there are "
+            f"{available / 2**30:.3g} GiB here: at most {available // shower} can fit "
+            "(--batch-size)"
         )
 
 

@@ -6,7 +6,8 @@ order, by any process, and go on after a break with the files that are not there
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,54 @@ def missing_files(
             )
     remove_leftovers(file.path for file in files)
     return [file for file in files if not _is_whole(file, holds, replace=replace)]
+
+
+def other_files(
+    plan: Sequence[PlannedFile],
+    own: Collection[str],
+    command: str,
+    *,
+    replace: bool,
+    suffixes: Collection[str],
+) -> list[Path]:
+    """Files that are numbered as those of `plan` are, beside them, and none of them.
+
+    Whoever reads the folder would take their showers for those of the plan. `own` are attributes
+    that all files of `command` have. Raises UsageError where one was not made by it, and for any
+    unless they may be replaced; removing them is left to the caller.
+    """
+    first = plan[0].path
+    stem = re.sub(r"[0-9]+$", "", first.stem)
+    planned = {file.path for file in plan}
+    others = sorted(
+        path
+        for path in first.parent.glob(f"{stem}*")
+        if path not in planned
+        and path.suffix in suffixes
+        and path.stem.removeprefix(stem).isdecimal()
+    )
+    for path in others:
+        # Files of Monte Carlo may well have such names, too.
+        if not _has_attributes(path, own):
+            raise UsageError(
+                f"{path}: was not made by {command}, and would be taken for one of its files; "
+                "name another folder"
+            )
+    if others and not replace:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise UsageError(
+            f"{others[0]}{more}: of an earlier call that made more files, or others; name another "
+            "folder, or remove them with --force"
+        )
+    return others
+
+
+def _has_attributes(path: Path, names: Collection[str]) -> bool:
+    try:
+        with open_shower_file(path, check=False) as file:
+            return set(names) <= set(file.attributes)
+    except DataError:
+        return False
 
 
 def _is_whole(

@@ -11,7 +11,6 @@ from gan3d.config import Condition
 from gan3d.export.metadata import Latent
 from gan3d.export.randomness import draw_latents
 from gan3d.generation import TrainedRun
-from gan3d.models.layers import set_plain
 
 
 def build_function(run: TrainedRun, latent: Latent) -> Any:
@@ -25,9 +24,6 @@ def build_function(run: TrainedRun, latent: Latent) -> Any:
     float32, GeV.
     """
     generator, data = run.generator, run.experiment.data
-    # What makes convolutions fast in TensorFlow on a processor is more operations elsewhere, and
-    # gradients of its own, which no model to generate with needs and not every format can hold.
-    set_plain(generator)
     latent_dim = int(generator.inputs[0].shape[1])
 
     labels = run.labels

@@ -5,6 +5,7 @@ Importing this module imports no runtime; opening a model imports that of its fo
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -121,8 +122,14 @@ class ExportedModel(Draws):
 
     @property
     def identity(self) -> str:
-        """What generated a shower: the run's model, and the format."""
-        return f"{self.metadata.model} ({self.format}{', int8' if self.metadata.int8 else ''})"
+        """What generated a shower: the run's model, the format, and what makes others of it."""
+        words: list[str] = [self.format]
+        if self.metadata.latent == "inside":  # draws other latents than the run
+            words.append("latents inside")
+        if self.metadata.int8:  # layers and calibration may be others for the same weights
+            digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+            words.append(f"int8 {digest[:8]}")
+        return f"{self.metadata.model} ({', '.join(words)})"
 
     def attributes(self, seed: int) -> dict[str, str | int]:
         """What a file of this model's showers, made with `seed`, says of its origin."""

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from gan3d.config import Geometry
 from gan3d.data import Showers, write_showers
 from gan3d.data.aside import made_folder
-from gan3d.data.planned import SUFFIXES, PlannedFile, missing_files, plan_files
+from gan3d.data.planned import SUFFIXES, PlannedFile, missing_files, other_files, plan_files
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.threads import ReaderThreads
 from gan3d.generation.run import DEFAULT_BATCH, Columns
 
+SHOWERS_PER_FILE = 10_000
+"""As many as the published files have."""
 _AHEAD = 2
 """Batches that are generated before those before them are written."""
 
@@ -58,7 +60,7 @@ class Dataset:
     seed: int
     folder: Path
     layout: str = "lcd"
-    showers_per_file: int = 10_000
+    showers_per_file: int = SHOWERS_PER_FILE
     cell_size_mm: tuple[float, float, float] | None = None
     columns: Columns = field(default_factory=dict)
     """Labels that the generator is conditioned on, (N,) each."""
@@ -83,9 +85,19 @@ class Dataset:
         """Those of `files` that are still to be written, as `gan3d.data.planned` says.
 
         A file is right if it is of this generator, seed and first shower, with these energies and
-        labels.
+        labels. Numbered files beyond those of the whole dataset, of any layout, are refused as
+        others are, or removed with `replace`.
         """
-        return missing_files(files, self._holds, replace=replace)
+        missing = missing_files(files, self._holds, replace=replace)
+        for path in other_files(
+            self.files,
+            ("weights_sha256", "first_shower"),
+            "generate",
+            replace=replace,
+            suffixes=SUFFIXES.values(),
+        ):
+            path.unlink(missing_ok=True)  # another rank may have been quicker
+        return missing
 
     def write(
         self,

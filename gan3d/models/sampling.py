@@ -55,20 +55,22 @@ def sample_images(
     batch_size: int,
     first: int = 0,
     labels_nc: NDArray[np.float32] | None = None,
+    draw: Callable[[int, int], NDArray[np.float32]] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Images (B, x, y, layer) in GeV for incident energies `energy_n` (GeV), batch by batch.
 
     `data` gives the energy scale, the scale of the cell energies and the threshold that the
     showers of the experiment have;
     `first` is the number of the first shower within its seed. `labels_nc` are the further
-    conditions, as the network sees them, where it has some.
+    conditions, as the network sees them, where it has some. `draw(start, rows)` gives latents
+    other than the seed's, from one of `energy_n` on.
     """
     import keras
 
-    def draw(start: int, rows: int) -> NDArray[np.float32]:
+    def drawn(start: int, rows: int) -> NDArray[np.float32]:
         return latent_block(seed, first + start, rows, latent_dim)
 
-    latents = drawn_ahead(draw, len(energy_n), batch_size)
+    latents = drawn_ahead(draw or drawn, len(energy_n), batch_size)
     for start, latent_bz in zip(range(0, len(energy_n), batch_size), latents, strict=True):
         energy_b1 = np.asarray(energy_n[start : start + batch_size], np.float32)[:, None]
         # All batches have one shape, so that the graph is traced once: the last one is padded.

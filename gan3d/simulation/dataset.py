@@ -13,10 +13,10 @@ from gan3d import __version__
 from gan3d.config import Simulation
 from gan3d.data import geometry_attributes, open_shower_file, write_showers
 from gan3d.data.aside import format_bytes, made_folder
-from gan3d.data.planned import SUFFIXES, PlannedFile, missing_files, plan_files
+from gan3d.data.planned import SUFFIXES, PlannedFile, missing_files, other_files, plan_files
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.sparse import SparseShowers
-from gan3d.errors import DataError, UsageError
+from gan3d.errors import DataError
 from gan3d.simulation.incident import PDG_CODES
 from gan3d.simulation.showers import ShowerSimulator
 
@@ -60,7 +60,13 @@ class Dataset:
         disk.
         """
         missing = missing_files(self.files, self._holds, replace=replace)
-        others = self._others(replace=replace)
+        others = other_files(
+            self.files,
+            ("simulation", "first_shower"),
+            "simulate",
+            replace=replace,
+            suffixes=(SUFFIXES[self.layout],),
+        )
         needed, free = self.least_bytes(missing), shutil.disk_usage(_existing(self.folder)).free
         if needed > free:
             raise DataError(
@@ -110,30 +116,6 @@ class Dataset:
         hits = len(ShowerSimulator(self.simulation, self.seed).simulate(0, pilot).cell_h) / pilot
         return _BYTES_PER_CELL * hits * sum(map(len, files))
 
-    def _others(self, *, replace: bool) -> list[Path]:
-        """Find files of earlier calls that a pattern would take for some of these."""
-        first = self.files[0].path
-        stem, planned = first.stem.removesuffix("1"), {file.path for file in self.files}
-        others = sorted(
-            path
-            for path in self.folder.glob(f"{stem}*{first.suffix}")
-            if path not in planned and path.stem.removeprefix(stem).isdecimal()
-        )
-        for path in others:
-            # The published Geant4 files have such names too.
-            if not _is_simulated(path):
-                raise UsageError(
-                    f"{path}: was not made by simulate, and would be taken for one of its files; "
-                    "name another folder"
-                )
-        if others and not replace:
-            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-            raise UsageError(
-                f"{others[0]}{more}: of an earlier call that made more files; name another folder, "
-                "or remove them with --force"
-            )
-        return others
-
     def _holds(self, planned: PlannedFile, file: ShowerFile) -> bool:
         """Whether the first and the last shower of a file are the planned ones."""
         simulator = ShowerSimulator(self.simulation, self.seed)
@@ -147,14 +129,6 @@ class Dataset:
                 if not _equal(whole.read_sparse(row, row + 1), wanted):
                     return False
         return True
-
-
-def _is_simulated(path: Path) -> bool:
-    try:
-        with open_shower_file(path, check=False) as file:
-            return {"simulation", "first_shower"} <= set(file.attributes)
-    except DataError:
-        return False
 
 
 def _equal(one: SparseShowers, other: SparseShowers) -> bool:

@@ -30,7 +30,8 @@ def check_comparable(generated: Observables, reference: Observables) -> None:
         if response > LARGEST_FRACTION:
             raise DataError(
                 f"{sample.label}: the cells hold {response:.3g} times the incident energy: "
-                "are cells in MeV, or incident energies in TeV? Both must be in GeV"
+                "are cells in MeV, or incident energies in TeV (both must be in GeV), or were they "
+                "made by a network that has hardly been trained?"
             )
     ratio = float(generated.sampling_fraction_n.mean() / reference.sampling_fraction_n.mean())
     if 500.0 < ratio < 2000.0 or 500.0 < 1.0 / ratio < 2000.0:

@@ -389,6 +389,15 @@ def test_the_example_of_the_command_works(gan3d):
     assert "25 of 1 step; 576 showers sit out each one" in done.stdout
 
 
+def test_a_batch_that_memory_does_not_hold_is_refused(experiment, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gan3d.runtime.memory_bytes", lambda: 1_000_000)
+    code = main(["train", str(experiment), "--dry-run"])
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert re.search(r"training\.batch_size: .* a rank has .* GiB here", err)
+
+
 def test_a_rank_that_its_launcher_has_bound_does_not_refuse_the_others(plan, monkeypatch):
     for name, value in {"RANK": 0, "SIZE": 2, "LOCAL_RANK": 0, "LOCAL_SIZE": 2}.items():
         monkeypatch.setenv(f"HOROVOD_{name}", str(value))

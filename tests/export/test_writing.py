@@ -31,6 +31,26 @@ def test_a_model_that_does_not_agree_gets_no_name(kind, run, folder, monkeypatch
     assert listed(folder) == []
 
 
+def test_cells_in_other_places_are_not_the_runs_own(run, folder, monkeypatch):
+    """The energies of showers say nothing of where their cells are."""
+
+    def exchanged(*given):
+        model = open_model(*given)
+        return replace(model, call=lambda inputs: model.call(inputs).swapaxes(1, 2))
+
+    open_model = writing.open_model
+    monkeypatch.setattr(writing, "open_model", exchanged)
+    with pytest.raises(RunError, match=r"m\.onnx: not written: .*, their cells by [0-9.]+ of"):
+        export_run(run, folder / "m.onnx", "onnx")
+    assert listed(folder) == []
+
+
+def test_the_run_generates_afterwards_as_before(run, folder):
+    before = [layer.plain for layer in run.generator.layers if hasattr(layer, "plain")]
+    export_run(run, folder / "m.onnx", "onnx")
+    assert [each.plain for each in run.generator.layers if hasattr(each, "plain")] == before
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_an_interruption_leaves_nothing(kind, run, folder, monkeypatch):
     def interrupted(*_):

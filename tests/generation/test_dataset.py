@@ -11,6 +11,7 @@ from gan3d.data import Showers, open_shower_file, read_showers
 from gan3d.errors import DataError, UsageError
 from gan3d.generation import Dataset
 from gan3d.generation.dataset import ahead
+from gan3d.samples import sample_files
 
 
 class Quick:
@@ -96,6 +97,30 @@ def test_files_of_other_showers_are_refused_or_replaced(dataset, other):
         made.missing(made.files)
     write_all(made, made.missing(made.files, replace=True))
     assert made.missing(made.files) == []
+
+
+def test_numbered_files_beyond_the_dataset_are_refused_or_removed(dataset):
+    write_all(dataset())
+    fewer = dataset(count=20)
+    with pytest.raises(UsageError, match=r"showers_00005\.parquet: of an earlier call"):
+        fewer.missing(fewer.files)
+    assert fewer.missing(fewer.files, replace=True) == []
+    assert len(list(fewer.folder.iterdir())) == 4
+    assert numbers(fewer).tolist() == list(range(20))
+    other = dataset(count=20, layout="lcd")
+    with pytest.raises(UsageError, match=r"showers_00001\.parquet and 3 more: of an earlier call"):
+        other.missing(other.files)
+
+
+def test_numbered_files_of_others_are_never_removed(dataset):
+    made = dataset()
+    write_all(made)
+    geant4 = made.folder / "showers_00017.h5"
+    geant4.write_bytes(sample_files()[0].read_bytes())
+    for force in (False, True):
+        with pytest.raises(UsageError, match=r"showers_00017\.h5: was not made by generate"):
+            made.missing(made.files, replace=force)
+    assert geant4.exists()
 
 
 def test_a_damaged_file_is_named(dataset):

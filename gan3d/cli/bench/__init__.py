@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from gan3d.cli import LazyGroup
@@ -48,3 +50,10 @@ def parse_numbers(option: str, text: str, what: str, *, lowest: int = 1) -> tupl
     if not numbers or min(numbers) < lowest:
         raise UsageError(f"{option} {text}: expected {what}")
     return numbers
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise UsageError where --threads is more than this process has hardware threads."""
+    most = len(os.sched_getaffinity(0))
+    if threads is not None and threads > most:
+        raise UsageError(f"--threads {threads}: this process may use {most}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from gan3d.cli.bench import parse_numbers
+from gan3d.cli.bench import check_threads, parse_numbers
+from gan3d.cli.generate import check_batch
 from gan3d.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,16 +75,22 @@ def command(
                 f"{name}: neither a run, nor an exported model, nor an architecture "
                 f"({', '.join(architecture_names())})"
             )
+    check_threads(threads)
     cores = threads or usable_cores().physical
     words: Literal["elementwise", False] = "elementwise" if xla else False
-    apply_node(Node(intra_op_threads=cores, inter_op_threads=1, xla=words))
+    node = apply_node(Node(intra_op_threads=cores, inter_op_threads=1, xla=words))
+    loaded = [(name, _load(name, cores)) for name in dict.fromkeys(named)]
+    for _, model in loaded:
+        check_batch(model, max(sizes))
     figures = measure_generation(
-        [(name, _load(name, cores)) for name in dict.fromkeys(named)],
+        loaded,
         cores,
         Settings(batches=sizes, rounds=rounds, written=written, layout=layout),
         lambda line: click.echo(line, err=True),
     )
-    click.echo(json.dumps(figures, indent=2))
+    # Networks are TensorFlow's; models of other runtimes know of neither.
+    applied = {"xla": words, "precision": node.precision}
+    click.echo(json.dumps({**figures, **applied}, indent=2))
 
 
 def _load(name: str, threads: int) -> TrainedRun | ExportedModel:

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from gan3d.cli.bench import parse_numbers
+from gan3d.cli.bench import check_threads, parse_numbers
 from gan3d.cli.console import make_console
 from gan3d.errors import UsageError
 
@@ -114,6 +114,7 @@ def command(
     if sweep:
         _sweep(config, overrides, batches, minutes, output, as_json)
         return
+    check_threads(threads)
     from gan3d.bench.step import Settings, find_experiment, measure_step
     from gan3d.models import check_architecture, check_networks
 
