@@ -16,7 +16,6 @@ from rich.table import Table
 
 from gan3d.cli.console import make_console
 from gan3d.cli.reference import NotedLabels, naming, reference_blocks
-from gan3d.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,10 +84,8 @@ def export_int8(
         theirs = summarise(noted.passing(blocks), geometry, settings)
     energies = theirs.observables.energy_n.astype(np.float32)
     if calibration > len(energies):
-        raise UsageError(
-            f"--calibration {calibration}: the reference has {len(energies)} showers; give more "
-            "with --reference"
-        )
+        click.echo(f"note: calibrated with the {len(energies)} showers that there are", err=True)
+        calibration = len(energies)
     apply_node(Node())
     from gan3d.export.quantisation import quantise, write_quantised
 

@@ -254,11 +254,13 @@ def _open_tflite(path: Path, named: Path, threads: int | None) -> tuple[str, Cal
     import tensorflow as tf
 
     from gan3d.export.tflite import read_metadata
+    from gan3d.runtime import quietly
 
     try:
-        with warnings.catch_warnings():
+        with quietly(), warnings.catch_warnings():  # it says which kernels it has
             warnings.simplefilter("ignore", UserWarning)  # that it will move to a new package
             interpreter = tf.lite.Interpreter(str(path), num_threads=threads)
+            interpreter.allocate_tensors()
         content = read_metadata(path)
         runner = interpreter.get_signature_runner()
     except (ValueError, struct.error) as error:

@@ -261,6 +261,7 @@ def test_bad_input_is_found_before_tensorflow_is_loaded(folder):
         (["generate", "nowhere", "-n", "5", "-o", "x.h5"], ["nowhere", "not a run"]),
         (["generate", "nowhere", "-n", "5", "-o", "no/such/x.h5"], ["no/such"]),
         (["generate", "nowhere", "-n", "0", "-o", "x.h5"], ["-n"]),
+        (["generate", "nowhere", "-n", "5", "-o", "x.hdf5"], ["x.hdf5", ".h5 or .parquet"]),
         (["generate", "nowhere", "-n", "5", "--energy", "ten", "-o", "x.h5"], ["ten", "10:100"]),
         (["train", "experiment.yaml", "--resume"], ["no run to resume"]),
         (["validate", "train.h5", "--reference", "none*.h5", "--out", "r"], ["none*.h5"]),

@@ -57,6 +57,13 @@ def test_an_exported_model_generates_the_runs_showers(folder, tmp_path):
         invoke(export.command, folder, "--format", "onnx")
     with pytest.raises(UsageError, match="an exported model has one checkpoint"):
         invoke(generate.command, path, "-n", 1, "--checkpoint", "best", "-o", tmp_path / "x.h5")
+    with pytest.raises(UsageError, match="--xla is for runs"):
+        invoke(generate.command, path, "-n", 1, "--xla", "-o", tmp_path / "x.h5")
+    for each in (folder, path):
+        many = ("-n", 100_000_000, "--batch-size", 100_000_000)
+        with pytest.raises(UsageError, match=r"a batch of 100000000 .* can fit \(--batch-size\)"):
+            invoke(generate.command, each, *many, "-o", tmp_path / "x.h5")
+    assert not (tmp_path / "x.h5").exists()
 
 
 @pytest.mark.parametrize("kind", ["savedmodel", "tflite"])
@@ -67,16 +74,17 @@ def test_the_other_formats_and_drawing_inside(kind, folder, tmp_path):
         invoke(generate.command, path, "-n", 20, "--batch-size", 7, "-o", tmp_path / name)
     with h5py.File(tmp_path / "a.h5") as first, h5py.File(tmp_path / "b.h5") as second:
         np.testing.assert_array_equal(first["ECAL"], second["ECAL"])
+        assert first.attrs["model"].endswith(f" ({kind}, latents inside)")
         assert np.all(np.sum(first["ECAL"], axis=(1, 2, 3)) > 0)
         assert len(np.unique(first["ECAL"], axis=0)) == 20
 
 
 def test_int8_prints_and_keeps_what_it_costs(folder, monkeypatch):
     monkeypatch.setattr("gan3d.export.quantisation.LEAST_WEIGHTS", 100)
-    call = ("--format", "onnx", "--int8", "--float-layers", 0, "--calibration", 5)
+    call = ("--format", "onnx", "--int8", "--float-layers", 0, "--calibration", 99)
     result = invoke(export.command, folder, *call)
     loss = load_exported(folder / "generator-int8.onnx").metadata.int8
-    assert loss["calibration"] == "5 incident energies of held-out showers of heldout.h5"
+    assert loss["calibration"] == "10 incident energies of held-out showers of heldout.h5"
     assert loss["showers"] == 10
     assert len(loss["layers"]) == 1
     assert set(loss["size_bytes"]) == set(loss["ms_per_shower"]) == {"float32", "int8"}
