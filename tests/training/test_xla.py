@@ -26,3 +26,11 @@ def test_single_cells_by_xla_are_the_same_training(tmp_path, labelled_gan3d, mon
         losses[xla] = [record["generator.loss"] for record in records]
         assert any(dumped.glob("*cluster*")) == (xla == "elementwise")
     assert losses["elementwise"] == pytest.approx(losses["false"], rel=1e-4)
+
+    # A run generates as it was trained, or as it is told.
+    for run, more in (("elementwise", []), ("false", ["--xla"])):
+        dumped = tmp_path / f"generated-{run}"
+        monkeypatch.setenv("XLA_FLAGS", f"--xla_dump_to={dumped}")
+        done = labelled_gan3d("generate", run, "-n", "8", *more, "-o", f"{run}.h5")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert any(dumped.glob("*cluster*"))
