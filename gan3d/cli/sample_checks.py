@@ -54,11 +54,13 @@ def check_reference(run: Path, patterns: Sequence[str]) -> None:
     """
     from gan3d.config import load_experiment
     from gan3d.data import survey_files
+    from gan3d.models import architecture_of, told_labels
 
     experiment = load_experiment(run / "config.yaml")
     if patterns:
         own = {"files": list(patterns), "validation_files": None, "on_bad_file": "error"}
-        survey_files(experiment.data.model_copy(update=own), experiment.model.labels)
+        labels = told_labels(architecture_of(experiment), experiment.model)
+        survey_files(experiment.data.model_copy(update=own), labels)
 
 
 def check_alike(trained: Mapping[str, TrainedRun], reference: Sequence[str]) -> None:

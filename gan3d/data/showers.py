@@ -23,6 +23,9 @@ COLUMNS = {
 }
 """Columns with a known meaning; a file may have others, which are kept as they are."""
 
+UNKNOWN_PARTICLE = 0
+"""PDG code of showers of which nobody says the particle; of no particle otherwise."""
+
 
 @dataclass(frozen=True, eq=False)
 class Showers:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from gan3d.config import GEV, CellScale, Experiment, Geometry, Images, Model
+from gan3d.config import GEV, CellScale, Condition, Experiment, Geometry, Images, Model
 from gan3d.errors import ConfigError
 from gan3d.models import architectures
 from gan3d.models.presets import check_shape, one_image_only
@@ -141,6 +141,8 @@ class Architecture:
     condition_weights: tuple[str, ...] = ()
     """Weights, LAYER/NUMBER as files have them, whose last rows are of
     `gan3d.models.shower_conditions.condition_terms`: `training.init_from` knows what they mean."""
+    plane_rad: float = 0.0
+    """Polar angles nearer than this to the layers' plane (0 and pi) mean nothing to it."""
     cylinders: bool = False
     """Whether its networks go round along the angle of a cylinder."""
     images: Images | None = None
@@ -214,6 +216,17 @@ def architecture_of(experiment: Experiment) -> Architecture:
             "cylinder; expected one that does, such as convolutional or compact"
         )
     return with_options(architecture, model)
+
+
+def told_labels(architecture: Architecture, model: Model) -> list[Condition]:
+    """The conditions beside the energy, with what the architecture needs of polar angles."""
+    least = architecture.plane_rad
+    return [
+        label.model_copy(update={"plane_rad": max(label.plane_rad, least)})
+        if label.is_polar
+        else label
+        for label in model.labels
+    ]
 
 
 def check_networks(experiment: Experiment) -> None:

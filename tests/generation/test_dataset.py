@@ -16,6 +16,8 @@ from gan3d.generation.dataset import ahead
 class Quick:
     """Showers whose cells tell their seed and number."""
 
+    pdg_id = 22
+
     def __init__(self, digest="abc"):
         self.digest = digest
 
@@ -57,6 +59,8 @@ def test_files_in_their_order_hold_all_showers_in_theirs(dataset, layout):
     assert numbers(made).tolist() == list(range(23))
     showers = read_showers([f"{made.folder}/*"])
     assert np.array_equal(showers.energy_n, made.energy_n)
+    if layout == "lcd":
+        assert set(showers.columns["pdg"]) == {22}
     assert made.missing(made.files) == []
 
 

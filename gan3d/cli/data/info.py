@@ -24,7 +24,7 @@ from gan3d.cli.progress import ProgressDisplay
 if TYPE_CHECKING:
     from gan3d.data import Summary
 
-_PARTICLE_NAMES = {11: "e-", -11: "e+", 22: "gamma", 111: "pi0", 211: "pi+", -211: "pi-"}
+_PARTICLE_NAMES = {0: "?", 11: "e-", -11: "e+", 22: "gamma", 111: "pi0", 211: "pi+", -211: "pi-"}
 
 EXAMPLE = "Example:  gan3d data info 'data/EleEscan_*.h5'"
 
