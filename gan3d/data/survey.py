@@ -19,6 +19,7 @@ from gan3d.data.chunks import is_shortage
 from gan3d.data.formats import expand_patterns, open_for
 from gan3d.data.labels import LabelRange, Particles, check_labels, particle_codes
 from gan3d.data.showers import UNKNOWN_PARTICLE
+from gan3d.data.stated import check_stated_grid
 from gan3d.errors import DataError
 
 
@@ -134,7 +135,8 @@ def survey_files(data: Data, labels: Sequence[Condition] | None = None) -> Surve
     """Open and check every file that `data` names.
 
     For networks that are conditioned on `labels`, if only on none beside the energy, the labels and
-    the incident particles of all showers are checked; with None the files are for something else.
+    the incident particles of all showers and the cells that files state are checked; with None the
+    files are for something else.
 
     Raises DataError for a pattern without files, for a bad file (`data.on_bad_file: error`), where
     no good file is left (`skip`), for a file that is both trained on and held out, and for a
@@ -238,6 +240,7 @@ class _Look:
             entry = FileEntry(path, file.count, file.block_rows, size, energy)
             if self._labels is None:
                 return entry
+            check_stated_grid(path, file, self._data)
             columns = file.read_columns(0, file.count)
             ranges = check_labels(columns, self._labels, path)
             return replace(entry, labels=ranges, particles=particle_codes(columns))

@@ -5,13 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from bare_run import told_in_one_line, write_bare_run
 from labelled import CONFIG, SHAPE, write_labelled
 
 from gan3d.cli import main
-from gan3d.config import load_experiment
+from gan3d.config import Geometry, load_experiment
+from gan3d.data import geometry_attributes
 
 COMPACT = """
 data: {files: [thick.h5], geometry: {shape: [4, 4, 5]}}
@@ -42,6 +44,12 @@ def along_the_layers(folder):
     write_bare_run(folder / "inclined", experiment)
     theta[29] = 0.0
     write_labelled(folder / "thick.h5", 30, 1, ECAL=cells, theta=theta, pdg=None)
+
+
+def of_a_cylinder(folder):
+    cells = Geometry(coordinates="cylindrical", shape=SHAPE, cell_size_mm=(None, 5.0, 5.0))
+    with h5py.File(folder / "heldout.h5", "r+") as file:
+        file.attrs.update(geometry_attributes(cells))
 
 
 def wrong_file(name, **changes):
@@ -95,6 +103,12 @@ CASES = [
         ["'theta' is 0, expected at least 0.245 rad between"],
     ),
     (None, [*GENERATE, *2 * ["--condition", "theta=1.5"]], 2, ["theta: is given 2 times"]),
+    (
+        of_a_cylinder,
+        ["train", "experiment.yaml", "--dry-run"],
+        1,
+        ["heldout.h5: cells of a cylinder, but those along (x, y, layer) are reckoned with"],
+    ),
     (one_kind, [*VALIDATE, "mixed.h5"], 1, ["mixed.h5: holds particles", "expected one kind"]),
 ]
 
