@@ -35,6 +35,7 @@ from gan3d.runtime import Signals, Watchdog, describe_environment, share_text
 from gan3d.training.records import (
     check_resumable,
     check_run_folder,
+    check_sums,
     holds_run,
     read_message,
     read_response,
@@ -87,7 +88,8 @@ def find(experiment: Experiment, folder: Path, ranks: int, *, resume: bool) -> F
     skip = data.on_bad_file == "skip"
     files = read_survey(folder) if resume else survey_files(data, labels)
     response = read_response(folder) if resume else None
-    if resume:
+    if resume and response is not None:
+        check_sums(folder, response, experiment)
         check_unchanged(files, data, labels)
     while True:
         bad: dict[Path, str] = {}
