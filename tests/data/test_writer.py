@@ -100,7 +100,8 @@ def test_the_momentum_is_that_of_the_simulated_files(tmp_path, images, pdg_id, e
 def test_a_particle_is_named_only_where_it_is_known(tmp_path, block):
     write_showers(tmp_path / "out.h5", [block(1)], attributes={})
     with open_shower_file(tmp_path / "out.h5") as file:
-        assert file.particles == (0,)
+        assert file.particles == ()
+        assert file.read().columns["pdg"].tolist() == [0]
 
 
 # There and back.

@@ -24,7 +24,7 @@ from gan3d.cli.progress import ProgressDisplay
 if TYPE_CHECKING:
     from gan3d.data import Summary
 
-_PARTICLE_NAMES = {0: "?", 11: "e-", -11: "e+", 22: "gamma", 111: "pi0", 211: "pi+", -211: "pi-"}
+_PARTICLE_NAMES = {11: "e-", -11: "e+", 22: "gamma", 111: "pi0", 211: "pi+", -211: "pi-"}
 
 EXAMPLE = "Example:  gan3d data info 'data/EleEscan_*.h5'"
 
@@ -84,6 +84,12 @@ def command(
         rows["total"] = total
     print_table(console, _physics_table(rows, threshold_gev))
     print_table(console, _storage_table(rows))
+    if total.columns:
+        named = ", ".join(
+            name + ("" if all(name in each.columns for each in summaries) else " (not in all)")
+            for name in total.columns
+        )
+        console.print(f"Columns, for model.conditions: {named}", highlight=False, markup=False)
 
 
 def _physics_table(rows: Mapping[str, Summary], threshold_gev: float) -> Table:

@@ -38,7 +38,8 @@ class Condition(Section):
     """Column of the shower files (`gan3d data info`); by default it has the condition's name."""
     kind: Literal["number", "categories"] = "number"
     """number: the networks see (value - offset) / scale. categories: one of `values`, which
-    networks look up in a table (an embedding)."""
+    networks look up in a table of learnt numbers (an embedding), but `compact` sees as one-hot: its
+    statistics are measured for each category."""
     unit: str = ""
     """number: its unit in the files; `rad` is checked not to be degrees. Nothing is converted. The
     columns `theta` and `mtheta` are polar angles in rad, whatever this says."""
@@ -52,11 +53,12 @@ class Condition(Section):
     0: what the architecture needs: of `compact`, which moves layers by cot(theta), the angle at
     which an axis crosses the whole image from one layer to the next."""
     values: list[int] = []
-    """categories: all that may occur, such as PDG codes. The order is that of the embedding, so a
-    run keeps it."""
+    """categories: all that may occur, such as PDG codes. The order is that of the networks' rows,
+    so a run keeps it."""
     embedding: PositiveInt = 4
-    """categories: numbers that stand for a category in the networks. A handful of particles differ
-    in few ways; more than there are categories adds nothing."""
+    """categories: numbers that stand for a category in the networks, but for `compact`, which has
+    no embedding. A handful of particles differ in few ways; more than there are categories adds
+    nothing."""
 
     @property
     def is_polar(self) -> bool:
