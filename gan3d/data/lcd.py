@@ -23,6 +23,7 @@ from gan3d.config import FIRST_IMAGE
 from gan3d.data.chunks import StoredCells
 from gan3d.data.hdf5 import Hdf5File, Hdf5Output, check_rows, find_dataset
 from gan3d.data.new_file import NewFile
+from gan3d.data.showers import UNKNOWN_PARTICLE
 from gan3d.data.sparse import SparseShowers, split_images
 from gan3d.errors import DataError
 
@@ -152,6 +153,8 @@ def _rows(showers: SparseShowers, new: NewFile) -> dict[str, NDArray[Any]]:
         if wrong_n.any():
             code = columns["pdg"][np.argmax(wrong_n)]
             raise DataError(f"{new.path}: 'target' cannot hold PDG code {code} exactly")
+    elif "pdg" not in columns and new.pdg_id != UNKNOWN_PARTICLE:
+        rows["pdg"] = np.full((len(showers), 1), new.pdg_id, np.int32)
     further = (name for name in columns if not (in_target and name in _TARGET))
     return rows | {name: columns[name][:, None] for name in further}
 

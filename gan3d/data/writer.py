@@ -39,7 +39,8 @@ def write_showers(
     `lcd`: `ECAL` (N, x, y, layer) and `target` (N, 5) = [pdgID, E, px, py, pz] in GeV; momentum and
     PDG code are those of the columns, or of particles `pdg_id` along the layer axis (0: not known;
     the momentum of a code whose mass is not known is NaN). With a column
-    `theta` it is a file of variable angle: `ECAL`, `energy` and the columns, (N, 1) each.
+    `theta` it is a file of variable angle: `ECAL`, `energy` and the columns, (N, 1) each, with the
+    PDG code where it is known.
     `challenge`: `incident_energies` (N, 1) and `showers` (N, cells) in MeV, and the columns.
     `parquet`: a shard, see `parquet`.
 

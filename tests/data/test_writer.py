@@ -97,11 +97,15 @@ def test_the_momentum_is_that_of_the_simulated_files(tmp_path, images, pdg_id, e
         np.testing.assert_allclose(file["target"][0], [pdg_id, energy, 0, 0, momentum], rtol=1.5e-7)
 
 
-def test_a_particle_is_named_only_where_it_is_known(tmp_path, block):
-    write_showers(tmp_path / "out.h5", [block(1)], attributes={})
-    with open_shower_file(tmp_path / "out.h5") as file:
-        assert file.particles == ()
-        assert file.read().columns["pdg"].tolist() == [0]
+@pytest.mark.parametrize("angle", [False, True])
+def test_a_particle_is_named_only_where_it_is_known(tmp_path, images, angle):
+    columns = {"theta": np.ones(2, np.float32)} if angle else {}
+    showers = Showers(images(2), np.float32([10, 20]), columns)
+    for pdg_id in (0, 22):
+        write_showers(tmp_path / "out.h5", [showers], attributes={}, pdg_id=pdg_id)
+        with open_shower_file(tmp_path / "out.h5") as file:
+            assert file.particles == ((22,) if pdg_id else ())
+            assert ("pdg" in file.read_columns(0, 2)) == (pdg_id != 0 or not angle)
 
 
 # There and back.
