@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import click
 
@@ -104,7 +104,8 @@ class CheckpointChoice(click.ParamType[Any]):
     "--like",
     metavar="GLOB",
     multiple=True,
-    help="Shower files that energies and conditions are taken from, in their order.",
+    help="Shower files that energies and conditions are taken from, in their order; over again "
+    "where they hold fewer showers.",
 )
 @click.option(
     "-o",
@@ -151,8 +152,9 @@ def command(
     where they are its input, it gives the same showers as the run.
 
     Writes the LCD schema (ECAL and target, GeV) or Parquet shards, with the seed and the model's
-    identity as attributes, and what the network was told of each shower as columns. Where it makes
-    several images of a shower, such as ECAL and HCAL, files have all of them. A shower
+    identity as attributes, and what the network was told of each shower as columns. The PDG code
+    in a target is that of the training files; 0 where they do not say it, or hold several. Where it
+    makes several images of a shower, such as ECAL and HCAL, files have all of them. A shower
     depends on the seed and its number alone, to float rounding: not on the batch size, the files,
     or the number of ranks.
 
@@ -183,12 +185,19 @@ def command(
         raise UsageError("--like gives energies and conditions; leave --energy and --condition out")
     if any(name == "energy" for name, _ in conditions):
         raise UsageError("--condition energy: has an option of its own, --energy")
+    names = [name for name, _ in conditions]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"--condition {name}: is given {names.count(name)} times; give one value, or a "
+                "range LOW:HIGH"
+            )
 
-    def draw(told: Told | ExportedModel) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
+    def draw(told: Told | ExportedModel) -> _Drawn:
         if like:
             return _taken_from(like, told, count)
         energy_n = told.draw_energies(count, energy, seed)
-        return energy_n, told.draw_labels(count, dict(conditions), seed)
+        return _Drawn(energy_n, told.draw_labels(count, dict(conditions), seed))
 
     # What is wrong with them is said before TensorFlow is loaded, where a run says what it takes.
     told = _told(run, checkpoint)
@@ -196,9 +205,9 @@ def command(
     trained = _load(run, checkpoint, xla=xla)
     at_once = count if single else min(count, showers_per_file or SHOWERS_PER_FILE)
     check_batch(trained, min(batch_size, at_once))
-    energy_n, columns = drawn or draw(cast("ExportedModel", trained))
+    energy_n, columns, notes = drawn or draw(cast("ExportedModel", trained))
     with ProgressDisplay(make_console()) as display:
-        for note in _beyond(trained, energy_n, columns):
+        for note in (*notes, *_beyond(trained, energy_n, columns)):
             display.say(note)
         if single is not None:
             write_generated(
@@ -225,9 +234,18 @@ def command(
         _write_share(dataset, launch, display, batch_size=batch_size, replace=force)
 
 
-def _taken_from(
-    patterns: tuple[str, ...], told: Told | ExportedModel, count: int
-) -> tuple[NDArray[np.float32], dict[str, NDArray[Any]]]:
+class _Drawn(NamedTuple):
+    """What showers are to be generated with."""
+
+    energy_n: NDArray[np.float32]
+    """Incident energies, GeV."""
+    columns: dict[str, NDArray[Any]]
+    """Labels, (N,) each."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of them."""
+
+
+def _taken_from(patterns: tuple[str, ...], told: Told | ExportedModel, count: int) -> _Drawn:
     """Energies (GeV) and labels of the first `count` showers of files; over again if fewer."""
     import numpy as np
 
@@ -246,9 +264,16 @@ def _taken_from(
             read += file.count
     energy_n = np.resize(np.concatenate(energies), count)
     names = [label.column for label in labels]
-    return energy_n, {
+    columns = {
         name: np.resize(np.concatenate([part[name] for part in parts]), count) for name in names
     }
+    if read >= count:
+        return _Drawn(energy_n, columns)
+    note = (
+        f"note: {', '.join(patterns)}: {read} showers; their energies and conditions are taken "
+        f"over again for {count}"
+    )
+    return _Drawn(energy_n, columns, (note,))
 
 
 def _beyond(
@@ -377,6 +402,7 @@ def write_generated(
         display.advance,
         layout=layout,
         attributes=trained.attributes(seed),
+        pdg_id=trained.pdg_id,
         geometries=trained.geometries,
     )
     milliseconds = 1000 * (time.monotonic() - began) / len(energy_n)

@@ -10,7 +10,6 @@ from gan3d.cli.reference import Setting, names_of
 from gan3d.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from gan3d.config import Geometry
     from gan3d.data import Shape
     from gan3d.generation import TrainedRun
 
@@ -54,11 +53,13 @@ def check_reference(run: Path, patterns: Sequence[str]) -> None:
     """
     from gan3d.config import load_experiment
     from gan3d.data import survey_files
+    from gan3d.models import architecture_of, told_labels
 
     experiment = load_experiment(run / "config.yaml")
     if patterns:
         own = {"files": list(patterns), "validation_files": None, "on_bad_file": "error"}
-        survey_files(experiment.data.model_copy(update=own), experiment.model.labels)
+        labels = told_labels(architecture_of(experiment), experiment.model)
+        survey_files(experiment.data.model_copy(update=own), labels)
 
 
 def check_alike(trained: Mapping[str, TrainedRun], reference: Sequence[str]) -> None:
@@ -110,52 +111,23 @@ def check_coordinates(read: Sequence[tuple[Sequence[str], Shape]]) -> None:
 
 def check_cell_size(patterns: Sequence[str], setting: Setting, shape: Shape) -> None:
     """Raise DataError where files state other cells than all samples are taken to have."""
-    import numpy as np
-
-    from gan3d.data import stated_cell_size, stated_geometry
-
-    _check_cylinder(stated_geometry(patterns, shape=shape), patterns, setting.geometry)
-    for name, cells in setting.further.items():
-        stated = stated_cell_size(patterns, shape=cells, image=name)
-        assumed = setting.geometries[name].pitch
-        if stated is not None and not np.allclose(stated, assumed, rtol=1e-3):
-            raise _other_cells(patterns, stated, assumed, f"data.further_images.{name}")
-    stated, assumed = stated_cell_size(patterns, shape=shape), setting.geometry.pitch
-    if stated is not None and setting.geometry.is_cylinder:
-        raise DataError(
-            f"{', '.join(patterns)}: cells along (x, y, layer), but those of a cylinder are "
-            "reckoned with (data.geometry.coordinates)"
-        )
-    if stated is not None and not np.allclose(stated, assumed, rtol=1e-3):
-        raise _other_cells(patterns, stated, assumed, "data.geometry")
-
-
-def _other_cells(
-    patterns: Sequence[str], stated: Sequence[float], assumed: Sequence[float], key: str
-) -> DataError:
-    said, wanted = (" x ".join(f"{each:g}" for each in size) for size in (stated, assumed))
-    return DataError(
-        f"{', '.join(patterns)}: cells of {said} mm, but {wanted} mm are reckoned with: other "
-        f"showers' files or {key}.cell_size_mm; only showers in equal cells compare"
+    from gan3d.data import (
+        refuse_other_cells,
+        refuse_other_cylinder,
+        stated_cell_size,
+        stated_geometry,
     )
 
-
-def _check_cylinder(stated: Geometry | None, patterns: Sequence[str], assumed: Geometry) -> None:
-    """Raise DataError where files hold the cells of another cylinder than is reckoned with."""
-    import numpy as np
-
-    if stated is None or not assumed.is_cylinder:
-        # Of the Challenge's cells as (x, y, layer) there is a remark.
-        return
-    if not np.allclose(stated.pitch, assumed.pitch, rtol=1e-3):
-        said, wanted = (
-            f"{each.pitch[1]:g} mm in radius and {each.pitch[2]:g} mm in depth"
-            for each in (stated, assumed)
-        )
-        raise DataError(
-            f"{', '.join(patterns)}: cells of {said}, but {wanted} are reckoned with "
-            "(data.geometry.cell_size_mm); only showers in equal cells compare"
-        )
+    where, why = ", ".join(patterns), "only showers in equal cells compare"
+    # Of the Challenge's cells as (x, y, layer) there is a remark.
+    cylinder = stated_geometry(patterns, shape=shape)
+    refuse_other_cylinder(where, cylinder, setting.geometry, why=why)
+    for name, cells in setting.further.items():
+        stated = stated_cell_size(patterns, shape=cells, image=name)
+        key = f"data.further_images.{name}"
+        refuse_other_cells(where, stated, setting.geometries[name], why=why, key=key)
+    stated = stated_cell_size(patterns, shape=shape)
+    refuse_other_cells(where, stated, setting.geometry, why=why)
 
 
 def seen_in_training(run: TrainedRun, paths: Sequence[Path]) -> Iterator[str]:

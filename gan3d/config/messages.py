@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gan3d.config.schema import Section
-from gan3d.config.tree import Entry
+from gan3d.config.tree import Entry, Place
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -66,7 +66,7 @@ def _line(details: ErrorDetails, tree: Entry, schema: type[Section]) -> str:
 
 def told(tree: Entry, location: Sequence[str | int], message: str) -> str:
     """The message about the key at `location`, with its place before it."""
-    place = tree.nearest(location).place
+    place = _place(tree, location)
     key = dotted(location)
     # An override names its key already.
     named = not key or (place.line is None and place.name.endswith(f" {key}"))
@@ -76,9 +76,18 @@ def told(tree: Entry, location: Sequence[str | int], message: str) -> str:
 def _combination(tree: Entry, section: Sequence[str | int], message: str) -> str:
     """A validator's message, which starts with the key (relative to its section) that it blames."""
     blamed = message.split(maxsplit=1)[0].rstrip(":").split(".")
-    place = tree.nearest([*section, *blamed]).place
+    place = _place(tree, [*section, *blamed])
     prefix = f"{dotted(section)}: " if section else ""
     return f"{place}: {prefix}{message}"
+
+
+def _place(tree: Entry, location: Sequence[str | int]) -> Place:
+    """Where the key at `location` is written, or else the innermost section around it."""
+    entry = tree.nearest(location)
+    depth = next(n for n in range(len(location) + 1) if tree.nearest(location[:n]) is entry)
+    # A section that is there because an override names another key in it is written nowhere.
+    another = entry.place.name.startswith(f"--set {dotted(location[:depth])}.")
+    return tree.place if depth < len(location) and another else entry.place
 
 
 def dotted(location: Sequence[str | int]) -> str:

@@ -68,13 +68,17 @@ class Entry:
 
 
 def merge(base: Entry, over: Entry) -> Entry:
-    """`over` laid upon `base`: maps merge key by key, lists and scalars replace."""
+    """`over` laid upon `base`: maps merge key by key, lists and scalars replace.
+
+    A section stays where a file has it, whichever of its keys an override names.
+    """
     if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
         return over
     merged = dict(base.value)
     for key, entry in over.value.items():
         merged[key] = merge(merged[key], entry) if key in merged else entry
-    return Entry(merged, over.place)
+    written = over.place.line is not None or base.place.line is None
+    return Entry(merged, over.place if written else base.place)
 
 
 _CORE_SCHEMA = {

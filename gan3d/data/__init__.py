@@ -14,13 +14,10 @@ from gan3d.data.aside import check_folder, make_folder, temporary_folder, writte
 from gan3d.data.blocks import LARGEST_FRACTION
 from gan3d.data.formats import (
     expand_patterns,
-    geometry_attributes,
     holds_challenge,
     open_for,
     open_shower_file,
     read_showers,
-    stated_cell_size,
-    stated_geometry,
     stream_images,
     stream_showers,
 )
@@ -39,6 +36,13 @@ from gan3d.data.shower_file import ShowerFile
 from gan3d.data.showers import Showers, apply_threshold
 from gan3d.data.sparse import Shape, SparseShowers
 from gan3d.data.split import Division, Part, divide, whole
+from gan3d.data.stated import (
+    geometry_attributes,
+    refuse_other_cells,
+    refuse_other_cylinder,
+    stated_cell_size,
+    stated_geometry,
+)
 from gan3d.data.summary import Summary, combine, summarise
 from gan3d.data.survey import Survey, check_unchanged, leave_out, survey_files
 from gan3d.data.writer import write_showers
@@ -75,6 +79,8 @@ __all__ = [
     "pick_columns",
     "read_part",
     "read_showers",
+    "refuse_other_cells",
+    "refuse_other_cylinder",
     "refuse_several",
     "regrid",
     "sample_layers",

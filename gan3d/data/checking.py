@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gan3d.config.schema.model import POLAR_ANGLES
 from gan3d.data.blocks import LARGEST_FRACTION
 from gan3d.data.formats import open_shower_file
+from gan3d.data.labels import in_degrees
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.sparse import Shape, SparseShowers
 from gan3d.errors import DataError
@@ -45,7 +47,7 @@ class Fault:
     """Something that is wrong with a file."""
 
     kind: str
-    """unopenable, unreadable, geometry, energy, negative, not_finite, empty, fraction or
+    """unopenable, unreadable, geometry, energy, negative, not_finite, angle, empty, fraction or
     duplicate."""
     text: str
     """What is wrong, for people."""
@@ -178,6 +180,7 @@ class _Scan:
         self.unreadable: list[tuple[int, int, str]] = []
         self._energy, self._negative, self._not_finite = _Finding(), _Finding(), _Finding()
         self._empty = _Finding()
+        self._angles = {name: _Finding() for name in POLAR_ANGLES}
         self._fraction_n = np.full(file.count, np.nan, np.float32)
         self.fingerprint_n = np.zeros(file.count, np.uint64)
 
@@ -195,6 +198,10 @@ class _Scan:
             hit_n = np.bincount(shower_h[bad_h], minlength=len(showers)) > 0
             finding.add(hit_n, first, int(np.count_nonzero(bad_h)))
             bad_n = bad_n | hit_n
+        for name, finding in self._angles.items():
+            if name in showers.columns:
+                angle_n = showers.columns[name]
+                finding.add(~np.isfinite(angle_n) | in_degrees(angle_n), first)
         unit_gev = self._file.unit_gev
         lit_h = deposit_h * unit_gev >= self._criteria.threshold_gev
         empty_n = np.bincount(shower_h[lit_h], minlength=len(showers)) == 0
@@ -217,6 +224,15 @@ class _Scan:
             *self._energy.fault("energy", f"{_in(self._energy)} without positive incident energy"),
             *self._negative.fault("negative", f"{negative} in {_in(self._negative)}"),
             *self._not_finite.fault("not_finite", f"{not_finite} in {_in(self._not_finite)}"),
+            *(
+                fault
+                for name, finding in self._angles.items()
+                for fault in finding.fault(
+                    "angle",
+                    f"{_in(finding)} with '{name}' beyond pi or not finite, expected rad; are the "
+                    "angles in degrees?",
+                )
+            ),
             *self._empty.fault("empty", f"{_in(self._empty)} {empty}"),
         ]
         if median is not None:

@@ -30,6 +30,7 @@ from gan3d.data.aside import (
 from gan3d.data.challenge import MEV
 from gan3d.data.formats import open_shower_file
 from gan3d.data.shower_file import ShowerFile
+from gan3d.data.showers import UNKNOWN_PARTICLE
 from gan3d.data.sparse import Shape, SparseShowers
 from gan3d.data.split import Part
 from gan3d.data.survey import FileEntry, Survey, survey_files
@@ -316,12 +317,14 @@ def _write_file(
     sources: Sources,
     form: ShardFormat,
 ) -> int:
+    # Files of variable angle need not say the particle, so nothing is assumed of it.
+    pdg_id = UNKNOWN_PARTICLE if "theta" in sources.columns else form.pdg_id
     return write_showers(
         path,
         showers,
         layout=form.layout,
         attributes=attributes,
-        pdg_id=form.pdg_id,
+        pdg_id=pdg_id,
         compression_level=form.compression_level,
         chunk_showers=form.chunk_showers,
         unit_gev=sources.unit_gev(form.layout),

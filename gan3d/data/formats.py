@@ -9,10 +9,9 @@ from types import MappingProxyType
 
 import h5py
 import numpy as np
-from pydantic import ValidationError
 
-from gan3d.config import Data, Geometry, Images
-from gan3d.data.challenge import CHALLENGE_CELL_SIZES_MM, ChallengeFile
+from gan3d.config import Data, Images
+from gan3d.data.challenge import ChallengeFile
 from gan3d.data.chunks import is_shortage
 from gan3d.data.hdf5 import faults_named, open_hdf5
 from gan3d.data.joint import JointFile
@@ -26,7 +25,6 @@ from gan3d.errors import DataError
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _PARQUET_SIGNATURE = b"PAR1"
-_GEOMETRY = "geometry"  # an attribute of files
 _FIRST_KEY = "data.geometry.shape; gan3d data: --shape"
 _LAYOUTS = (
     "LCD (ECAL and target, or ECAL, energy and theta), Fast Calorimeter Challenge (showers and "
@@ -181,81 +179,6 @@ def stream_images(
             images = file.images or Images({first: file.image_shape})
             for block in file.pick(np.arange(file.count), threshold_gev=threshold_gev):
                 yield {name: each.dense() for name, each in split_images(block, images).items()}
-
-
-def stated_cell_size(
-    patterns: Sequence[str | Path], *, shape: Shape | None = None, image: str = ECAL
-) -> tuple[float, float, float] | None:
-    """The cell pitch along (x, y, layer) in mm that files state; None where none does.
-
-    Raises DataError where they state different ones, and as `open_shower_file` does.
-    """
-    found: dict[tuple[float, float, float], Path] = {}
-    for path in expand_patterns(patterns):
-        with open_shower_file(path, shape=shape, image=image) as file:
-            if file.cell_size_mm is not None:
-                found.setdefault(file.cell_size_mm, path)
-    if len(found) > 1:
-        (one, path), (other, another) = list(found.items())[:2]
-        raise DataError(
-            f"{path} has cells of {_in_mm(one)}, {another} of {_in_mm(other)}: they are not of one "
-            "detector"
-        )
-    return next(iter(found), None)
-
-
-def geometry_attributes(geometry: Geometry) -> dict[str, str]:
-    """What files of showers say of these cells: of a cylinder all, else nothing.
-
-    Its images look like any others. `stated_geometry` reads it back.
-    """
-    return {_GEOMETRY: geometry.model_dump_json()} if geometry.is_cylinder else {}
-
-
-def stated_geometry(
-    patterns: Sequence[str | Path], *, shape: Shape | None = None
-) -> Geometry | None:
-    """The cylinder whose cells files say to hold; None where none does.
-
-    Cells of the Challenge's data sets 2 and 3 are taken for theirs. Raises DataError where files
-    hold different ones, or say it wrongly, and as `open_shower_file` does.
-    """
-    found: dict[Geometry | None, Path] = {}
-    for path in expand_patterns(patterns):
-        with open_shower_file(path, shape=shape) as file:
-            found.setdefault(_cylinder_of(path, file), path)
-    if len(found) > 1:
-        path, another = list(found.values())[:2]
-        raise DataError(
-            f"{path} and {another} hold the cells of different calorimeters, or one of a cylinder "
-            "and the other not: they are not of one detector"
-        )
-    return next(iter(found), None)
-
-
-def _cylinder_of(path: Path, file: ShowerFile) -> Geometry | None:
-    said = file.attributes.get(_GEOMETRY)
-    if said is None:
-        size_mm = CHALLENGE_CELL_SIZES_MM.get(file.image_shape)
-        if file.layout != ChallengeFile.layout or size_mm is None:
-            return None
-        return Geometry(coordinates="cylindrical", shape=file.image_shape, cell_size_mm=size_mm)
-    try:
-        geometry = Geometry.model_validate_json(str(said))
-    except ValidationError as error:
-        raise DataError(
-            f"{path}: its attribute '{_GEOMETRY}' is no grid of cells: {said}"
-        ) from error
-    if geometry.shape != file.image_shape:
-        raise DataError(
-            f"{path}: images have {_cells(file.image_shape)}, its attribute '{_GEOMETRY}' says "
-            f"{_cells(geometry.shape)}"
-        )
-    return geometry
-
-
-def _in_mm(size_mm: tuple[float, float, float]) -> str:
-    return " x ".join(f"{each:g}" for each in size_mm) + " mm"
 
 
 def holds_challenge(patterns: Sequence[str | Path], *, shape: Shape | None = None) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gan3d.data.chunks import HDF5_FAULTS, StoredCells, is_shortage, one_line, pack_chunk
 from gan3d.data.new_file import NewFile, Sink, held_signals
 from gan3d.data.shower_file import ShowerFile
+from gan3d.data.showers import known_particles
 from gan3d.data.sparse import Shape, SparseShowers, from_places
 from gan3d.errors import DataError
 
@@ -112,8 +113,7 @@ class Hdf5File(ShowerFile):
     @cached_property
     def particles(self) -> tuple[int, ...]:
         """See `ShowerFile`."""
-        codes = self.read_columns(0, self.count).get("pdg")
-        return () if codes is None else tuple(int(code) for code in np.unique(codes))
+        return known_particles(self.read_columns(0, self.count))
 
     def close(self) -> None:
         """See `ShowerFile`."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Condition
+from gan3d.data.showers import UNKNOWN_PARTICLE
 from gan3d.errors import DataError
 
 Columns = Mapping[str, NDArray[Any]]
@@ -67,19 +68,31 @@ def find_fault(values_n: NDArray[Any], label: Condition) -> str | None:
         good_n = np.isin(values_n, label.values)
         expected = "one of " + ", ".join(map(str, label.values))
         expected += " (model.conditions: values)"
-    elif label.unit == "rad":
-        # float32 of pi is above pi.
-        good_n = np.abs(values_n) <= np.float32(math.pi)
-        expected = "rad, between -pi and pi; are the angles in degrees?"
     else:
+        unit = "rad" if label.is_polar else label.unit
         good_n = np.isfinite(values_n)
-        expected = f"a finite number{f' ({label.unit})' if label.unit else ''}"
+        expected = f"a finite number{f' ({unit})' if unit else ''}"
+        if good_n.all() and unit == "rad":
+            good_n = ~in_degrees(values_n)
+            expected = "rad, between -pi and pi; are the angles in degrees?"
+        if good_n.all() and label.plane_rad:
+            good_n = np.abs(np.sin(values_n, dtype=np.float64)) >= math.sin(label.plane_rad)
+            expected = (
+                f"at least {label.plane_rad:.3g} rad between the shower and the layers' plane, "
+                "in which 0 and pi are"
+            )
     if good_n.all():
         return None
     row = int(np.argmin(good_n))
     value = values_n[row]
     shown = str(value) if np.issubdtype(values_n.dtype, np.integer) else f"{value:.6g}"
     return f"shower {row}: '{label.column}' is {shown}, expected {expected}"
+
+
+def in_degrees(angle_n: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which angles cannot be in rad, as none is beyond pi."""
+    # float32 of pi is above pi.
+    return np.asarray(np.abs(angle_n) > np.float32(math.pi))
 
 
 def check_labels(
@@ -106,9 +119,9 @@ def check_labels(
     return tuple(ranges)
 
 
-def particle_codes(columns: Columns) -> list[int]:
+def particle_codes(columns: Columns) -> tuple[int, ...]:
     """PDG codes that occur in a file's columns, ascending; none where it does not say."""
-    return [int(code) for code in np.unique(columns.get("pdg", np.empty(0, np.int64)))]
+    return tuple(int(code) for code in np.unique(columns.get("pdg", np.empty(0, np.int64))))
 
 
 class Particles:
@@ -123,6 +136,7 @@ class Particles:
 
     def add(self, codes: Sequence[int], path: Path) -> None:
         """Raise DataError where the file `path` holds particles `codes` that do not belong."""
+        codes = [code for code in codes if code != UNKNOWN_PARTICLE]
         if self._allowed is not None:
             others = [code for code in codes if code not in self._allowed]
             if others:

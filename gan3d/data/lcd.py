@@ -1,7 +1,8 @@
 """The LCD schema, as in the published files of 3DGAN.
 
 Fixed angle (`EleEscan_*.h5`): `ECAL` (N, x, y, layer) holds cell energies in GeV, `target` (N, 5)
-or (N, 1, 5) the incident particle as [PDG code, E, px, py, pz] in GeV. Variable angle
+or (N, 1, 5) the incident particle as [PDG code, E, px, py, pz] in GeV, code 0 where it is not
+known. Variable angle
 (`EleMeasured3ThetaEscan_*.h5`): `ECAL`, `energy` in GeV, `theta`, and where they are known `mtheta`
 and `eta`, (N,) or (N, 1) each; a `target` may be there, too. Any other dataset with one number a
 shower, such as `ywindow`, is a column as well. Files of the whole calorimeter have `HCAL`
@@ -11,7 +12,6 @@ shower, such as `ywindow`, is a column as well. Files of the whole calorimeter h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from gan3d.config import FIRST_IMAGE
 from gan3d.data.chunks import StoredCells
 from gan3d.data.hdf5 import Hdf5File, Hdf5Output, check_rows, find_dataset
 from gan3d.data.new_file import NewFile
+from gan3d.data.showers import UNKNOWN_PARTICLE
 from gan3d.data.sparse import SparseShowers, split_images
-from gan3d.errors import DataError, UsageError
+from gan3d.errors import DataError
 
 ECAL = FIRST_IMAGE
 
@@ -101,22 +102,23 @@ def has_angle(names: Iterable[str]) -> bool:
     return {"energy", "theta"} <= set(names)
 
 
-@dataclass(frozen=True)
-class _Particle:
-    mass_gev: float
-    energy_is_kinetic: bool  # otherwise total
-
-
-# Masses: Particle Data Group 2024. Which energy a file states: the convention of the LCD samples.
-_PARTICLES = {
-    11: _Particle(0.000_510_998_95, energy_is_kinetic=True),
-    -11: _Particle(0.000_510_998_95, energy_is_kinetic=True),
-    22: _Particle(0.0, energy_is_kinetic=True),
-    111: _Particle(0.134_976_8, energy_is_kinetic=False),
-    # Charged pions (ChPi files): as neutral ones.
-    211: _Particle(0.139_570_39, energy_is_kinetic=False),
-    -211: _Particle(0.139_570_39, energy_is_kinetic=False),
+_MASSES_GEV = {
+    11: 0.000_510_998_95,  # electron
+    13: 0.105_658_375_5,  # muon
+    22: 0.0,  # photon
+    111: 0.134_976_8,  # pions
+    211: 0.139_570_39,
+    130: 0.497_611,  # kaons: K0L, K0S, K+
+    310: 0.497_611,
+    321: 0.493_677,
+    2112: 0.939_565_42,  # neutron
+    2212: 0.938_272_09,  # proton
 }
+"""Masses of the particles that calorimeters see, by PDG code, and of their antiparticles:
+S. Navas et al. (Particle Data Group), Phys. Rev. D 110 (2024) 030001."""
+# Whose energy files state as the kinetic one. Of all others it is the total one: the convention of
+# the LCD samples for electrons and pions.
+_KINETIC = (11, 13)
 
 _NOTES = {
     "ECAL": {"unit": "GeV", "axes": "shower, x, y, layer"},
@@ -127,7 +129,6 @@ _NOTES = {
 
 def write_lcd(groups: Iterable[SparseShowers], new: NewFile) -> None:
     """Write `groups` of showers, in GeV, each as a chunk; see `writer.write_showers`."""
-    _find_particle(new.pdg_id)
     images = new.images
     with Hdf5Output(new) as output:
         for showers in groups:
@@ -152,6 +153,8 @@ def _rows(showers: SparseShowers, new: NewFile) -> dict[str, NDArray[Any]]:
         if wrong_n.any():
             code = columns["pdg"][np.argmax(wrong_n)]
             raise DataError(f"{new.path}: 'target' cannot hold PDG code {code} exactly")
+    elif "pdg" not in columns and new.pdg_id != UNKNOWN_PARTICLE:
+        rows["pdg"] = np.full((len(showers), 1), new.pdg_id, np.int32)
     further = (name for name in columns if not (in_target and name in _TARGET))
     return rows | {name: columns[name][:, None] for name in further}
 
@@ -159,7 +162,10 @@ def _rows(showers: SparseShowers, new: NewFile) -> dict[str, NDArray[Any]]:
 def _target(
     energy_n: NDArray[np.float32], columns: Mapping[str, NDArray[Any]], pdg_id: int
 ) -> NDArray[np.floating[Any]]:
-    """Return `target`: the columns that are there, and the momentum of a particle along z."""
+    """Return `target`: the columns that are there, and the momentum of a particle along z.
+
+    It is NaN for a code whose mass is not known.
+    """
     code_n = columns.get("pdg", np.full(len(energy_n), pdg_id))
     momentum = {name: columns[name] for name in _MOMENTUM if name in columns}
     along_z = {"px": np.zeros_like(energy_n), "py": np.zeros_like(energy_n)}
@@ -175,16 +181,9 @@ def _momentum(energy_n: NDArray[np.float32], code_n: NDArray[Any]) -> NDArray[np
     """Return the momentum of particles `code_n`, GeV, shape (N,)."""
     momentum_n = np.empty(len(energy_n), np.float64)
     for code in np.unique(code_n):
-        particle = _find_particle(int(code))
+        mass_gev = _MASSES_GEV.get(abs(int(code)), np.nan)
         here_n = code_n == code
         energy = energy_n[here_n].astype(np.float64)
-        total = energy + particle.mass_gev if particle.energy_is_kinetic else energy
-        momentum_n[here_n] = np.sqrt(np.maximum(total**2 - particle.mass_gev**2, 0.0))
+        total = energy + mass_gev if abs(code) in _KINETIC else energy
+        momentum_n[here_n] = np.sqrt(np.maximum(total**2 - mass_gev**2, 0.0))
     return momentum_n.astype(np.float32)
-
-
-def _find_particle(pdg_id: int) -> _Particle:
-    if pdg_id not in _PARTICLES:
-        known = ", ".join(str(code) for code in _PARTICLES)
-        raise UsageError(f"particle {pdg_id}: the LCD schema is known for PDG codes {known}")
-    return _PARTICLES[pdg_id]

@@ -329,17 +329,16 @@ def stream_part(part: Part, data: Data) -> Iterator[Showers]:
 def sample_sums(
     part: Part, data: Data, limit: int, bad: dict[Path, str] | None = None
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
-    """Return the sums of cells and the incident energies (GeV) of `limit` showers of `part`.
+    """Return the sums of cells and the incident energies of `limit` showers of `part`, GeV.
 
-    The sums of each image are by its name. Cells are as the networks see them: their sums are GeV
-    where these see GeV. The showers are those of `ShowerLoader.sample`, but no images are built.
-    Raises DataError as `read_part` does, and where an image is empty in all showers; not, however,
-    where files are noted in `bad`: then what is left may be none.
+    The sums of each image are by its name. The showers are those of `ShowerLoader.sample`, but no
+    images are built. Raises DataError as `read_part` does, and where an image is empty in all
+    showers; not, however, where files are noted in `bad`: then what is left may be none.
     """
     images = data.images
     sums: dict[str, list[NDArray[np.float64]]] = {name: [np.empty(0)] for name in images.shapes}
     energy = [np.empty(0)]
-    for showers in _sample(part, data, limit, bad):
+    for showers in read_chosen(part, spread(part, limit), data, bad):
         for name, image in split_images(showers, images).items():
             sums[name].append(image.ecal_n)
         energy.append(showers.energy_n.astype(np.float64))
@@ -357,8 +356,8 @@ def sample_layers(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the energies in the layers (N, layer) and the incident energies (N,) of showers, GeV.
 
-    Of several images the layers of one after those of the other. They are those of `sample_sums`,
-    in GeV whatever the networks see. Raises DataError where a file cannot be read.
+    Of several images the layers of one after those of the other. They are those of `sample_sums`.
+    Raises DataError where a file cannot be read.
     """
     layers, energy = [], []
     for showers in read_chosen(part, spread(part, limit), data):

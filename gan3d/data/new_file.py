@@ -32,7 +32,7 @@ class NewFile:
     unit_gev: float
     """Unit of the energies, in GeV."""
     pdg_id: int
-    """Incident particle where no column says it."""
+    """Incident particle where no column says it; 0: not known."""
     chunk_showers: int
     """Showers that are compressed together."""
     level: int

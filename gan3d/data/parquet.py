@@ -28,6 +28,7 @@ from gan3d.config import FIRST_IMAGE, Images
 from gan3d.data.chunks import is_shortage, one_line
 from gan3d.data.new_file import NewFile, Sink, held_signals
 from gan3d.data.shower_file import ShowerFile
+from gan3d.data.showers import known_particles
 from gan3d.data.sparse import SparseShowers, cell_dtype, join, join_images, split_images
 from gan3d.errors import DataError
 
@@ -136,7 +137,7 @@ class ParquetFile(ShowerFile):
         """See `ShowerFile`."""
         if "pdg" not in self._columns:
             return ()
-        return tuple(int(code) for code in np.unique(self._read_column("pdg", 0, self.count)))
+        return known_particles({"pdg": self._read_column("pdg", 0, self.count)})
 
     def close(self) -> None:
         """See `ShowerFile`."""

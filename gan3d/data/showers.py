@@ -23,6 +23,15 @@ COLUMNS = {
 }
 """Columns with a known meaning; a file may have others, which are kept as they are."""
 
+UNKNOWN_PARTICLE = 0
+"""PDG code of showers of which nobody says the particle; of no particle otherwise."""
+
+
+def known_particles(columns: Mapping[str, NDArray[Any]]) -> tuple[int, ...]:
+    """PDG codes of incident particles, ascending; empty where the columns do not say."""
+    codes = np.unique(columns.get("pdg", np.empty(0, np.int64)))
+    return tuple(int(code) for code in codes if code != UNKNOWN_PARTICLE)
+
 
 @dataclass(frozen=True, eq=False)
 class Showers:

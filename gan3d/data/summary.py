@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gan3d.data.formats import open_shower_file
 from gan3d.data.shower_file import ShowerFile
+from gan3d.data.showers import known_particles
 from gan3d.data.sparse import Shape
 
 Range = tuple[float, float]
@@ -42,6 +43,9 @@ class Summary:
     """Cells along (x, y, layer): all that occur, ascending."""
     particles: tuple[int, ...]
     """PDG codes that occur, ascending; empty where the files do not say."""
+    columns: tuple[str, ...]
+    """Numbers of each shower besides its energy that occur, ascending: `model.conditions` may name
+    them."""
     layouts: tuple[str, ...]
     """Formats that occur, ascending."""
     storage: tuple[str, ...]
@@ -84,6 +88,7 @@ class Summary:
             "mean_hits": self.mean_hits,
             "lit_fraction": self.lit_fraction,
             "cell_energy_range_gev": list(self.cell_energy_gev),
+            "columns": list(self.columns),
             "layouts": list(self.layouts),
             "storage": list(self.storage),
             "size_bytes": self.size_bytes,
@@ -155,6 +160,7 @@ def combine(summaries: Sequence[Summary]) -> Summary:
         theta_range_rad=_around(theta) if theta else None,
         image_shapes=tuple(sorted({shape for each in summaries for shape in each.image_shapes})),
         particles=tuple(sorted({code for each in summaries for code in each.particles})),
+        columns=tuple(sorted({name for each in summaries for name in each.columns})),
         layouts=tuple(sorted({name for each in summaries for name in each.layouts})),
         storage=tuple(sorted({text for each in summaries for text in each.storage})),
         size_bytes=sum(each.size_bytes for each in summaries),
@@ -166,7 +172,6 @@ def _block(file: ShowerFile, first: int, stop: int, hit_threshold_gev: float) ->
     deposit_h = showers.deposit_h
     fraction_n = showers.ecal_n / showers.energy_n
     theta_n = showers.columns.get("theta")
-    pdg_n = showers.columns.get("pdg", np.empty(0, np.int64))
     return Summary(
         showers=len(showers),
         energy_range_gev=_range(showers.energy_n),
@@ -177,7 +182,8 @@ def _block(file: ShowerFile, first: int, stop: int, hit_threshold_gev: float) ->
         cell_energy_gev=_range(deposit_h) if len(deposit_h) else (0.0, 0.0),
         theta_range_rad=None if theta_n is None else _range(theta_n),
         image_shapes=(file.image_shape,),
-        particles=tuple(int(code) for code in np.unique(pdg_n)),
+        particles=known_particles(showers.columns),
+        columns=tuple(sorted(showers.columns)),
         layouts=(file.layout,),
         storage=(file.storage,),
         size_bytes=0,

@@ -18,6 +18,8 @@ from gan3d.config import Condition, Data
 from gan3d.data.chunks import is_shortage
 from gan3d.data.formats import expand_patterns, open_for
 from gan3d.data.labels import LabelRange, Particles, check_labels, particle_codes
+from gan3d.data.showers import UNKNOWN_PARTICLE
+from gan3d.data.stated import check_stated_grid
 from gan3d.errors import DataError
 
 
@@ -37,6 +39,8 @@ class FileEntry:
     """Sum of the incident energies (GeV), which tells other showers under the same name."""
     labels: tuple[LabelRange, ...] = ()
     """Ranges of the labels that networks are conditioned on, in the file's units."""
+    particles: tuple[int, ...] = ()
+    """PDG codes of its showers, ascending; none where it does not say, or nobody asked."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,13 @@ class Survey:
     skipped: tuple[SkippedFile, ...] = ()
     """Files that were left out."""
 
+    @property
+    def pdg_id(self) -> int:
+        """The particle of all showers of `files`; 0: not all say it, or they are of several."""
+        said = {entry.particles for entry in self.files}
+        one = len(said) == 1 and len(particles := said.pop()) == 1
+        return particles[0] if one else UNKNOWN_PARTICLE
+
     def as_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
 
@@ -81,9 +92,11 @@ class Survey:
             return tuple(map(entry, items))
 
         def entry(item: dict[str, Any]) -> FileEntry:
-            # Runs of before there were labels have none.
+            # Runs of before there were labels, or particles, have none.
             labels = tuple((name, low, high) for name, low, high in item.get("labels", ()))
-            return FileEntry(**{**item, "path": Path(item["path"]), "labels": labels})
+            particles = tuple(item.get("particles", ()))
+            own = {"path": Path(item["path"]), "labels": labels, "particles": particles}
+            return FileEntry(**{**item, **own})
 
         validation = fields["validation_files"]
         return cls(
@@ -122,7 +135,8 @@ def survey_files(data: Data, labels: Sequence[Condition] | None = None) -> Surve
     """Open and check every file that `data` names.
 
     For networks that are conditioned on `labels`, if only on none beside the energy, the labels and
-    the incident particles of all showers are checked; with None the files are for something else.
+    the incident particles of all showers and the cells that files state are checked; with None the
+    files are for something else.
 
     Raises DataError for a pattern without files, for a bad file (`data.on_bad_file: error`), where
     no good file is left (`skip`), for a file that is both trained on and held out, and for a
@@ -166,11 +180,16 @@ def check_unchanged(found: Survey, data: Data, labels: Sequence[Condition] | Non
                 "give it the same files, or start a new run"
             )
         for old, new in zip(before, after, strict=True):
-            if replace(old, path=Path(old.path.name)) != replace(new, path=Path(new.path.name)):
+            if _named(old) != _named(new):
                 raise DataError(
                     f"{new.path}: the run began with other training showers: {_describe(old)}, now "
                     f"{_describe(new)}; give it the same files, or start a new run"
                 )
+
+
+def _named(entry: FileEntry) -> FileEntry:
+    """The entry wherever the file is, without what older runs did not note."""
+    return replace(entry, path=Path(entry.path.name), particles=())
 
 
 def _describe(entry: FileEntry) -> str:
@@ -194,7 +213,7 @@ class _Look:
         entries = []
         for path in paths:
             try:
-                entry, codes = self._entry(path)
+                entry = self._entry(path)
             except (DataError, OSError) as error:
                 if is_shortage(error):
                     raise
@@ -206,21 +225,22 @@ class _Look:
                 self._skipped.append(SkippedFile(path, reason))
                 continue
             # No file is bad for it: it is the experiment that must say what it wants.
-            self._particles.add(codes, path)
+            self._particles.add(entry.particles, path)
             entries.append(entry)
         if not entries:
             reason = self._skipped[0].reason
             raise DataError(f"{key}: none of {len(paths)} files can be used; {reason}")
         return tuple(entries)
 
-    def _entry(self, path: Path) -> tuple[FileEntry, list[int]]:
-        """The entry of a file, and the PDG codes in it, if they matter."""
+    def _entry(self, path: Path) -> FileEntry:
+        """The entry of a file, with the PDG codes in it, if they matter."""
         with open_for(path, self._data) as file:
             energy = float(file.energy_n.sum(dtype=np.float64))
             size = path.stat().st_size
             entry = FileEntry(path, file.count, file.block_rows, size, energy)
             if self._labels is None:
-                return entry, []
+                return entry
+            check_stated_grid(path, file, self._data)
             columns = file.read_columns(0, file.count)
             ranges = check_labels(columns, self._labels, path)
-            return replace(entry, labels=ranges), particle_codes(columns)
+            return replace(entry, labels=ranges, particles=particle_codes(columns))

@@ -15,7 +15,7 @@ from gan3d.data.hdf5 import RESERVED
 from gan3d.data.lcd import write_lcd
 from gan3d.data.new_file import NewFile
 from gan3d.data.parquet import UNITS, write_parquet
-from gan3d.data.showers import Showers
+from gan3d.data.showers import UNKNOWN_PARTICLE, Showers
 from gan3d.data.sparse import SparseShowers, from_images, join
 from gan3d.errors import DataError, UsageError
 
@@ -26,7 +26,7 @@ def write_showers(
     *,
     layout: str = "lcd",
     attributes: Mapping[str, str | int | float],
-    pdg_id: int = 11,
+    pdg_id: int = UNKNOWN_PARTICLE,
     compression_level: int = 4,
     chunk_showers: int = 100,
     unit_gev: float = 1.0,
@@ -37,8 +37,10 @@ def write_showers(
 
     `layout` is one of
     `lcd`: `ECAL` (N, x, y, layer) and `target` (N, 5) = [pdgID, E, px, py, pz] in GeV; momentum and
-    PDG code are those of the columns, or of particles `pdg_id` along the layer axis. With a column
-    `theta` it is a file of variable angle: `ECAL`, `energy` and the columns, (N, 1) each.
+    PDG code are those of the columns, or of particles `pdg_id` along the layer axis (0: not known;
+    the momentum of a code whose mass is not known is NaN). With a column
+    `theta` it is a file of variable angle: `ECAL`, `energy` and the columns, (N, 1) each, with the
+    PDG code where it is known.
     `challenge`: `incident_energies` (N, 1) and `showers` (N, cells) in MeV, and the columns.
     `parquet`: a shard, see `parquet`.
 
@@ -53,8 +55,7 @@ def write_showers(
     image after the other. The file appears under its name only when it is whole; one that was there
     is replaced, and what a killed writer of it left is removed.
 
-    Raises UsageError for an argument that is none of these, and, in `lcd` files, for a particle
-    without momentum other than electron, positron, photon and neutral pion. Raises DataError if the
+    Raises UsageError for an argument that is none of these. Raises DataError if the
     file cannot be written, or the blocks hold no shower, differ in shape or columns, or have an
     energy that is negative or not finite.
     """

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gan3d.config import Condition, Geometry
 from gan3d.data import refuse_several
+from gan3d.data.showers import UNKNOWN_PARTICLE
 from gan3d.errors import RunError
 from gan3d.generation import TrainedRun
 from gan3d.models.weights import read_json
@@ -44,6 +45,8 @@ class Label(BaseModel):
     kind: Literal["number", "categories"]
     unit: str = ""
     """Of a number, as the model takes it."""
+    plane_rad: float = 0.0
+    """Of a polar angle: how near (rad) to the layers' plane it may not be."""
     values: list[int] = []
     """Categories that may occur."""
     range: tuple[float, float]
@@ -82,6 +85,8 @@ class Metadata(BaseModel):
     """Of the input `energy` and the output `cells`."""
     energy_range_gev: tuple[float, float]
     """Incident energies that the model was trained with, GeV."""
+    pdg_id: int = UNKNOWN_PARTICLE
+    """PDG code of all showers that the model was trained with; 0: not known, or several."""
     labels: list[Label] = []
     """Inputs after `energy`, in this order: what the networks are conditioned on beside it."""
     threshold_gev: float
@@ -129,6 +134,9 @@ class Metadata(BaseModel):
         return f"{{{', '.join(own)}}}"
 
 
+_KEPT = {"name", "column", "kind", "unit", "plane_rad", "values"}
+
+
 def describe(run: TrainedRun, latent: Latent) -> Metadata:
     """What a model exported from `run` says of itself.
 
@@ -147,9 +155,10 @@ def describe(run: TrainedRun, latent: Latent) -> Metadata:
         image_shape=tuple(int(cells) for cells in run.generator.outputs[0].shape[1:4]),
         cell_size_mm=data.model_geometry.cell_size_mm,
         energy_range_gev=run.energy_range_gev,
+        pdg_id=run.pdg_id,
         labels=[
             Label(
-                **label.model_dump(include={"name", "column", "kind", "unit", "values"}),
+                **label.model_dump(include=_KEPT),
                 range=run.label_ranges[label.column],
             )
             for label in run.labels

@@ -116,6 +116,11 @@ class ExportedModel(Draws):
         return {label.column: label.range for label in self.metadata.labels}
 
     @property
+    def pdg_id(self) -> int:
+        """The particle that all showers were of that it was trained with; 0: not known."""
+        return self.metadata.pdg_id
+
+    @property
     def energy_range_gev(self) -> tuple[float, float]:
         """Incident energies (GeV) of the training showers."""
         return self.metadata.energy_range_gev

@@ -33,6 +33,10 @@ _AHEAD = 2
 class Generator(Protocol):
     """What showers come from: a run, or an exported model."""
 
+    @property
+    def pdg_id(self) -> int:
+        """The particle that all its training showers were of; 0: not known, or several."""
+
     def attributes(self, seed: int) -> dict[str, str | int]:
         """What a file of its showers says of their origin."""
 
@@ -125,6 +129,7 @@ class Dataset:
                 advance,
                 layout=self.layout,
                 attributes=self._attributes(file),
+                pdg_id=self.generator.pdg_id,
                 cell_size_mm=self.cell_size_mm,
                 geometries=self.geometries,
             )

@@ -25,8 +25,9 @@ from gan3d.data import (
     network_labels,
     pick_columns,
 )
+from gan3d.data.showers import UNKNOWN_PARTICLE
 from gan3d.errors import RunError, UsageError
-from gan3d.models import architecture_of
+from gan3d.models import architecture_of, told_labels
 from gan3d.models.sampling import sample_images
 from gan3d.models.weights import (
     DISCRIMINATOR_WEIGHTS,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import keras
 
 DEFAULT_BATCH = 128
+_FILES = "data.json"
 
 Given = float | int | tuple[float, float] | NDArray[Any]
 """A condition of showers: the same number for all, a range, or one number for each."""
@@ -88,17 +90,22 @@ class Told(Draws):
     """Incident energies (GeV) of the training showers."""
     label_ranges: Mapping[str, tuple[float, float]]
     """Smallest and largest value of each label of the training showers' files, by its column."""
+    pdg_id: int = UNKNOWN_PARTICLE
+    """The particle that all training showers are of; 0: their files do not say, or it is several.
+    """
 
 
 def read_told(path: Path) -> Told:
     """Read what the run in folder `path` is told. Raises RunError where it does not say."""
-    labels = load_experiment(path / "config.yaml").model.labels
+    experiment = load_experiment(path / "config.yaml")
+    labels = told_labels(architecture_of(experiment), experiment.model)
     try:
         low, high = read_json(path / "response.json")["energy_range_gev"]
         energies = float(low), float(high)
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path / 'response.json'}: no response of a run ({error!r})") from error
-    return Told(labels, energies, _label_ranges(path, labels) if labels else {})
+    files = _read_files(path) if labels or (path / _FILES).exists() else Survey(())
+    return Told(labels, energies, _label_ranges(path, files, labels), files.pdg_id)
 
 
 @dataclass(frozen=True)
@@ -120,11 +127,14 @@ class TrainedRun(Draws):
     label_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Smallest and largest value of each label (`labels`) of the training showers' files, by its
     column."""
+    pdg_id: int = UNKNOWN_PARTICLE
+    """The particle that all training showers are of; 0: their files do not say, or it is several.
+    """
 
     @property
     def labels(self) -> list[Condition]:
         """What the networks are conditioned on beside the incident energy."""
-        return self.experiment.model.labels
+        return told_labels(architecture_of(self.experiment), self.experiment.model)
 
     @property
     def geometries(self) -> dict[str, Geometry] | None:
@@ -394,29 +404,36 @@ def load_run(path: str | Path, checkpoint: WhichCheckpoint = "last") -> TrainedR
         weights_sha256=digest,
         energy_range_gev=told.energy_range_gev,
         label_ranges=told.label_ranges,
+        pdg_id=told.pdg_id,
     )
 
 
-def _label_ranges(path: Path, labels: Sequence[Condition]) -> dict[str, tuple[float, float]]:
-    """Ranges of the labels in all files that a run was trained on, by their column.
-
-    Raises RunError where the run does not say them.
-    """
-    ranges: dict[str, tuple[float, float]] = {}
+def _read_files(path: Path) -> Survey:
+    """The files that a run was trained on. Raises RunError where it does not say them."""
     try:
-        files = Survey.from_dict(read_json(path / "data.json")).files
+        return Survey.from_dict(read_json(path / _FILES))
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
-            f"{path / 'data.json'}: not the files that a run was trained on ({error!r})"
+            f"{path / _FILES}: not the files that a run was trained on ({error!r})"
         ) from error
-    for entry in files:
+
+
+def _label_ranges(
+    path: Path, files: Survey, labels: Sequence[Condition]
+) -> dict[str, tuple[float, float]]:
+    """Ranges of the labels in all `files` that the run in `path` was trained on, by their column.
+
+    Raises RunError where they do not say them.
+    """
+    ranges: dict[str, tuple[float, float]] = {}
+    for entry in files.files:
         for column, low, high in entry.labels:
             lowest, highest = ranges.get(column, (low, high))
             ranges[column] = min(lowest, low), max(highest, high)
     missing = [label.column for label in labels if label.column not in ranges]
     if missing:
         raise RunError(
-            f"{path / 'data.json'}: does not say the range of {missing[0]} that the run was "
+            f"{path / _FILES}: does not say the range of {missing[0]} that the run was "
             "trained on, which its networks are told"
         )
     return ranges

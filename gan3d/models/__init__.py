@@ -15,6 +15,7 @@ from gan3d.models.registry import (
     check_architecture,
     check_networks,
     get_architecture,
+    told_labels,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "check_architecture",
     "check_networks",
     "get_architecture",
+    "told_labels",
 ]

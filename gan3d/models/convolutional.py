@@ -16,11 +16,12 @@ from typing import Any
 import keras
 from keras import layers
 
-from gan3d.config import Images, Model
+from gan3d.config import GEV, CellScale, Images, Model
 from gan3d.models.conditions import embed_labels
 from gan3d.models.convolution import same_pads
 from gan3d.models.layers import (
     BatchNormalization,
+    CellsInGev,
     Conv3D,
     Dropout,
     EcalSum,
@@ -102,9 +103,12 @@ def _grow(x: Any, settings: Model, plan: GeneratorPlan, prefix: str = "") -> Any
     return layers.ReLU(dtype="float32", name=f"{prefix}images")(x)
 
 
-def build_discriminator(settings: Model, plan: DiscriminatorPlan) -> keras.Model:
-    """Discriminator: images (B, x, y, layer, 1) in GeV -> `generation`, `auxiliary`, `ecal`.
+def build_discriminator(
+    settings: Model, plan: DiscriminatorPlan, *, scale: CellScale = GEV
+) -> keras.Model:
+    """Discriminator: images (B, x, y, layer, 1) in `scale` -> `generation`, `auxiliary`, `ecal`.
 
+    `ecal` is the sum in GeV whatever the scale.
     With `labels` (B, C) as second input where there are conditions beside the energy: as further
     channels, the same number in all cells.
     """
@@ -113,13 +117,13 @@ def build_discriminator(settings: Model, plan: DiscriminatorPlan) -> keras.Model
     x = _look(images_bxyzc, numbers_bd, settings, plan)
     return keras.Model(
         [images_bxyzc, *inputs] if inputs else images_bxyzc,
-        {**_heads(x), "ecal": EcalSum(name="ecal")(images_bxyzc)},
+        {**_heads(x), "ecal": EcalSum(name="ecal")(_in_gev(images_bxyzc, scale))},
         name="discriminator",
     )
 
 
 def build_joint_discriminator(
-    settings: Model, plans: Mapping[str, DiscriminatorPlan]
+    settings: Model, plans: Mapping[str, DiscriminatorPlan], *, scale: CellScale = GEV
 ) -> keras.Model:
     """As `build_discriminator`, of several images by their names: (B, cells of all, 1, 1, 1).
 
@@ -135,7 +139,7 @@ def build_joint_discriminator(
         seen.append(_look(image, numbers_bd, settings, plan, f"{name}_"))
         # The first one's loss, its weight, and what tells of empty showers are called so.
         output = name if sums else "ecal"
-        sums[output] = EcalSum(name=output)(image)
+        sums[output] = EcalSum(name=output)(_in_gev(image, scale, f"{name}_"))
     x = layers.Concatenate(dtype="float32", name="features")(seen)
     joint = layers.Dense(settings.joint_features, dtype="float32", name="joint")(x)
     joint = layers.LeakyReLU(settings.leaky_slope, dtype="float32", name="joint_activation")(joint)
@@ -145,6 +149,13 @@ def build_joint_discriminator(
         {**_heads(x), **sums},
         name="discriminator",
     )
+
+
+def _in_gev(images_bxyzc: Any, scale: CellScale, prefix: str = "") -> Any:
+    """Images as calorimeters measure them; those in GeV go through no layer."""
+    if scale.plain:
+        return images_bxyzc
+    return CellsInGev(scale.power, scale.log_gev, name=f"{prefix}gev")(images_bxyzc)
 
 
 def _judged_labels(settings: Model) -> tuple[list[Any], Any]:

@@ -18,7 +18,7 @@ from gan3d.models.upsampling import convolve_upsampled, repeat_cells
 
 @keras.saving.register_keras_serializable(package="gan3d")
 class EcalSum(keras.layers.Layer):
-    """Sum of all cells of an image: (B, x, y, layer, 1) -> (B, 1), in the image's unit (GeV).
+    """Sum of all cells of an image: (B, x, y, layer, 1) -> (B, 1), in the image's unit: GeV.
 
     Summed in float32 whatever the precision policy: half a million keV added up in bfloat16 would
     lose the percent that the calorimeter resolves.

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from gan3d.config import Geometry, Model
+from gan3d.config import GEV, CellScale, Geometry, Model
 from gan3d.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,28 +87,35 @@ class DiscriminatorPlan:
     periodic: Periodic = _NOT_PERIODIC
 
 
-def builders(generator: GeneratorPlan, discriminator: DiscriminatorPlan) -> tuple[Builder, Builder]:
-    """What builds the two networks; Keras is loaded when they do."""
-    return _later("build_generator", generator), _later("build_discriminator", discriminator)
+def builders(
+    generator: GeneratorPlan, discriminator: DiscriminatorPlan, scale: CellScale = GEV
+) -> tuple[Builder, Builder]:
+    """What builds the two networks, of images in `scale`; Keras is loaded when they do."""
+    return (
+        _later("build_generator", generator),
+        _later("build_discriminator", discriminator, scale=scale),
+    )
 
 
 def joint_builders(
-    generators: Mapping[str, GeneratorPlan], discriminators: Mapping[str, DiscriminatorPlan]
+    generators: Mapping[str, GeneratorPlan],
+    discriminators: Mapping[str, DiscriminatorPlan],
+    scale: CellScale = GEV,
 ) -> tuple[Builder, Builder]:
     """As `builders`, of several images of a shower by their names."""
     return (
         _later("build_joint_generator", generators),
-        _later("build_joint_discriminator", discriminators),
+        _later("build_joint_discriminator", discriminators, scale=scale),
     )
 
 
-def _later(name: str, plan: object) -> Builder:
+def _later(name: str, plan: object, **options: object) -> Builder:
     """The function `name` of `gan3d.models.convolutional`, of which only the settings are open."""
 
     def build(settings: Model) -> keras.Model:
         from gan3d.models import convolutional
 
-        network: keras.Model = getattr(convolutional, name)(settings, plan)
+        network: keras.Model = getattr(convolutional, name)(settings, plan, **options)
         return network
 
     return build

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from gan3d.config import GEV, CellScale, Experiment, Geometry, Images, Model
+from gan3d.config import GEV, CellScale, Condition, Experiment, Geometry, Images, Model
 from gan3d.errors import ConfigError
 from gan3d.models import architectures
 from gan3d.models.presets import check_shape, one_image_only
@@ -46,21 +46,26 @@ class Output:
     the mean sum, and its weight is `further_sums`'."""
 
 
-def _sum_cells(images_bxyzc: Any) -> Any:
+def _sum_cells(images_bxyzc: Any, scale: CellScale = GEV) -> Any:
     from keras import ops
 
-    return ops.sum(images_bxyzc[..., 0], axis=(1, 2, 3))[:, None]
+    return ops.sum(scale.gev(images_bxyzc[..., 0], ops), axis=(1, 2, 3))[:, None]
 
 
-def sums_of(images: Images) -> tuple[Output, ...]:
-    """What discriminators say of several images: the sum of each, of the first as `ecal`.
+def ecal_of(scale: CellScale) -> Output:
+    """The sum of all cells in GeV, of images in `scale`."""
+    return Output("ecal", "mean_absolute_percentage_error", partial(_sum_cells, scale=scale))
+
+
+def sums_of(images: Images, scale: CellScale) -> tuple[Output, ...]:
+    """What discriminators say of several images in `scale`: the sums (GeV), the first as `ecal`.
 
     Those of further images have their names. A shower may leave nothing in one, so no error is in
     per cent of its own sum.
     """
 
     def measure(cells: slice) -> Callable[[Any], Any]:
-        return lambda images_bxyzc: _sum_cells(images_bxyzc[:, cells])
+        return lambda images_bxyzc: _sum_cells(images_bxyzc[:, cells], scale)
 
     first, *further = images.cells.items()
     return (
@@ -76,8 +81,8 @@ GENERATION = Output("generation", "binary_crossentropy")
 """The probability of being Monte Carlo."""
 AUXILIARY = Output("auxiliary", "mean_absolute_percentage_error")
 """The estimated incident energy, over `data.energy_scale_gev`."""
-ECAL = Output("ecal", "mean_absolute_percentage_error", _sum_cells)
-"""The sum of all cells."""
+ECAL = ecal_of(GEV)
+"""The sum of all cells, of images in GeV."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +111,9 @@ class Architecture:
 
     The discriminator maps an image (and the energy and the labels, where it sees them) to a
     dictionary of its `outputs`: `generation` (B, 1), the probability of being Monte Carlo,
-    `auxiliary` (B, 1), the estimated scaled incident energy, `ecal` (B, 1), the sum of all cells,
-    and more where the architecture has more. Images and outputs are best computed in float32
-    whatever Keras's dtype policy (`node.precision`).
+    `auxiliary` (B, 1), the estimated scaled incident energy, `ecal` (B, 1), the sum of all cells
+    in GeV, and more where the architecture has more. Images and outputs are best computed in
+    float32 whatever Keras's dtype policy (`node.precision`).
     """
 
     name: str
@@ -141,6 +146,8 @@ class Architecture:
     condition_weights: tuple[str, ...] = ()
     """Weights, LAYER/NUMBER as files have them, whose last rows are of
     `gan3d.models.shower_conditions.condition_terms`: `training.init_from` knows what they mean."""
+    plane_rad: float = 0.0
+    """Polar angles nearer than this to the layers' plane (0 and pi) mean nothing to it."""
     cylinders: bool = False
     """Whether its networks go round along the angle of a cylinder."""
     images: Images | None = None
@@ -214,6 +221,17 @@ def architecture_of(experiment: Experiment) -> Architecture:
             "cylinder; expected one that does, such as convolutional or compact"
         )
     return with_options(architecture, model)
+
+
+def told_labels(architecture: Architecture, model: Model) -> list[Condition]:
+    """The conditions beside the energy, with what the architecture needs of polar angles."""
+    least = architecture.plane_rad
+    return [
+        label.model_copy(update={"plane_rad": max(label.plane_rad, least)})
+        if label.is_polar
+        else label
+        for label in model.labels
+    ]
 
 
 def check_networks(experiment: Experiment) -> None:

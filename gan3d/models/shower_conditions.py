@@ -22,7 +22,6 @@ ENERGY_TERMS = 3
 """Terms of the polynomials in ln(Ep): mean and spread bend over a decade of energy."""
 NUMBER_TERMS = 3
 """Of a further number u, standardised: u, its square, and u ln(Ep)."""
-_ANGLE_COLUMNS = ("theta", "mtheta")
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class ShowerConditions:
         angles = [
             (place, label.offset, label.scale)
             for place, label in enumerate(labels)
-            if label.column in _ANGLE_COLUMNS
+            if label.is_polar
         ]
         if len(angles) > 1:
             raise ConfigError(

@@ -116,6 +116,20 @@ def read_response(folder: Path) -> Response:
         raise RunError(f"{path}: no response of a run ({error!r}); start a new run") from error
 
 
+def check_sums(folder: Path, response: Response, experiment: Experiment) -> None:
+    """Raise RunError where a run was begun with sums of cells that are not in GeV.
+
+    Before they were, those of networks that see another scale were of what these see. Where all
+    targets are measured on the batch, nothing goes by them.
+    """
+    fitted = not experiment.model.labels or experiment.data.further_images
+    if fitted and not response.in_gev and not experiment.data.cell_scale.plain:
+        raise RunError(
+            f"{folder / RESPONSE}: an older gan3d fitted the sums of what the networks see, now "
+            "they are in GeV; go on with that one, or start a new run with training.init_from"
+        )
+
+
 def read_survey(folder: Path) -> Survey:
     """The files that the run in `folder` began with. Raises RunError where it is damaged."""
     path = folder / DATA

@@ -29,7 +29,7 @@ _LAYER_DEGREE = 2
 class Response:
     """Mean ECAL sum (GeV) of a shower: e * polyval(coefficients, e) with e = Ep / energy scale.
 
-    The sum is of what the networks see of cells: with a `data.cell_power` p in GeV ** p.
+    Sums are in GeV whatever the networks see of cells.
     """
 
     coefficients: tuple[float, ...]
@@ -41,7 +41,7 @@ class Response:
     showers: int
     """Showers that were fitted."""
     gev_coefficients: tuple[float, ...] | None = None
-    """As `coefficients`, of sums in GeV whatever the networks see; None: nobody asked for them."""
+    """As `coefficients`, of the sum of all images; None: nobody asked for them."""
     layer_coefficients: tuple[tuple[float, ...], ...] | None = None
     """Of each layer, its mean share in a shower's energy as a polynomial of ln(e), highest power
     first; None: nobody asked for them."""
@@ -49,8 +49,10 @@ class Response:
     further_coefficients: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """As `coefficients`, of the sum of each further image (`data.further_images`), by its name."""
     further_means: Mapping[str, float] = field(default_factory=dict)
-    """Mean sum of each further image, what networks see of it, over the showers that were fitted:
-    the unit of errors of the sum."""
+    """Mean sum (GeV) of each further image over the showers that were fitted: the unit of errors of
+    the sum."""
+    in_gev: bool = True
+    """Whether sums are in GeV. Older runs have those of what their networks see."""
 
     def ecal_gev(self, energy_n: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Mean ECAL sum (GeV) of showers with incident energies `energy_n` (GeV)."""
@@ -77,6 +79,7 @@ class Response:
                 name: tuple(each) for name, each in fields.get("further_coefficients", {}).items()
             },
             further_means=fields.get("further_means", {}),
+            in_gev=fields.get("in_gev", False),
         )
 
 

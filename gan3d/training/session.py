@@ -29,11 +29,13 @@ from gan3d.data import (
     survey_files,
 )
 from gan3d.errors import TrainingError
+from gan3d.models import architecture_of, told_labels
 from gan3d.models.weights import has_checkpoint
 from gan3d.runtime import Signals, Watchdog, describe_environment, share_text
 from gan3d.training.records import (
     check_resumable,
     check_run_folder,
+    check_sums,
     holds_run,
     read_message,
     read_response,
@@ -82,11 +84,12 @@ def find(experiment: Experiment, folder: Path, ranks: int, *, resume: bool) -> F
     # A run that goes on has weights of its own; one that has none yet begins anew.
     start = None if resume and has_checkpoint(folder) else find_start(experiment)
     data, showers = experiment.data, experiment.validation.epoch_showers
-    labels = experiment.model.labels
+    labels = told_labels(architecture_of(experiment), experiment.model)
     skip = data.on_bad_file == "skip"
     files = read_survey(folder) if resume else survey_files(data, labels)
     response = read_response(folder) if resume else None
-    if resume:
+    if resume and response is not None:
+        check_sums(folder, response, experiment)
         check_unchanged(files, data, labels)
     while True:
         bad: dict[Path, str] = {}

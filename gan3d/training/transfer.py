@@ -47,6 +47,7 @@ _MEANINGS = (
     ("data", "cell_power"),
     ("data", "cell_log_gev"),
     ("model", "conditions"),
+    ("model", "spectral_norm"),
 )
 
 
@@ -56,7 +57,7 @@ class _Slot(NamedTuple):
     layer: str
     """The layer's name, or its kind and number where it was given none."""
     kind: str
-    """The layer's class, in Keras's spelling (`conv3d`)."""
+    """The layer's class, in Keras's spelling (`conv3d`), with a bounded spectrum or without."""
     place: str
     """Number of the variable in its layer, after those of layers inside it."""
     of: int
@@ -379,7 +380,9 @@ def _slots(file: h5py.File) -> Iterator[tuple[_Slot, str, h5py.Dataset]]:
         # Groups are counted in the network, names that Keras makes in the process.
         given = re.fullmatch(rf"{re.escape(kind)}(_\d+)?", named) is None
         for place, dataset in _datasets(layer).items():
-            slot = _Slot(named if given else group, kind, place, len(dataset.parent))
+            # What is trained of a layer of `model.spectral_norm` is a kernel like any other.
+            plain = re.sub(r"^spectral_(plain_)?", "", kind)
+            slot = _Slot(named if given else group, plain, place, len(dataset.parent))
             yield slot, named, dataset
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import FIRST_IMAGE, Geometry, Validation
 from gan3d.data import Showers
+from gan3d.data.showers import UNKNOWN_PARTICLE
 from gan3d.errors import DataError
 from gan3d.validation.measures import (
     Float,
@@ -238,6 +239,11 @@ def check_chunk(chunk: Showers, geometry: Geometry, label: str, first: int) -> N
             raise DataError(f"{label}: shower {first + int(np.argmax(wrong_n))}: {what}")
 
 
+def _particles(code_n: NDArray[Any]) -> Float:
+    """PDG codes (N,), NaN where it is not known."""
+    return np.where(np.equal(code_n, UNKNOWN_PARTICLE), np.nan, code_n).astype(np.float64)
+
+
 def observe_chunk(
     chunk: Showers, geometry: Geometry, settings: Validation, *, label: str
 ) -> Observables:
@@ -259,7 +265,7 @@ def observe_chunk(
         settings=settings,
         energy_n=chunk.energy_n.astype(np.float64),
         theta_n=np.asarray(chunk.columns.get("theta", unknown_n), np.float64),
-        pdg_n=np.asarray(chunk.columns.get("pdg", unknown_n), np.float64),
+        pdg_n=_particles(chunk.columns.get("pdg", unknown_n)),
         total_energy_n=longitudinal_nz.sum(axis=1),
         transverse_x_nx=profiles[0],
         transverse_y_ny=profiles[1],

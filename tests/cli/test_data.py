@@ -75,6 +75,7 @@ def test_figures_as_json(small_file):
     assert figures["files"][str(small_file)] == figures["total"]
     assert figures["total"]["showers"] == 3
     assert figures["total"]["particles"] == [22]
+    assert figures["total"]["columns"] == ["pdg", "px", "py", "pz"]
     assert figures["total"]["image_shapes"] == [[5, 5, 4]]
     assert figures["total"]["mean_hits"] == 0.0
     assert figures["total"]["lit_fraction"] == 1.0
@@ -103,6 +104,7 @@ def test_angles_are_shown_where_files_have_them(tmp_path, small_file):
         file["theta"] = np.radians(np.float32([[60], [120]]))
     lines = lines_on_a_terminal("info", str(small_file), str(tmp_path / "angles.h5"))
     assert "60–120" in "\n".join(lines)
+    assert "for model.conditions: pdg (not in all), " in "\n".join(lines)
     assert max(map(len, lines)) <= 80
     assert "θ" not in invoke("info", str(small_file)).output
 

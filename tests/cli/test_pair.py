@@ -38,6 +38,8 @@ def test_a_pair_is_trained_generated_and_judged(gan3d, pair_experiment, tmp_path
         (path,) = (tmp_path / name).glob("*.h5") if name == "many" else [tmp_path / name]
         with open_for(path, data) as file:
             images[name] = file.read().images_nxyz
+            # Of the particle that the training files name; a shard has what it is told alone.
+            assert file.particles == ((11,) if path.suffix == ".h5" else ())
         assert stated_cell_size([path], image="HCAL") == (30.0, 30.0, 30.0)
     assert images["some.h5"].shape == (9, 150 + 112, 1, 1)
     for name, each in images.items():

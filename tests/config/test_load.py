@@ -265,7 +265,11 @@ def test_what_is_found_wrong_later_gets_the_place_of_its_key(write):
     assert told("data.files: gone") == "a.yaml:2: data.files: gone"
     assert told("training.epochs: few", "training.epochs=2") == "--set training.epochs: few"
     # Of a key that nobody has written, the section's; of no key, nothing.
-    assert told("training.batch_size: big") == "e.yaml:2: training.batch_size: big"
+    for overrides in ((), ("training.epochs=2",), ("training.epochs=2", "node.xla=true")):
+        found = told("training.batch_size: big", *overrides)
+        assert found == "e.yaml:2: training.batch_size: big"
+    assert told("node.precision: no", "node.xla=true") == "e.yaml:1: node.precision: no"
+    assert told("node.precision: no", "node={xla: true}") == "--set node: node.precision: no"
     assert told("other.yaml: gone") == "other.yaml: gone"
 
 

@@ -120,6 +120,23 @@ def test_a_wrong_shower_is_found(
     assert re.search(text, fault.text), fault.text
 
 
+@pytest.mark.parametrize("column", ["theta", "mtheta"])
+@pytest.mark.parametrize("bad", [75.0, np.nan])
+def test_an_angle_that_is_not_in_rad_is_found(write, column, bad):
+    path = write()
+    angle = np.linspace(1.0, 3.1, COUNT, dtype=np.float32)
+    for values, count in ((angle, 0), (np.where(np.arange(COUNT) < 4, angle, bad), COUNT - 4)):
+        with h5py.File(path, "r+") as file:
+            if column in file:
+                del file[column]
+            file[column] = values
+        found = faults(path)
+        assert [(each.kind, each.showers, each.first) for each in found] == [
+            ("angle", count, 4)
+        ] * bool(count)
+        assert not found or f"'{column}' beyond pi" in found[0].text
+
+
 def test_criteria_can_be_changed(write):
     assert faults(write(change=too_much), fraction_factor=4.0) == []
     found = faults(write(change=empty), threshold_gev=1e-10)

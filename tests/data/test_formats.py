@@ -18,7 +18,6 @@ from gan3d.data import (
     expand_patterns,
     open_shower_file,
     read_showers,
-    stated_geometry,
     survey_files,
     write_showers,
 )
@@ -461,22 +460,3 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.h5")
     with pytest.raises(DataError, match=r"pipe\.h5: is no regular file"):
         read_showers([tmp_path / "pipe.h5"])
-
-
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        ("{", r"showers\.h5: its attribute 'geometry' is no grid of cells"),
-        (
-            '{"coordinates": "cylindrical", "shape": [4, 4, 5], "cell_size_mm": [null, 1, 1]}',
-            r"showers\.h5: images have 3×4×5 cells, its attribute 'geometry' says 4×4×5",
-        ),
-    ],
-)
-def test_a_file_that_says_its_cells_wrongly_is_named(lcd_file, said, message):
-    path = lcd_file()
-    assert stated_geometry([path]) is None
-    with h5py.File(path, "r+") as file:
-        file.attrs["geometry"] = said
-    with pytest.raises(DataError, match=message):
-        stated_geometry([path])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from labelled import SHAPE, pdg_of, theta_of, write_labelled
 
@@ -12,6 +12,7 @@ from gan3d.data import (
     Showers,
     Survey,
     check_unchanged,
+    find_fault,
     network_labels,
     read_part,
     read_showers,
@@ -64,7 +65,7 @@ def test_labels_stand_in_the_order_of_the_list():
     [
         ({"pdg": None}, r"has no column 'pdg', which model.conditions names \(particle\); its col"),
         ({"theta": np.full((6, 1), 75.2, "f4")}, "'theta' is 75.2, expected rad, .* in degrees"),
-        ({"theta": np.full((6, 1), np.nan, "f4")}, "shower 0: 'theta' is nan, expected rad"),
+        ({"theta": np.full((6, 1), np.nan, "f4")}, r"shower 0: 'theta' is nan, .* finite .*rad\)$"),
         ({"pdg": np.full((6, 1), 2212)}, r"shower 0: 'pdg' is 2212, expected one of 22, 11 \(mod"),
     ],
 )
@@ -117,12 +118,58 @@ def test_the_survey_knows_the_ranges_of_labels(tmp_path):
     )
     assert Survey.from_dict(found.as_dict()) == found
     check_unchanged(found, section(tmp_path), [THETA, PARTICLE])
-    # A run of before there were labels.
+    # A run of before there were labels, or particles.
     before = survey_files(section(tmp_path))
     fields = before.as_dict()
     for entry in fields["files"]:
-        del entry["labels"]
+        del entry["labels"], entry["particles"]
     assert Survey.from_dict(fields) == before
+    check_unchanged(before, section(tmp_path, particles=[11, 22]), [])
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [((11, 11), 11), ((11, 22), 0), ((11, None), 0), ((None, None), 0), ((0, 0), 0)],
+)
+def test_the_survey_knows_the_particle_where_all_files_say_the_same(tmp_path, codes, expected):
+    for name, code in zip("ab", codes, strict=True):
+        pdg = None if code is None else np.full((6, 1), code)
+        write_labelled(tmp_path / f"{name}.h5", 6, 0, pdg=pdg)
+    assert survey_files(section(tmp_path, particles=[11, 22]), []).pdg_id == expected
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"name": "mtheta"},
+        {"name": "theta", "unit": "deg"},
+        {"name": "tilt", "column": "theta"},
+        {"name": "tilt", "column": "phi", "unit": "rad"},
+    ],
+)
+def test_angles_are_known_by_their_columns_or_their_unit(tmp_path, entry):
+    (label,) = Model(conditions=["energy", entry]).labels
+    angle = np.linspace(1.0, 3.0, 6, dtype="f4")[:, None]
+    write_labelled(tmp_path / "good.h5", 6, 0, pdg=None, **{label.column: angle})
+    assert len(survey_files(section(tmp_path), [label]).files) == 1
+    angle[4:] = 75.0
+    write_labelled(tmp_path / "wrong.h5", 6, 0, pdg=None, **{label.column: angle})
+    expected = rf"wrong\.h5: shower 4: '{label.column}' is 75, expected rad, .* in degrees\?"
+    with pytest.raises(DataError, match=expected):
+        survey_files(section(tmp_path), [label])
+
+
+@given(st.floats(-np.pi, np.pi), st.floats(1e-3, 1.5))
+def test_angles_near_the_layers_plane_are_refused_where_they_mean_nothing(theta, least):
+    label = THETA.model_copy(update={"plane_rad": least})
+    near = min(abs(theta), np.pi - abs(theta))
+    fault = find_fault(np.array([np.pi / 2, theta]), label)
+    assume(abs(near - least) > 1e-9)
+    assert (fault is not None) == (near < least)
+    if fault is not None:
+        assert fault.startswith("shower 1: 'theta' is ")
+        assert "layers' plane" in fault
+    assert find_fault(np.array([theta]), THETA) is None
 
 
 @pytest.mark.parametrize("layout", ["lcd", "parquet", "challenge"])

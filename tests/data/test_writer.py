@@ -82,6 +82,11 @@ def test_chunks_are_as_asked_for_where_there_are_so_many_showers(tmp_path, block
         (-11, 93.94305, 93.94356),
         (22, 75.87788, 75.87788),
         (111, 74.16321, 74.163086),  # total energy E: p = sqrt(E² - m²)
+        (321, 10.0, 9.987807),
+        (-2212, 2.0, 1.766252),
+        (2112, 0.5, 0.0),  # less than its mass: at rest
+        (1000020040, 50.0, np.nan),  # a nucleus, whose mass is not known here
+        (0, 50.0, np.nan),
     ],
 )
 def test_the_momentum_is_that_of_the_simulated_files(tmp_path, images, pdg_id, energy, momentum):
@@ -92,9 +97,15 @@ def test_the_momentum_is_that_of_the_simulated_files(tmp_path, images, pdg_id, e
         np.testing.assert_allclose(file["target"][0], [pdg_id, energy, 0, 0, momentum], rtol=1.5e-7)
 
 
-def test_an_unknown_particle_is_refused(tmp_path, block):
-    with pytest.raises(UsageError, match=r"particle 2212: .* 11, -11, 22, 111"):
-        write_showers(tmp_path / "out.h5", [block(1)], attributes={}, pdg_id=2212)
+@pytest.mark.parametrize("angle", [False, True])
+def test_a_particle_is_named_only_where_it_is_known(tmp_path, images, angle):
+    columns = {"theta": np.ones(2, np.float32)} if angle else {}
+    showers = Showers(images(2), np.float32([10, 20]), columns)
+    for pdg_id in (0, 22):
+        write_showers(tmp_path / "out.h5", [showers], attributes={}, pdg_id=pdg_id)
+        with open_shower_file(tmp_path / "out.h5") as file:
+            assert file.particles == ((22,) if pdg_id else ())
+            assert ("pdg" in file.read_columns(0, 2)) == (pdg_id != 0 or not angle)
 
 
 # There and back.

@@ -17,6 +17,8 @@ from gan3d.samples import sample_files
 class Quick:
     """Showers whose cells tell their seed and number."""
 
+    pdg_id = 22
+
     def __init__(self, digest="abc"):
         self.digest = digest
 
@@ -58,6 +60,8 @@ def test_files_in_their_order_hold_all_showers_in_theirs(dataset, layout):
     assert numbers(made).tolist() == list(range(23))
     showers = read_showers([f"{made.folder}/*"])
     assert np.array_equal(showers.energy_n, made.energy_n)
+    if layout == "lcd":
+        assert set(showers.columns["pdg"]) == {22}
     assert made.missing(made.files) == []
 
 

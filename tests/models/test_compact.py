@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gan3d.config import Geometry, Model
 from gan3d.errors import ConfigError
-from gan3d.models import get_architecture
+from gan3d.models import get_architecture, told_labels
 from gan3d.models.angle_layers import measure_angle
 from gan3d.models.registry import Wanted
 from gan3d.models.shower_conditions import (
@@ -47,6 +47,19 @@ def build(conditions, shape=(25, 25, 25), name="compact"):
         architecture.build_generator(model),
         architecture.build_discriminator(model),
     )
+
+
+def test_angles_are_refused_where_an_axis_crosses_the_image_within_a_layer():
+    model = Model(architecture="compact", conditions=["energy", THETA, "particle"])
+    geometry = Geometry(shape=(51, 51, 25), cell_size_mm=(5.1, 5.1, 10.2))
+    theta, particle = told_labels(get_architecture("compact", Wanted(model, geometry)), model)
+    assert 1 / np.tan(theta.plane_rad) == pytest.approx(51 * 5.1 / 10.2)
+    assert particle == model.labels[1]
+    own = Model(conditions=["energy", {**THETA, "plane_rad": 0.5}])
+    (theta,) = told_labels(get_architecture("compact", Wanted(own, geometry)), own)
+    assert theta.plane_rad == 0.5
+    (theta,) = told_labels(get_architecture("convolutional", Wanted(model, geometry)), own)
+    assert theta == own.labels[0]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan3d.config import Geometry, Model
+from gan3d.config import CellScale, Geometry, Model
 from gan3d.errors import ConfigError
 from gan3d.models import get_architecture
 from gan3d.models.plans import generator_plan, kernel_taps
@@ -42,6 +42,44 @@ def cells_made(plan, axis):
             # What is seen of an image is more than the zeros around it.
             assert each.zeros[axis] < each.kernel[axis]
     return cells if plan.periodic[axis] else cells - 1
+
+
+SMALL = Geometry(shape=(5, 6, 7))
+
+
+@pytest.mark.parametrize("scale", [CellScale(power=0.6), CellScale(log_gev=1e-4)])
+@pytest.mark.parametrize("name", ["ecal25", "ecal25-mkl16", "convolutional", "joint"])
+def test_sums_are_in_gev_whatever_the_networks_see(name, scale):
+    joint = name == "joint"
+    model = Model(architecture="convolutional" if joint else name)
+    grids = {"HCAL": Geometry(shape=(4, 4, 5))} if joint else {}
+    wanted = Wanted(model, SMALL, scale, grids)
+    architecture = get_architecture(model.architecture, wanted)
+    discriminator = architecture.build_discriminator(model)
+    rng = np.random.default_rng(0)
+    gev = rng.gamma(0.3, 1e-3, (3, *architecture.image_shape, 1)).astype(np.float32)
+    gev[gev < 1e-4] = 0.0
+    gev[2] = 0.0
+    shown = tf.constant(scale.seen(gev))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(shown)
+        said = discriminator(shown)
+    cells = {"ecal": slice(0, 210), "HCAL": slice(210, None)} if joint else {"ecal": slice(None)}
+    for output in architecture.outputs:
+        if output.measure is None:
+            continue
+        expected = gev[:, cells[output.name]].sum(axis=(1, 2, 3))
+        np.testing.assert_allclose(said[output.name], expected, rtol=1e-5)
+        np.testing.assert_allclose(output.measure(shown), expected, rtol=1e-5)
+        slope = tape.gradient(said[output.name], shown)
+        assert np.isfinite(slope).all()
+        assert (slope.numpy()[:2] != 0.0).any()
+
+
+def test_images_in_gev_are_added_up_as_they_are():
+    names = [layer.name for layer in networks(SMALL)[2].layers]
+    assert "ecal" in names
+    assert "gev" not in names
 
 
 grids = st.tuples(*[st.integers(4, 150)] * 3)

@@ -50,7 +50,10 @@ def test_a_run_is_trained_resumed_generated_from_and_validated(
     assert "note: the network was trained with theta of 1." in told.stderr + told.stdout
     assert 0.5 <= some.columns["theta"].min() < some.columns["theta"].max() <= 1.3
     assert set(some.columns["pdg"]) == {22}
-    done(run("generate", "whole", "-n", 40, "--like", "heldout.h5", "-o", "like.h5"))
+    again = done(run("generate", "whole", "-n", 40, "--like", "heldout.h5", "-o", "like.h5"))
+    assert (
+        "note: heldout.h5: 30 showers; their energies and conditions" in again.stdout + again.stderr
+    )
     like = read_showers([tmp_path / "like.h5"])
     energy_n = np.resize(read_showers([tmp_path / "heldout.h5"]).energy_n, 40)
     np.testing.assert_array_equal(like.energy_n, energy_n)

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from gan3d.errors import DataError
-from gan3d.training.response import fit_response
+from gan3d.config import Data, Experiment
+from gan3d.errors import DataError, RunError
+from gan3d.training.records import check_sums
+from gan3d.training.response import Response, fit_response
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,29 @@ def test_fluctuations_average_out():
 def test_too_few_energies_for_the_degree_are_refused():
     with pytest.raises(DataError, match="lower the degree"):
         fit_response(np.ones(100), np.full(100, 50.0), degree=4, energy_scale_gev=100.0)
+
+
+@pytest.mark.parametrize(
+    ("begun", "scale", "refused"),
+    [
+        ({}, {"cell_power": 0.5}, True),
+        ({}, {}, False),
+        ({"in_gev": True}, {"cell_power": 0.5}, False),
+    ],
+)
+def test_a_run_of_sums_in_another_unit_does_not_go_on(tmp_path, begun, scale, refused):
+    """Older runs fitted the sums of what their networks saw, and did not say so."""
+    fields = {
+        "coefficients": [0.02],
+        "energy_range_gev": [10.0, 100.0],
+        "energy_scale_gev": 100.0,
+        "showers": 9,
+        **begun,
+    }
+    response = Response.from_dict(fields)
+    experiment = Experiment(data=Data(files=["a.h5"], **scale))
+    if not refused:
+        check_sums(tmp_path, response, experiment)
+        return
+    with pytest.raises(RunError, match=r"response\.json: an older gan3d fitted the sums of what"):
+        check_sums(tmp_path, response, experiment)

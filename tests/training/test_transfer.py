@@ -69,7 +69,11 @@ def starting_from(named):
 
 
 def values(network):
-    return [np.array(weight.numpy()) for weight in network.weights]
+    return values_of(network.weights)
+
+
+def values_of(variables):
+    return [np.array(variable) for variable in variables]
 
 
 def same(some, others):
@@ -148,6 +152,22 @@ def test_the_same_name_and_shape_in_another_kind_of_layer_is_not_taken(write_run
         "inner/alpha",
     ]
     assert all(each["there"] is None for each in told["fresh"])
+
+
+@pytest.mark.parametrize("theirs_spectral", [False, True])
+def test_kernels_are_taken_with_a_bounded_spectrum_and_without(write_run, theirs_spectral):
+    from gan3d.models.discriminator_options import normalise_spectrum
+
+    (_, plain), (generator, other) = build(), build()
+    spectral = normalise_spectrum(other, 1.0, ["cells"])
+    theirs, ours = (spectral, plain) if theirs_spectral else (plain, spectral)
+    randomise(generator, theirs)
+    transfer = take_weights(starting_from(write_run(generator, theirs)), generator, ours)
+    for name in ("inner", "cells"):
+        kernels = [net.get_layer(name).trainable_variables for net in (theirs, ours)]
+        assert same(*[values_of(each) for each in kernels])
+    fresh = [each.name for each in transfer.discriminator.fresh]
+    assert any("spectrum" in name for name in fresh) != theirs_spectral
 
 
 def test_the_generator_is_the_one_that_the_other_run_generates_with(write_run):

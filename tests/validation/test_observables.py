@@ -50,6 +50,12 @@ def test_all_energy_in_one_cell(one_cell, geometry, settings):
     assert seen.cell_counts_nb.sum() == 1
 
 
+def test_a_particle_that_nobody_knows_is_no_particle(geometry, settings):
+    images = np.ones((2, *geometry.shape), np.float32)
+    two = Showers(images, np.float32([50, 50]), {"pdg": np.array([0, -211])})
+    np.testing.assert_array_equal(observe(two, geometry, settings).pdg_n, [np.nan, -211])
+
+
 def test_a_gaussian_blob_has_its_own_mean_and_width():
     shape, pitch, centre, sigma = (41, 45, 49), (2.0, 3.0, 4.0), (40.0, 66.0, 90.0), (5, 8, 12)
     axes = [(np.arange(n) + 0.5) * p for n, p in zip(shape, pitch, strict=True)]

@@ -84,6 +84,12 @@ def command(
         rows["total"] = total
     print_table(console, _physics_table(rows, threshold_gev))
     print_table(console, _storage_table(rows))
+    if total.columns:
+        named = ", ".join(
+            name + ("" if all(name in each.columns for each in summaries) else " (not in all)")
+            for name in total.columns
+        )
+        console.print(f"Columns, for model.conditions: {named}", highlight=False, markup=False)
 
 
 def _physics_table(rows: Mapping[str, Summary], threshold_gev: float) -> Table:

@@ -78,7 +78,8 @@ class Data(Section):
     """The networks see the incident energy divided by this (GeV). 3DGAN: 100."""
     cell_power: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """The networks see cell energies (GeV) raised to this power, which narrows their seven decades;
-    generated showers are raised back. 3DGAN: 1 for the fixed angle, 0.85 for variable angles."""
+    generated showers are raised back, and sums of cells are in GeV. 3DGAN: 1 for the fixed angle,
+    0.85 for variable angles."""
     cell_log_gev: PositiveFloat | None = None
     """The networks see ln(1 + cell energy / this), in GeV, in place of a power; generated showers
     are turned back. Linear below it, a decade is 2.3 above: 1e-4 is the energy that a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +20,10 @@ from gan3d.config.schema.section import NonNegativeFloat, PositiveFloat, Positiv
 _TAKEN_NAMES = ("latent", "seed", "images", "labels", "cells")
 
 
+POLAR_ANGLES = ("theta", "mtheta")
+"""Columns that hold a polar angle, in rad: the true one, and the one measured from the cells."""
+
+
 class Condition(Section):
     """A number or a category of each shower that the networks are told.
 
@@ -33,23 +38,40 @@ class Condition(Section):
     """Column of the shower files (`gan3d data info`); by default it has the condition's name."""
     kind: Literal["number", "categories"] = "number"
     """number: the networks see (value - offset) / scale. categories: one of `values`, which
-    networks look up in a table (an embedding)."""
+    networks look up in a table of learnt numbers (an embedding), but `compact` sees as one-hot: its
+    statistics are measured for each category."""
     unit: str = ""
-    """number: its unit in the files; `rad` is checked not to be degrees. Nothing is converted."""
+    """number: its unit in the files; `rad` is checked not to be degrees. Nothing is converted. The
+    columns `theta` and `mtheta` are polar angles in rad, whatever this says."""
     offset: float = 0.0
     """number: what is subtracted, in its unit. 0: 3DGAN sees the angle as it is."""
     scale: PositiveFloat = 1.0
     """number: what it is then divided by, in its unit; networks learn best from numbers of the
     order of 1. 1: 3DGAN sees the angle in rad."""
+    plane_rad: Annotated[float, Field(ge=0.0, lt=math.pi / 2)] = 0.0
+    """theta, mtheta: showers nearer than this (rad) to the layers' plane (0 and pi) are refused.
+    0: what the architecture needs: of `compact`, which moves layers by cot(theta), the angle at
+    which an axis crosses the whole image from one layer to the next."""
     values: list[int] = []
-    """categories: all that may occur, such as PDG codes. The order is that of the embedding, so a
-    run keeps it."""
+    """categories: all that may occur, such as PDG codes. The order is that of the networks' rows,
+    so a run keeps it."""
     embedding: PositiveInt = 4
-    """categories: numbers that stand for a category in the networks. A handful of particles differ
-    in few ways; more than there are categories adds nothing."""
+    """categories: numbers that stand for a category in the networks, but for `compact`, which has
+    no embedding. A handful of particles differ in few ways; more than there are categories adds
+    nothing."""
+
+    @property
+    def is_polar(self) -> bool:
+        """Whether it is a shower's polar angle."""
+        return self.kind == "number" and self.column in POLAR_ANGLES
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> Self:
+        if self.plane_rad and not self.is_polar:
+            raise ValueError(
+                f"plane_rad: is for polar angles (columns {', '.join(POLAR_ANGLES)}), the column "
+                f"of {self.name} is {self.column}"
+            )
         if self.kind == "categories":
             if len(self.values) < 2:
                 raise ValueError(

@@ -63,13 +63,18 @@ class LossWeights(Section):
     the training showers' mean sum (a shower may leave nothing in an HCAL, and an error in per cent
     of nothing says nothing). Those that are not named: as `ecal`."""
     angle: NonNegativeFloat = 25.0
-    """Mean absolute error (rad) of the angle that the image shows. 3DGAN: 25."""
+    """Mean absolute error (rad) of the angle that the image shows. 3DGAN: 25. Acts in `angle51`
+    alone: others do not measure it."""
     bins: NonNegativeFloat = 0.1
-    """Mean absolute percentage error of the numbers of cells in bins of energy. 3DGAN: 0.1."""
+    """Mean absolute percentage error of the numbers of cells in bins of energy. 3DGAN: 0.1. Acts in
+    `angle51` alone."""
     response: NonNegativeFloat = 0.0
     """Generator: mean over showers of |ECAL/Ep over the mean response at that Ep - 1|, in GeV
-    whatever the networks see. 0: not computed (3DGAN), as with the three below. The terms are of
-    the order of 0.1 where `generation` is of the order of 1, so 1 to 10."""
+    whatever the networks see. 0: not computed (3DGAN), as with the three below. It pulls every
+    shower to the mean, and with it the spread of ECAL/Ep towards 0: look at the resolution. What
+    weight is large depends on the architecture: the term is of the order of the spread (some per
+    cent of electrons) where sums are right, and of 1 and more where they are far off, as
+    `convolutional`'s are at first; `generator.response` in history.jsonl says it."""
     layers: NonNegativeFloat = 0.0
     """Generator: sum over layers of |mean share of a shower's energy in the layer - that of Monte
     Carlo at the same energies|; means over the batch of a rank."""

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from gan3d.config import CellScale, Model
 from gan3d.models.presets import PRESET_GRIDS
-from gan3d.models.registry import AUXILIARY, GENERATION, Architecture, Output, Wanted
+from gan3d.models.registry import AUXILIARY, GENERATION, Architecture, Output, Wanted, ecal_of
 
 if TYPE_CHECKING:
     import keras
@@ -56,11 +56,6 @@ def design(wanted: Wanted) -> Architecture:
 
         return measure_angle(_gev(images_bxyzc, scale), pitch)
 
-    def ecal(images_bxyzc: Any) -> Any:
-        from keras import ops
-
-        return ops.sum(_gev(images_bxyzc, scale), axis=(1, 2, 3))[:, None]
-
     def bins(images_bxyzc: Any) -> Any:
         from keras import ops
 
@@ -78,7 +73,7 @@ def design(wanted: Wanted) -> Architecture:
             GENERATION,
             AUXILIARY,
             Output("angle", "mean_absolute_error", angle),
-            Output("ecal", "mean_absolute_percentage_error", ecal),
+            ecal_of(scale),
             Output("bins", "mean_absolute_percentage_error", bins),
         ),
         labels=("number",),

@@ -37,6 +37,7 @@ lie around the particle's direction.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from gan3d.config import Geometry, Model
@@ -112,8 +113,20 @@ def compact(name: str, geometry: Geometry, settings: Model) -> Architecture:
         labels=None,
         # `correction` and `kernel`.
         condition_weights=("hit_shift/1", "head/0"),
+        plane_rad=_least_angle(geometry) if conditions.angle is not None else 0.0,
         cylinders=True,
     )
+
+
+def _least_angle(geometry: Geometry) -> float:
+    """The polar angle (rad) at which an axis crosses the image's width from a layer to the next.
+
+    Layers are moved by cot(theta) layer pitches (`shower_conditions.slant`), which diverges towards
+    the layers' plane. Nearer to it no two layers of an image hold the shower, and there is no shape
+    to move.
+    """
+    _, pitch_y, pitch_z = geometry.pitch
+    return math.atan2(pitch_z, geometry.shape[1] * pitch_y)
 
 
 def design(wanted: Wanted) -> Architecture:

@@ -16,7 +16,7 @@ from gan3d.models.plans import (
     generator_plan,
     joint_builders,
 )
-from gan3d.models.registry import AUXILIARY, GENERATION, Architecture, Wanted, sums_of
+from gan3d.models.registry import AUXILIARY, GENERATION, Architecture, Wanted, ecal_of, sums_of
 
 
 def design(wanted: Wanted) -> Architecture:
@@ -28,6 +28,7 @@ def design(wanted: Wanted) -> Architecture:
     build_generator, build_discriminator = builders(
         generator_plan(geometry, model.kernel_mm, model.generator_filters),
         discriminator_plan(geometry, model.kernel_mm, model.discriminator_filters),
+        wanted.cell_scale,
     )
     single = Architecture(
         name="convolutional",
@@ -36,6 +37,7 @@ def design(wanted: Wanted) -> Architecture:
         build_generator=build_generator,
         build_discriminator=build_discriminator,
         discriminator_sees_labels=True,
+        outputs=(GENERATION, AUXILIARY, ecal_of(wanted.cell_scale)),
         labels=None,
         cylinders=True,
     )
@@ -59,12 +61,14 @@ def _joint(single: Architecture, wanted: Wanted) -> Architecture:
         for name, grid in grids.items()
     }
     images = Images({name: grid.shape for name, grid in grids.items()})
-    build_generator, build_discriminator = joint_builders(generators, discriminators)
+    build_generator, build_discriminator = joint_builders(
+        generators, discriminators, wanted.cell_scale
+    )
     return replace(
         single,
         image_shape=images.shape,
         build_generator=build_generator,
         build_discriminator=build_discriminator,
-        outputs=(GENERATION, AUXILIARY, *sums_of(images)),
+        outputs=(GENERATION, AUXILIARY, *sums_of(images, wanted.cell_scale)),
         images=images,
     )

@@ -6,6 +6,7 @@ January 2019): 872 948 and 73 450 parameters, images of 25 x 25 x 25 cells.
 
 from __future__ import annotations
 
+from gan3d.config import GEV, CellScale
 from gan3d.models.plans import (
     LATENT_DIM,
     Convolution,
@@ -14,7 +15,7 @@ from gan3d.models.plans import (
     builders,
 )
 from gan3d.models.presets import PRESET_GRIDS
-from gan3d.models.registry import Architecture
+from gan3d.models.registry import AUXILIARY, GENERATION, Architecture, Wanted, ecal_of
 
 IMAGE_SHAPE = PRESET_GRIDS["ecal25"]
 
@@ -25,11 +26,12 @@ def preset(
     seed_channels: int = 8,
     filters: tuple[int, int, int] = (64, 6, 6),
     discriminator_filters: tuple[int, int, int, int] = (32, 8, 8, 8),
+    scale: CellScale = GEV,
 ) -> Architecture:
     """The published networks, with these numbers of channels; the defaults are the published ones.
 
-    `seed_channels` are those of the 7 x 7 x 8 image that the dense layer makes, `filters` those of
-    the three wide convolutions.
+    Images are in `scale`. `seed_channels` are those of the 7 x 7 x 8 image that the dense layer
+    makes, `filters` those of the three wide convolutions.
     """
     first, second, third = filters
     generator = GeneratorPlan(
@@ -43,7 +45,7 @@ def preset(
         upsampling=((2, 2, 2), (2, 2, 3)),
     )
     build_generator, build_discriminator = builders(
-        generator, DiscriminatorPlan(IMAGE_SHAPE, filters=discriminator_filters)
+        generator, DiscriminatorPlan(IMAGE_SHAPE, filters=discriminator_filters), scale
     )
     return Architecture(
         name=name,
@@ -51,7 +53,10 @@ def preset(
         image_shape=IMAGE_SHAPE,
         build_generator=build_generator,
         build_discriminator=build_discriminator,
+        outputs=(GENERATION, AUXILIARY, ecal_of(scale)),
     )
 
 
-ARCHITECTURE = preset("ecal25")
+def design(wanted: Wanted) -> Architecture:
+    """The preset, for cells of the scale that is wanted."""
+    return preset("ecal25", scale=wanted.cell_scale)

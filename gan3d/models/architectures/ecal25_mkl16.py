@@ -8,10 +8,15 @@ January 2019).
 from __future__ import annotations
 
 from gan3d.models.architectures.ecal25 import preset
+from gan3d.models.registry import Architecture, Wanted
 
-ARCHITECTURE = preset(
-    "ecal25-mkl16",
-    seed_channels=16,
-    filters=(64, 16, 16),
-    discriminator_filters=(32, 16, 16, 16),
-)
+
+def design(wanted: Wanted) -> Architecture:
+    """The preset, for cells of the scale that is wanted."""
+    return preset(
+        "ecal25-mkl16",
+        seed_channels=16,
+        filters=(64, 16, 16),
+        discriminator_filters=(32, 16, 16, 16),
+        scale=wanted.cell_scale,
+    )
