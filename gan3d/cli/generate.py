@@ -341,7 +341,7 @@ def _load(
     from gan3d.config import Node, load_experiment
     from gan3d.export import is_exported, load_exported
     from gan3d.generation import load_run
-    from gan3d.runtime import apply_node, usable_cores
+    from gan3d.runtime import apply_node, quietly, usable_cores
 
     if not is_exported(path):
         xla = xla or load_experiment(path / "config.yaml").node.xla == "elementwise"
@@ -353,7 +353,8 @@ def _load(
         raise UsageError(f"{path}: an exported model has one checkpoint; leave --checkpoint out")
     if path.suffix != ".onnx":
         apply_node(Node())  # TensorFlow runs it
-    return load_exported(path, threads=usable_cores().physical)
+    with quietly():
+        return load_exported(path, threads=usable_cores().physical)
 
 
 def check_batch(trained: TrainedRun | ExportedModel, batch_size: int) -> None:

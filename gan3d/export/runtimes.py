@@ -259,13 +259,12 @@ def _open_tflite(path: Path, named: Path, threads: int | None) -> tuple[str, Cal
     import tensorflow as tf
 
     from gan3d.export.tflite import read_metadata
-    from gan3d.runtime import quietly
 
     try:
-        with quietly(), warnings.catch_warnings():  # it says which kernels it has
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that it will move to a new package
             interpreter = tf.lite.Interpreter(str(path), num_threads=threads)
-            interpreter.allocate_tensors()
+            interpreter.allocate_tensors()  # says which kernels it has: once, and now
         content = read_metadata(path)
         runner = interpreter.get_signature_runner()
     except (ValueError, struct.error) as error:
