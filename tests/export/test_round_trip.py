@@ -190,3 +190,7 @@ def test_the_architectures_can_be_exported(architecture, kind, cells, run, tmp_p
     assert agreement.showers == 16
     assert agreement.energy < 1e-5
     assert agreement.cells < cells
+    # The run itself goes on generating with the fast convolutions.
+    convolutions = [layer for layer in generator.layers if hasattr(layer, "plain")]
+    assert convolutions
+    assert not any(layer.plain for layer in convolutions)

@@ -45,12 +45,6 @@ def test_cells_in_other_places_are_not_the_runs_own(run, folder, monkeypatch):
     assert listed(folder) == []
 
 
-def test_the_run_generates_afterwards_as_before(run, folder):
-    before = [layer.plain for layer in run.generator.layers if hasattr(layer, "plain")]
-    export_run(run, folder / "m.onnx", "onnx")
-    assert [each.plain for each in run.generator.layers if hasattr(each, "plain")] == before
-
-
 @pytest.mark.parametrize("kind", FORMATS)
 def test_an_interruption_leaves_nothing(kind, run, folder, monkeypatch):
     def interrupted(*_):
