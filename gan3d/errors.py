@@ -34,7 +34,7 @@ class TrainingError(Gan3dError):
 
 
 class DivergedError(TrainingError):
-    """The losses are not finite, or the showers have become empty: the settings' fault."""
+    """The losses are not finite, or the showers stay empty: the settings' fault."""
 
 
 class RankLostError(TrainingError):

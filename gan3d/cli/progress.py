@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from gan3d.training.records import GENERATED_EMPTY
+
 # Without a terminal a line appears at most this often (s): enough to see that it lives.
 _LINE_EVERY = 15.0
 
@@ -128,6 +130,15 @@ class TrainingProgress:
         epoch = record["epoch"]
         self._heard(record)
         self._display.say(self._row(record))
+        if record.get("empty_steps"):
+            self._display.say(
+                f"empty: in {record['empty_steps']} of {record['steps']} steps all generated "
+                "showers were without energy (a lower rate makes that rarer)"
+            )
+        if record.get(GENERATED_EMPTY):
+            self._display.say(
+                "empty: all showers that were generated to be judged; a lower rate may help"
+            )
         for slow in record["stragglers"]:
             self._display.say(
                 f"slow: rank {slow['rank']} on {slow['host']} takes {slow['factor']:.2f} times "

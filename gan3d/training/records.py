@@ -23,6 +23,9 @@ BEST = "best.json"
 STATUS = "status.json"
 INIT = "init.json"
 
+GENERATED_EMPTY = "generated_empty"
+"""Key of an epoch's line of history: all showers that were to be judged are empty."""
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace the file `path` by `text`, atomically."""
@@ -147,6 +150,7 @@ _FREE = (
     ("data", "on_bad_file"),
     ("training", "epochs"),
     ("training", "early_stopping"),
+    ("training", "empty_steps"),
     ("training", "optimizer", "learning_rate"),
     ("training", "optimizer", "discriminator_learning_rate"),
     ("node",),

@@ -58,6 +58,7 @@ from gan3d.training.records import (
     CONFIG,
     DATA,
     ENVIRONMENT,
+    GENERATED_EMPTY,
     INIT,
     RESPONSE,
     read_history,
@@ -84,7 +85,7 @@ _DRAWN = 4
 Examine = Callable[[Showers, Showers], Mapping[str, float]]
 
 
-_EMPTY = "the generated showers have become empty (the ECAL loss is 100 %)"
+_EMPTY = "the generated showers were all empty (the ECAL loss is 100 %)"
 
 
 class Listener(Protocol):
@@ -169,6 +170,7 @@ class Trainer:
         self.stopped_early = ""
         """Why training has ended before its last epoch, and how to go on; empty where it has not,
         or for other reasons."""
+        self._empty_steps = 0  # in a row
         self._saving = threading.Lock()
         self._hosts: list[str] = []
         self._lost_before: tuple[dict[str, int], dict[str, str]] = ({}, {})
@@ -392,7 +394,7 @@ class Trainer:
         self._lost_before = position.lost_showers, position.lost_reasons
         waited, times = self.loader.waited, StepTimes()
         batches = self.loader.epoch(epoch, passed)
-        rate, index = 0.0, first_step
+        rate, index, empty_steps = 0.0, first_step, 0
         place, showers = self._next(batches)
         # All ranks stop before the same step, whichever of them was told to or, where files had to
         # be skipped, has no batch left: each says so in the exchanges of the step before.
@@ -417,7 +419,8 @@ class Trainer:
             rate = self.schedule(self._in_epochs(index), reductions)
             where = f"epoch {epoch + 1}, step {index + 1}"
             losses = self._run_step(showers, rate, decay, flags, where)
-            self._check(losses, epoch, index)
+            self._check(losses, where)
+            empty_steps += self._empty_steps > 0
             exchange = self.step.exchange_seconds
             if self._compiled:
                 work = time.monotonic() - stepped - exchange
@@ -467,6 +470,7 @@ class Trainer:
             **times.summary(self.communicator, self._hosts, straggler_factor=run.straggler_factor),
             "gradient_mb": round(self.step.gradient_mb, 3) if ranks > 1 else 0.0,
             "exchanges": self.step.exchanges if ranks > 1 else 0,
+            "empty_steps": empty_steps,
             "peak_memory_mb": round(self._peak_memory_mb(), 1),
             **self._skipped_record(skipped, self.loader.showers - behind),
             **dict(zip(self.step.loss_names, means.tolist(), strict=True)),
@@ -653,14 +657,18 @@ class Trainer:
             first = str(error.message).splitlines()[0]
             raise DivergedError(f"{where}: the step failed ({first}); {self._advice()}") from error
 
-    def _check(self, losses: Mapping[str, float], epoch: int, step: int) -> None:
+    def _check(self, losses: Mapping[str, float], where: str) -> None:
         """Stop a run that cannot recover, while the last checkpoint is still good."""
-        where = f"epoch {epoch + 1}, step {step + 1}"
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise DivergedError(f"{where}: {name} is {value}; {self._advice()}")
-        if losses["generator.ecal_gev"] == 0.0:
-            raise DivergedError(f"{where}: {_EMPTY}; {self._advice()}")
+        # A batch of empty showers gives its generator no gradient, but the next one's latents may
+        # light cells again, and at high rates do, many times in the first epochs.
+        self._empty_steps = self._empty_steps + 1 if losses["generator.ecal_gev"] == 0.0 else 0
+        if self._empty_steps == self.experiment.training.empty_steps:
+            raise DivergedError(
+                f"{where}: {_EMPTY} in {self._empty_steps} steps in a row; {self._advice()}"
+            )
 
     def _advice(self) -> str:
         """What to do when training cannot go on."""
@@ -692,8 +700,9 @@ class Trainer:
                     )
                 )
             )
-        if not images_nxyz.any():
-            raise DivergedError(f"epoch {self.position.epoch}: {_EMPTY}; {self._advice()}")
+        if not images_nxyz.any():  # nothing to compare; the next epoch may have showers again
+            metrics = dict.fromkeys(f"validation.{name}" for name in examine(heldout, heldout))
+            return {**metrics, GENERATED_EMPTY: True}
         columns = pick_columns(heldout.columns, self.experiment.model.labels)
         generated = Showers(images_nxyz, heldout.energy_n, columns)
         self._draw(images_nxyz, heldout.images_nxyz)

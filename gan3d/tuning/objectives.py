@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from gan3d.config import Experiment
-from gan3d.errors import ConfigError, TrainingError
+from gan3d.errors import ConfigError, DivergedError, TrainingError
+from gan3d.training.records import GENERATED_EMPTY
 from gan3d.tuning.study import Objective, Pruner, Study, Tell
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def epoch_value(record: Mapping[str, Any], name: str) -> float | None:
 def counted(history: Sequence[Mapping[str, Any]], wanted: Wanted) -> dict[str, float]:
     """The numbers of the epoch that counts, and `epoch` itself.
 
-    Raises TrainingError where no epoch has them.
+    Raises TrainingError where no epoch has them, DivergedError where showers are empty.
     """
     names = [name for name in wanted.names if in_epochs(name)]
     chooses = names[0] if names and names[0] != TRAINING_RATE else _DEFAULT
@@ -148,6 +149,8 @@ def counted(history: Sequence[Mapping[str, Any]], wanted: Wanted) -> dict[str, f
     if not whole:
         if not names:
             return {}
+        if any(record.get(GENERATED_EMPTY) for record in history):
+            raise DivergedError("in no judged epoch were the generated showers other than empty")
         raise TrainingError(f"no epoch has {' and '.join(names)}: too few held-out showers")
     sign, target = 1.0, None
     if chooses == wanted.names[0]:

@@ -214,18 +214,53 @@ def test_weights_that_are_not_finite_are_never_saved(make_trainer, listen):
     assert not (trainer.folder / "checkpoints").exists()
 
 
-def test_empty_showers_end_the_run(make_trainer, listen):
-    trainer = make_trainer(**{"model.batch_norm": "false"})
+def silence(trainer):
+    """Let the generator make showers without energy; returns its weights of before."""
+    before = [weight.numpy() for weight in trainer.step.generator.trainable_variables]
+    for weight in trainer.step.generator.trainable_variables:
+        weight.assign(np.full(weight.shape, -1e6 if "bias" in weight.path else 0.0))
+    return before
+
+
+def test_showers_that_stay_empty_end_the_run(make_trainer, listen):
+    trainer = make_trainer(**{"model.batch_norm": "false", "training.empty_steps": 3})
     begin(trainer)
-
-    def silence(step):
-        if step == 6:
-            for weight in trainer.step.generator.trainable_variables:
-                weight.assign(np.full(weight.shape, -1e6 if "bias" in weight.path else 0.0))
-
-    with pytest.raises(DivergedError, match=r"epoch 2, step 2: .*have become empty"):
-        trainer.train(listen(silence))
+    with pytest.raises(DivergedError, match=r"epoch 2, step 4: .*all empty .* in 3 steps in a row"):
+        trainer.train(listen(lambda step: silence(trainer) if step == 6 else None))
     assert checkpoints(trainer) == ["step-00000005"]
+
+
+@pytest.mark.parametrize("limit", ["2", "null"])
+def test_empty_showers_of_single_steps_are_counted_and_training_goes_on(
+    make_trainer, listen, limit
+):
+    trainer = make_trainer(**{"model.batch_norm": "false", "training.empty_steps": limit})
+    begin(trainer)
+    before = []
+
+    def blink(step):
+        if step in (6, 8):
+            before[:] = silence(trainer)
+        elif step in (7, 9):
+            for weight, value in zip(
+                trainer.step.generator.trainable_variables, before, strict=True
+            ):
+                weight.assign(value)
+
+    listener = listen(blink)
+    trainer.train(listener)
+    assert [record["empty_steps"] for record in listener.records] == [0, 2]
+
+
+def test_an_epoch_whose_judged_showers_are_empty_is_not_judged(make_trainer, listen):
+    trainer = make_trainer(**{"model.batch_norm": "false", "training.empty_steps": "null"})
+    begin(trainer)
+    listener = listen(lambda step: silence(trainer) if step == 9 else None)
+    trainer.train(listener, lambda generated, heldout: {"optimisation_metric": 0.25})
+    assert [record[METRIC] for record in listener.records] == [0.25, None]
+    assert [record.get("generated_empty") for record in listener.records] == [None, True]
+    best = json.loads((trainer.folder / "best.json").read_text())
+    assert best == {"epoch": 1, "step": 5, METRIC: 0.25}
 
 
 def test_ctrl_c_leaves_a_checkpoint_between_two_steps(make_trainer, listen):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from gan3d.errors import RunError
+from gan3d.errors import DivergedError, RunError, TrainingError
 from gan3d.tuning import report
 from gan3d.tuning.claims import Claim
 from gan3d.tuning.importances import not_above_chance
@@ -312,6 +312,17 @@ HISTORY = [
 )
 def test_numbers_are_of_one_epoch(names, epoch, numbers):
     assert counted(HISTORY, Wanted(names, False, None, epoch)) == numbers
+
+
+def test_a_training_whose_showers_are_empty_has_diverged():
+    empty = {"epoch": 1, "validation.optimisation_metric": None, "generated_empty": True}
+    wanted = Wanted(["optimisation_metric"], False, None, "last")
+    with pytest.raises(DivergedError, match="empty"):
+        counted([empty], wanted)
+    with pytest.raises(TrainingError, match="too few") as refused:
+        counted([{**empty, "generated_empty": False}], wanted)
+    assert not isinstance(refused.value, DivergedError)
+    assert counted([HISTORY[0], empty], wanted)["epoch"] == 1
 
 
 @pytest.mark.parametrize(("target", "epoch"), [(None, 2), (0.25, 4), (0.6, 1)])

@@ -187,6 +187,10 @@ class Training(Section):
     response_degree: Annotated[int, Field(ge=0, le=8)] = 4
     """Degree of the polynomial ECAL/Ep in Ep that is fitted to the training showers and gives the
     target ECAL sum of generated ones. 3DGAN: 4 for electrons, 2 for pi0."""
+    empty_steps: PositiveInt | None = 100
+    """So many steps in a row whose generated showers were all empty, on any rank, end the run.
+    Single ones are usual in the first epochs of a convolutional generator at a high rate, and the
+    next batch has showers again. null: never (3DGAN)."""
     weight_average: WeightAverage | None = None
     """Moving average of the generator's weights; null: generate with the last weights (3DGAN)."""
 
