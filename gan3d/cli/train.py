@@ -18,8 +18,9 @@ from gan3d.errors import ConfigError, Gan3dError, Preempted, RankLostError, Usag
 if TYPE_CHECKING:
     from gan3d.data import Showers
     from gan3d.runtime import Communicator
+    from gan3d.training.judging import Examine
     from gan3d.training.session import Found, Session
-    from gan3d.training.trainer import Examine, Listener
+    from gan3d.training.trainer import Listener
 
 EXAMPLE = """\b
 Examples:
@@ -200,7 +201,7 @@ def _say_first(display: ProgressDisplay, session: Session, examine: Examine) -> 
         display.say(note)
     for skipped in trainer.files.skipped:
         display.say(f"skipped: {skipped.reason}")
-    heldout = trainer.heldout
+    heldout = trainer.judge.heldout
     if heldout is not None and not examine(heldout, heldout):
         display.say(
             "note: no bin of validation.energy_bins_gev holds validation.minimum_showers of "

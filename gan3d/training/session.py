@@ -48,7 +48,8 @@ from gan3d.training.transfer import Start, find_start
 
 if TYPE_CHECKING:
     from gan3d.runtime import Communicator
-    from gan3d.training.trainer import Examine, Listener, Trainer
+    from gan3d.training.judging import Examine
+    from gan3d.training.trainer import Listener, Trainer
 
 # Rank 0 writes the last checkpoint; were another rank to end first, the launcher would end rank 0.
 _GRACE_SECONDS = 30.0

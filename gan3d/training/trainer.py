@@ -23,11 +23,8 @@ from gan3d.data import (
     ShowerLoader,
     Showers,
     Survey,
-    divide,
     label_inputs,
     make_folder,
-    pick_columns,
-    read_part,
 )
 from gan3d.errors import (
     DataError,
@@ -38,7 +35,6 @@ from gan3d.errors import (
     TrainingError,
 )
 from gan3d.models import architecture_of
-from gan3d.models.sampling import sample_images
 from gan3d.models.weights import CHECKPOINTS, checkpoint_folders, checkpoint_step, read_json
 from gan3d.runtime import Signals, ended_ranks_named, gather_text, memory_bytes, share_text
 from gan3d.training.checkpoint import (
@@ -51,14 +47,13 @@ from gan3d.training.checkpoint import (
     state_variables,
 )
 from gan3d.training.checks import check_energies, check_grid, check_memory
-from gan3d.training.images import mean_picture, single_pictures
+from gan3d.training.judging import Examine, Judge
 from gan3d.training.monitor import stop_reason
 from gan3d.training.records import (
     BEST,
     CONFIG,
     DATA,
     ENVIRONMENT,
-    GENERATED_EMPTY,
     INIT,
     RESPONSE,
     read_history,
@@ -69,20 +64,12 @@ from gan3d.training.records import (
 from gan3d.training.response import Response
 from gan3d.training.schedule import LearningRateSchedule, count_reductions
 from gan3d.training.step import AdversarialStep, without_remapper
+from gan3d.training.tensorboard import TensorBoard
 from gan3d.training.timing import StepTimes
 from gan3d.training.transfer import Start, Transfer, take_weights
 
 if TYPE_CHECKING:
     from gan3d.runtime import Communicator
-
-
-# Showers generated at a time for a comparison; only memory depends on it.
-_EXAMINE_BATCH = 64
-
-# Single showers that TensorBoard shows of an epoch.
-_DRAWN = 4
-
-Examine = Callable[[Showers, Showers], Mapping[str, float]]
 
 
 _EMPTY = "the generated showers were all empty (the ECAL loss is 100 %)"
@@ -157,7 +144,7 @@ class Trainer:
         self.folder = folder
         self.files = files
         self.loader = loader
-        self.heldout = heldout
+        self.judge = Judge(experiment, files, heldout)
         self.communicator = communicator
         self.position = Position()
         self.history: list[dict[str, Any]] = []
@@ -175,7 +162,7 @@ class Trainer:
         self._hosts: list[str] = []
         self._lost_before: tuple[dict[str, int], dict[str, str]] = ({}, {})
         self._compiled = False
-        self._writer: Any = None
+        self._board = TensorBoard(folder)
 
         architecture = architecture_of(experiment)
         check_grid(architecture, experiment.data)
@@ -370,12 +357,12 @@ class Trainer:
         self._save(self.step, self.position)
         self.history.append(record)
         write_history(self.folder, self.history)
-        if examine is not None and self._has_heldout() and self._is_judged(record["epoch"]):
+        if examine is not None and self.judge.is_due(record["epoch"]):
             # After the checkpoint: an examination that fails must not cost the epoch.
-            record |= self._examine(examine, self._heldout())
+            record |= self.judge.compare(self.step, examine, self._board, record["epoch"])
             write_history(self.folder, self.history)
             self._note_best()
-        self._write_tensorboard(record)
+        self._board.write_epoch(record)
 
     def _epoch(
         self,
@@ -425,7 +412,9 @@ class Trainer:
             if self._compiled:
                 work = time.monotonic() - stepped - exchange
                 times.add(compute=work, exchange=exchange, data_wait=self.loader.waited - read)
-                self._write_step_times(work, exchange, self.loader.waited - read)
+                if self.communicator.rank == 0:
+                    waited_now = self.loader.waited - read
+                    self._board.write_step(self.position.global_step, work, exchange, waited_now)
             self._compiled = True
             totals += list(losses.values())
             index += 1
@@ -554,24 +543,6 @@ class Trainer:
         if interrupted:
             raise Interrupted
 
-    def _is_judged(self, epoch: int) -> bool:
-        """Whether the generator is compared with held-out showers after `epoch` epochs."""
-        every, last = self.experiment.validation.every_epochs, self.experiment.training.epochs
-        return epoch % every == 0 or epoch == last
-
-    def _has_heldout(self) -> bool:
-        return self.heldout is not None or self.experiment.validation.epoch_showers > 0
-
-    def _heldout(self) -> Showers:
-        """The showers to compare with; read now on a rank that has become rank 0."""
-        if self.heldout is None:
-            data = self.experiment.data
-            part = divide(self.files, data.split).validation
-            bad: dict[Path, str] | None = {} if data.on_bad_file == "skip" else None
-            limit = self.experiment.validation.epoch_showers
-            self.heldout = read_part(part, data, limit=limit, bad=bad)
-        return self.heldout
-
     def _peak_memory_mb(self) -> float:
         """The largest resident memory (MB) that any rank has had."""
         # In KiB on Linux.
@@ -684,34 +655,6 @@ class Trainer:
         """Whether each of `flags` is set on any rank; the same answer on all."""
         return [bool(number) for number in self.communicator.sum(np.array(flags, np.float64))]
 
-    def _examine(self, examine: Examine, heldout: Showers) -> dict[str, float | None]:
-        """Compare showers of the held-out showers' conditions with those."""
-        with self.step.average_in_generator():
-            images_nxyz = np.concatenate(
-                list(
-                    sample_images(
-                        self.step.generator,
-                        heldout.energy_n,
-                        self.experiment.data,
-                        latent_dim=self.architecture.latent_dim,
-                        seed=self.experiment.run.seed,
-                        batch_size=_EXAMINE_BATCH,
-                        labels_nc=next(iter(self._labels(heldout)), None),
-                    )
-                )
-            )
-        if not images_nxyz.any():  # nothing to compare; the next epoch may have showers again
-            metrics = dict.fromkeys(f"validation.{name}" for name in examine(heldout, heldout))
-            return {**metrics, GENERATED_EMPTY: True}
-        columns = pick_columns(heldout.columns, self.experiment.model.labels)
-        generated = Showers(images_nxyz, heldout.energy_n, columns)
-        self._draw(images_nxyz, heldout.images_nxyz)
-        # JSON has no NaN; null says that a metric could not be computed.
-        return {
-            f"validation.{name}": value if math.isfinite(value) else None
-            for name, value in examine(generated, heldout).items()
-        }
-
     def _note_best(self) -> None:
         name = "validation.optimisation_metric"
         # `gan3d validate --select` may have chosen another since, and protected that alone.
@@ -743,41 +686,6 @@ class Trainer:
             keep=self.experiment.run.keep_checkpoints,
             protected=_best_step(self.folder),
         )
-
-    def _write_tensorboard(self, record: Mapping[str, Any]) -> None:
-        with self._tensorboard().as_default(step=record["epoch"]):
-            for name, value in record.items():
-                if isinstance(value, int | float):
-                    tf.summary.scalar(name.replace(".", "/"), value)
-        self._tensorboard().flush()
-
-    def _write_step_times(self, compute: float, exchange: float, data_wait: float) -> None:
-        """Rank 0's times of the step just done (s), for TensorBoard."""
-        if self.communicator.rank:
-            return
-        with self._tensorboard().as_default(step=self.position.global_step):
-            tf.summary.scalar("step/compute_seconds", compute)
-            tf.summary.scalar("step/all_reduce_and_wait_seconds", exchange)
-            tf.summary.scalar("step/data_wait_seconds", data_wait)
-
-    def _draw(
-        self, generated_nxyz: NDArray[np.float32], reference_nxyz: NDArray[np.float32]
-    ) -> None:
-        """Show generated showers beside Monte Carlo's of the same energies."""
-        images = self.experiment.data.images
-        generated, reference = images.split(generated_nxyz), images.split(reference_nxyz)
-        with self._tensorboard().as_default(step=self.position.epoch):
-            for name in images.shapes:
-                samples = generated[name], reference[name]
-                of = "" if images.single else f" in {name}"
-                tf.summary.image(f"mean shower{of}", mean_picture(*samples))
-                singles = single_pictures(_DRAWN, *samples)
-                tf.summary.image(f"showers{of}", singles, max_outputs=_DRAWN)
-
-    def _tensorboard(self) -> Any:
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self.folder / "tensorboard"))
-        return self._writer
 
     def _out_of_time(self, began: float) -> bool:
         """Whether `run.max_minutes` are over, by rank 0's clock."""
