@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from bare_run import told_in_one_line, write_bare_run
 from pairs import CONFIG, write_pair
+from two_ranks import assert_two_ranks_train_as_one
 
 from gan3d.cli import main
 from gan3d.cli.sample_checks import left_out
@@ -64,6 +65,21 @@ def test_a_pair_is_trained_generated_and_judged(gan3d, pair_experiment, tmp_path
     assert (
         sum(line.startswith(("ECAL, and all images together: ", "HCAL: ")) for line in lines) == 2
     )
+
+
+@pytest.mark.distributed
+def test_two_ranks_train_a_pair_as_one_does(gan3d, pair_experiment, tmp_path):
+    pair_experiment.write_text(
+        CONFIG.replace("heldout.h5]", "heldout.h5]\n  shuffle: false")
+        .replace("joint_features: 3", "joint_features: 3\n  dropout: 0\n  batch_norm: false")
+        .replace("epochs: 2", "epochs: 1, learning_rate_scaling: none, optimizer: {name: sgd}")
+    )
+    weights = "{response: 1.0, further_sums: {HCAL: 3.0}}"  # means over showers, whoever has them
+    arguments = ["--set", "training.optimizer.learning_rate=1e-4", "--set",
+                 f"training.loss_weights={weights}"]  # fmt: skip
+    losses = ["discriminator.real.loss", "discriminator.fake.HCAL", "generator.HCAL",
+              "generator.loss"]  # fmt: skip
+    assert_two_ranks_train_as_one(gan3d, tmp_path, pair_experiment, losses, arguments)
 
 
 @pytest.fixture

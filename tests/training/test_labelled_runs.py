@@ -2,11 +2,10 @@
 
 import json
 
-import h5py
 import numpy as np
 import pytest
-from conftest import read_arrays
 from labelled import CONFIG, pdg_of, theta_of, write_labelled
+from two_ranks import assert_two_ranks_train_as_one
 
 from gan3d.data import read_showers
 
@@ -109,45 +108,17 @@ def test_a_mixture_is_refused_where_the_particle_is_no_condition(labelled_gan3d,
 
 
 @pytest.mark.distributed
-def test_two_ranks_give_labels_to_their_showers_as_one_does(
-    labelled_gan3d, tmp_path, checkpoint_arrays
-):
-    """Rank 0 owns the first showers, rank 1 the others; one rank sees what the two saw together."""
+def test_two_ranks_give_labels_to_their_showers_as_one_does(labelled_gan3d, tmp_path):
     write_labelled(tmp_path / "train.h5", 24, seed=1)
     write_labelled(tmp_path / "heldout.h5", 8, seed=2)
-    order = np.arange(24).reshape(2, 6, 2).transpose(1, 0, 2).ravel()
-    with h5py.File(tmp_path / "train.h5") as source, h5py.File(tmp_path / "i.h5", "w") as file:
-        for name, values in source.items():
-            file[name] = values[:][order]
     config = tmp_path / "experiment.yaml"
     config.write_text(
         CONFIG.replace("heldout.h5]", "heldout.h5], shuffle: false")
         .replace("dropout: 0.0", "dropout: 0.0, batch_norm: false")
         .replace("epochs: 2", "epochs: 1, learning_rate_scaling: none")
         .replace("response_degree: 1", "response_degree: 1, optimizer: {name: sgd}")
-        + "validation: {epoch_showers: 0}\n"
     )
-    small = ["--set", "training.optimizer.learning_rate=1e-4"]
-    done(labelled_gan3d("train", config, "--run", "two", *small, "--set",
-                        "training.batch_size=2", ranks=2))  # fmt: skip
-    done(labelled_gan3d("train", config, "--run", "one", *small, "--set", "data.files=[i.h5]",
-                        "--set", "run.checkpoint_steps=1", "--set", "run.keep_checkpoints=null",
-                        ))  # fmt: skip
-    first = tmp_path / "one" / "checkpoints" / "step-00000001"
-    two, one, start = (
-        {k: v for k, v in arrays.items() if "weights.h5" in k}
-        for arrays in (
-            checkpoint_arrays(tmp_path / "two"),
-            checkpoint_arrays(tmp_path / "one"),
-            read_arrays(*first.glob("*.h5")),
-        )
+    losses = ["discriminator.real.loss", "discriminator.fake.angle", "generator.loss"]
+    assert_two_ranks_train_as_one(
+        labelled_gan3d, tmp_path, config, losses, ["--set", "training.optimizer.learning_rate=1e-4"]
     )
-    assert max(np.abs(one[name] - start[name]).max() for name in one) > 1e-3
-    for name, values in one.items():
-        np.testing.assert_allclose(two[name], values, rtol=0, atol=2e-6, err_msg=name)
-    two, one = (
-        json.loads((tmp_path / run / "history.jsonl").read_text()) for run in ("two", "one")
-    )
-    assert (two["ranks"], two["step"], one["step"]) == (2, 6, 6)
-    for name in ("discriminator.real.loss", "discriminator.fake.angle", "generator.loss"):
-        assert two[name] == pytest.approx(one[name], rel=1e-4), name
