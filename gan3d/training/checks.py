@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gan3d.config import Data, Training
+import numpy as np
+
+from gan3d.config import Condition, Data, Training
+from gan3d.data import Showers
 from gan3d.errors import ConfigError
 from gan3d.models.presets import check_shape
 from gan3d.training.response import Response
@@ -22,6 +26,11 @@ STEP_LAYERS = 2.5
 shower more in a batch took 1.9 times as much in `ecal25-mkl16`, 2.6 in `ecal25` and 6 in
 `ecal25-compact` (`gan3d bench step --batch N` under `/usr/bin/time -v`). Between them, for a batch
 that is refused too early costs less than a process that the kernel kills."""
+
+ENOUGH_SHOWERS = 200
+"""Of one kind, for what is measured on the training showers. Electrons' energy in a layer varies by
+a third to its whole (`gan3d validate`, fluctuations), so that means of 200 are right to a few per
+cent, less than what a training leaves."""
 
 
 def check_grid(architecture: Architecture, data: Data) -> None:
@@ -60,3 +69,19 @@ def check_memory(
             f"training.batch_size: {training.batch_size} showers take about "
             f"{needed / 2**30:.3g} GiB, a rank has {available / 2**30:.3g} GiB here: {advice}"
         )
+
+
+def too_few(showers: Showers, labels: Sequence[Condition]) -> list[str]:
+    """What to know where statistics of `showers` are of too few, of all or of a category."""
+    kinds = {"": len(showers)} | {
+        f" of {label.name} {value}": int(np.sum(showers.columns[label.column] == value))
+        for label in labels
+        if label.kind == "categories"
+        for value in label.values
+    }
+    return [
+        f"note: what this architecture measures before training has only {count} showers{kind}; "
+        f"below {ENOUGH_SHOWERS} its means are noisy, and generated showers keep that"
+        for kind, count in kinds.items()
+        if count < ENOUGH_SHOWERS
+    ]

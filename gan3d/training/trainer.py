@@ -46,7 +46,7 @@ from gan3d.training.checkpoint import (
     save_checkpoint,
     state_variables,
 )
-from gan3d.training.checks import check_energies, check_grid, check_memory
+from gan3d.training.checks import check_energies, check_grid, check_memory, too_few
 from gan3d.training.judging import Examine, Judge
 from gan3d.training.monitor import stop_reason
 from gan3d.training.records import (
@@ -194,6 +194,7 @@ class Trainer:
             scaled_n1 = showers.energy_n[:, None] / np.float32(data.energy_scale_gev)
             labels = self._labels(showers)
             self.architecture.adapt(*networks, showers.images_nxyz, scaled_n1, *labels)
+            self.notes += too_few(showers, self.experiment.model.labels)
         if self.transfer is not None:
             self.transfer = self.transfer.note_measured(*networks)
             self.notes.append(f"init_from: {self.transfer}")

@@ -1,13 +1,15 @@
 """What is refused before training begins."""
 
 import keras
+import numpy as np
 import pytest
 from tiny import begin
 
-from gan3d.config import Training
+from gan3d.config import Condition, Training
+from gan3d.data import Showers
 from gan3d.errors import ConfigError
 from gan3d.models.arithmetic import activation_bytes, largest_layer_bytes
-from gan3d.training.checks import STEP_LAYERS, check_memory
+from gan3d.training.checks import STEP_LAYERS, check_memory, too_few
 
 pytestmark = pytest.mark.tensorflow
 
@@ -36,3 +38,15 @@ def test_the_trainer_refuses_it_before_the_first_step(make_trainer, listen, monk
     monkeypatch.setattr("gan3d.training.trainer.memory_bytes", lambda: 1000)
     with pytest.raises(ConfigError, match=r"training\.batch_size"):
         begin(make_trainer())
+
+
+@pytest.mark.parametrize(("electrons", "photons"), [(199, 0), (250, 12), (200, 200)])
+def test_statistics_of_few_showers_are_told_of(electrons, photons):
+    count = electrons + photons
+    pdg_n = np.repeat(np.array([11, 22], np.int32), [electrons, photons])
+    showers = Showers(np.ones((count, 2, 2, 2), "f4"), np.ones(count, "f4"), {"pdg": pdg_n})
+    particle = Condition(name="particle", column="pdg", kind="categories", values=[11, 22])
+    told = [note.split("only ")[1].split(";")[0] for note in too_few(showers, [particle])]
+    wanted = {"": count, " of particle 11": electrons, " of particle 22": photons}
+    assert told == [f"{n} showers{kind}" for kind, n in wanted.items() if n < 200]
+    assert too_few(showers, []) == too_few(showers, [particle])[: count < 200]
