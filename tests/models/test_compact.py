@@ -26,12 +26,9 @@ from gan3d.models.shower_layers import (
     ShowerSummaries,
     Slant,
 )
-from gan3d.models.shower_statistics import (
-    expected_cells,
-    fit_shower_statistics,
-    shower_development,
-    shower_displacement,
-)
+from gan3d.models.shower_statistics import fit_shower_statistics
+from gan3d.models.shower_statistics.shares import expected_cells
+from gan3d.models.shower_statistics.variables import shower_development, shower_displacement
 
 pytestmark = pytest.mark.tensorflow
 

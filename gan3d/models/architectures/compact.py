@@ -44,7 +44,7 @@ from gan3d.config import Geometry, Model
 from gan3d.errors import ConfigError
 from gan3d.models.registry import Architecture, Wanted
 from gan3d.models.shower_conditions import ShowerConditions
-from gan3d.models.shower_statistics import LAYER_GROUPS
+from gan3d.models.shower_statistics.found import LAYER_GROUPS
 
 if TYPE_CHECKING:
     import keras

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from gan3d.models import shower_statistics as statistics
 from gan3d.models.shower_conditions import ENERGY_TERMS, NUMBER_TERMS
 from gan3d.models.shower_layers.statistics_layer import TINY, StatisticsLayer
 from gan3d.models.shower_layers.variables import is_category
-from gan3d.models.shower_statistics import ShowerStatistics
+from gan3d.models.shower_statistics import found as statistics
+from gan3d.models.shower_statistics.found import ShowerStatistics
 
 
 @keras.saving.register_keras_serializable(package="gan3d")
