@@ -59,6 +59,12 @@ class Response:
         scaled = np.asarray(energy_n, np.float64) / self.energy_scale_gev
         return np.asarray(scaled * np.polyval(self.coefficients, scaled))
 
+    def mean_per_energy(self) -> float:
+        """ECAL sum over e, the mean over the range of energies (GeV)."""
+        low, high = self.energy_range_gev
+        scaled = np.linspace(low, high, 101) / self.energy_scale_gev
+        return float(np.mean(np.polyval(self.coefficients, scaled)))
+
     def as_dict(self) -> dict[str, object]:
         """The fields, ready for JSON."""
         return asdict(self)

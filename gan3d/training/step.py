@@ -28,7 +28,7 @@ from gan3d.errors import ConfigError
 from gan3d.models import Architecture
 from gan3d.models.discriminator_options import Featured, with_features
 from gan3d.models.layers import BatchNormalization, convolved_plainly, set_plain
-from gan3d.training.losses import discriminator_losses, loss_names
+from gan3d.training.losses import LEAST_SHARE, discriminator_losses, loss_names
 from gan3d.training.noise import NoiseStream
 from gan3d.training.optimizers import build_optimizer, scale_loss
 from gan3d.training.response import Response
@@ -106,6 +106,7 @@ class AdversarialStep:
         low, high = training.incident_energy_gev or response.energy_range_gev
         self._energy_range = (low / response.energy_scale_gev, high / response.energy_scale_gev)
         self._response = response
+        self._least_ecal = LEAST_SHARE * response.mean_per_energy()
         self._seed = seed
         self.exchanges = 2 + training.generator_updates
         """All-reduces in a step, one for each update."""
@@ -334,7 +335,8 @@ class AdversarialStep:
         targets = {"generation": real_b1, "auxiliary": shower.energy_b1, **shower.measured}
         weights = self._training.loss_weights
         outputs = self._architecture.outputs
-        return discriminator_losses(outputs, said, targets, weights, self._units)
+        least = {"ecal": self._least_ecal * shower.energy_b1}
+        return discriminator_losses(outputs, said, targets, weights, self._units, least)
 
     def _update_discriminator(self, who: str, real_b1: Any, shower: _Batch) -> tuple[Any, Any]:
         judge = self._judge_real if who == "discriminator.real" else self._judge_fake
@@ -438,14 +440,16 @@ class AdversarialStep:
         """Latents (B, latent_dim) and conditions of the showers of the step's `draw`.
 
         With labels the conditions are those of the Monte Carlo batch, and what is `measured` on it
-        is the target; without, incident energies are drawn.
+        is the target; without, what showers have on average, at energies that are drawn or the
+        batch's (`training.incident_energies`).
         """
         stream = _FLIP_STREAMS + 2 * draw
         latent_bz = self._noise.normal(step, stream, self._architecture.latent_dim)
         if labels:
             return _Batch(latent_bz, energy_b1, labels, measured)
-        low, high = self._energy_range
-        energy_b1 = low + (high - low) * self._noise.uniform(step, stream + 1)
+        if self._training.incident_energies == "uniform":
+            low, high = self._energy_range
+            energy_b1 = low + (high - low) * self._noise.uniform(step, stream + 1)
         expected = {
             "ecal": self._mean_sum(self._response.coefficients, energy_b1),
             **{

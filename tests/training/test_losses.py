@@ -53,6 +53,22 @@ def test_empty_showers_have_an_ecal_loss_of_one_hundred_percent():
     assert float(losses["ecal_gev"]) == 0.0
 
 
+def test_a_shower_that_should_leave_nothing_does_not_outweigh_the_others():
+    from gan3d.training.losses import discriminator_losses
+
+    said = {"generation": column(0.5, 0.5, 0.5), "auxiliary": column(1, 1, 1)}
+    targets = {"generation": column(1, 1, 1), "auxiliary": column(1, 1, 1)}
+    said["ecal"], targets["ecal"] = column(1.0, 3.0, 2.2), column(0.0, 0.5, 2.0)
+    least = {"ecal": column(0.2, 1.0, 0.2)}
+    losses = discriminator_losses(OUTPUTS, said, targets, LossWeights(), {}, least)
+    expected = 100 * (1.0 / 0.2 + 2.5 / 1.0 + 0.2 / 2.0) / 3
+    assert float(losses["ecal"]) == pytest.approx(expected, rel=1e-5)
+    # Of an angle's absolute error nothing is taken.
+    angle = Output("ecal", "mean_absolute_error")
+    losses = discriminator_losses((*OUTPUTS[:2], angle), said, targets, LossWeights(), {}, least)
+    assert float(losses["ecal"]) == pytest.approx((1.0 + 2.5 + 0.2) / 3, rel=1e-5)
+
+
 def test_further_outputs_have_losses_and_weights_of_their_own():
     """Published for variable angles: 3 / 0.1 / 25 (MAE of the angle) / 0.1 / 0.1."""
     from gan3d.training.losses import discriminator_losses

@@ -26,6 +26,7 @@ def test_a_polynomial_response_is_found_again(coefficients):
     np.testing.assert_allclose(response.ecal_gev(energy), ecal, rtol=1e-10)
     assert response.energy_range_gev == (10.0, 500.0)
     assert response.showers == 300
+    assert response.mean_per_energy() == pytest.approx(np.mean(ecal / scaled), rel=0.01)
 
 
 def test_fluctuations_average_out():

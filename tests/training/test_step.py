@@ -123,6 +123,28 @@ def test_generated_showers_are_asked_for_the_energies_of_the_training_showers(ma
     assert energies.mean() == pytest.approx((low + high) / 200, rel=0.05)
 
 
+def test_they_may_have_the_energies_of_the_steps_own_showers(make_trainer):
+    step = make_trainer(**{"training.incident_energies": "showers"}).step
+    energy_b1 = np.array([[0.1], [0.9], [0.2], [0.3]], np.float32)
+    first, second = (step._generator_input(0, draw, energy_b1, (), {}) for draw in (0, 1))
+    for batch in (first, second):
+        np.testing.assert_array_equal(batch.energy_b1, energy_b1)
+        np.testing.assert_allclose(batch.measured["ecal"], 2.0 * energy_b1, rtol=1e-4)
+    assert not np.allclose(first.source, second.source)
+
+
+def test_per_cent_of_a_sum_are_of_a_tenth_of_the_mean_at_least(make_trainer):
+    """These showers have 2 GeV at 100 GeV; one that has nothing should have cost 1e9 per cent."""
+    step = make_trainer().step
+    energy_b1 = np.array([[0.5], [1.0]], np.float32)
+    from gan3d.training.step import _Batch
+
+    said = {"generation": energy_b1, "auxiliary": energy_b1, "ecal": np.float32([[0.3], [1.0]])}
+    shower = _Batch(None, energy_b1, (), {"ecal": np.float32([[0.0], [2.0]])})
+    losses = step._losses(said, np.ones((2, 1), np.float32), shower)
+    assert float(losses["ecal"]) == pytest.approx(100 * (0.3 / 0.1 + 0.5) / 2, rel=1e-4)
+
+
 def test_the_target_ecal_sum_is_the_fitted_response(make_trainer):
     trainer = make_trainer()
     energy = np.linspace(0.1, 1.0, 7, dtype=np.float32)[:, None]

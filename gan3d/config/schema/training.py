@@ -181,9 +181,15 @@ class Training(Section):
     (one-sided: Salimans et al. 2016, 0.1). 3DGAN: 0."""
     generator_updates: PositiveInt = 2
     """Generator updates per step. 3DGAN: 2."""
+    incident_energies: Literal["uniform", "showers"] = "uniform"
+    """Incident energies of a step's generated showers. uniform: drawn in incident_energy_gev
+    (3DGAN, whose data are uniform). showers: those of the step's Monte Carlo showers, for data with
+    another spectrum, such as the Challenge's, with as many showers in each factor of ten: drawn
+    uniformly, energies would give generated showers away. With conditions beside the energy it is
+    always so, for they belong together."""
     incident_energy_gev: tuple[PositiveFloat, PositiveFloat] | None = None
-    """Generated showers of a step get incident energies uniform in this range (GeV); null: the
-    range of the training showers. 3DGAN: 10 to 500, which is the range of its data."""
+    """uniform: the range (GeV); null: that of the training showers. 3DGAN: 10 to 500, which is the
+    range of its data."""
     response_degree: Annotated[int, Field(ge=0, le=8)] = 4
     """Degree of the polynomial ECAL/Ep in Ep that is fitted to the training showers and gives the
     target ECAL sum of generated ones. 3DGAN: 4 for electrons, 2 for pi0."""
@@ -200,6 +206,10 @@ class Training(Section):
             low, high = self.incident_energy_gev
             if low >= high:
                 raise ValueError(f"incident_energy_gev: lower bound {low:g} is not below {high:g}")
+            if self.incident_energies == "showers":
+                raise ValueError(
+                    "incident_energy_gev: with incident_energies: showers no energies are drawn"
+                )
         return self
 
     @property
