@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gan3d.config import Condition, Data, Training
+from gan3d.config import Condition, Data, Training, Validation
 from gan3d.data import Showers
 from gan3d.errors import ConfigError
 from gan3d.models.presets import check_shape
@@ -68,6 +69,21 @@ def check_memory(
         raise ConfigError(
             f"training.batch_size: {training.batch_size} showers take about "
             f"{needed / 2**30:.3g} GiB, a rank has {available / 2**30:.3g} GiB here: {advice}"
+        )
+
+
+def check_heldout(data: Data, validation: Validation, available: int) -> None:
+    """Raise ConfigError where an epoch's held-out showers do not fit into the `available` bytes.
+
+    With them are as many generated ones.
+    """
+    shower = 2 * 4 * math.prod(data.images.shape)
+    if validation.epoch_showers * shower > available:
+        raise ConfigError(
+            f"validation.epoch_showers: {validation.epoch_showers} held-out showers of "
+            f"{shower / 8:,.0f} cells, and as many generated ones, take "
+            f"{validation.epoch_showers * shower / 2**30:.3g} GiB of the {available / 2**30:.3g} "
+            f"GiB here; at most {available // shower} can be, or fewer cells (data.grid)"
         )
 
 

@@ -31,7 +31,8 @@ from gan3d.data import (
 from gan3d.errors import TrainingError
 from gan3d.models import architecture_of, told_labels
 from gan3d.models.weights import has_checkpoint
-from gan3d.runtime import Signals, Watchdog, describe_environment, share_text
+from gan3d.runtime import Signals, Watchdog, describe_environment, memory_bytes, share_text
+from gan3d.training.checks import check_heldout
 from gan3d.training.records import (
     check_resumable,
     check_run_folder,
@@ -85,6 +86,7 @@ def find(experiment: Experiment, folder: Path, ranks: int, *, resume: bool) -> F
     # A run that goes on has weights of its own; one that has none yet begins anew.
     start = None if resume and has_checkpoint(folder) else find_start(experiment)
     data, showers = experiment.data, experiment.validation.epoch_showers
+    check_heldout(data, experiment.validation, memory_bytes())
     labels = told_labels(architecture_of(experiment), experiment.model)
     skip = data.on_bad_file == "skip"
     files = read_survey(folder) if resume else survey_files(data, labels)

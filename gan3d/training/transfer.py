@@ -5,7 +5,8 @@ another architecture: a layer whose trainable variables all have the same shapes
 begins as it was drawn. (A bias that fits is nothing without the kernel that it was trained with.
 Statistics of other showers, which are not trained, say nothing of it.) A layer is known by its
 name, and one that was given none by its place among those of its kind, as Keras numbers names anew
-in every process. Of weights with rows for categories (particles), those of a
+in every process. Layers of the first of several images are those of a run on it alone. Of weights
+with rows for categories (particles), those of a
 category are taken, wherever it stands in either list.
 """
 
@@ -23,7 +24,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config import Experiment, load_experiment
+from gan3d.config import FIRST_IMAGE, Experiment, load_experiment
 from gan3d.errors import ConfigError, RunError, UsageError
 from gan3d.models import architecture_of
 from gan3d.models.shower_conditions import weights_of_categories
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     import keras
 
 KEY = "training.init_from"
+
+# Where weight files have what `model.spectral_norm` keeps of a kernel.
+_SPECTRUM = "spectrum/vars"
 
 # Where these differ, numbers mean something else to a network.
 _MEANINGS = (
@@ -65,8 +69,9 @@ class _Slot(NamedTuple):
 
     @property
     def owner(self) -> tuple[str, str, str]:
-        """The (innermost) layer that the variable is of."""
-        return self.layer, self.kind, self.place.rpartition("/")[0]
+        """The (innermost) layer that the variable is of; a spectrum is its kernel's layer's."""
+        inner = self.place.rpartition("/")[0]
+        return self.layer, self.kind, "" if inner == _SPECTRUM else inner
 
 
 _Values = Mapping[_Slot, NDArray[Any]]
@@ -382,7 +387,9 @@ def _slots(file: h5py.File) -> Iterator[tuple[_Slot, str, h5py.Dataset]]:
         for place, dataset in _datasets(layer).items():
             # What is trained of a layer of `model.spectral_norm` is a kernel like any other.
             plain = re.sub(r"^spectral_(plain_)?", "", kind)
-            slot = _Slot(named if given else group, plain, place, len(dataset.parent))
+            # Where there are several images, layers of the first are called after it.
+            name = (named if given else group).removeprefix(f"{FIRST_IMAGE}_")
+            slot = _Slot(name, plain, place, len(dataset.parent))
             yield slot, named, dataset
 
 
@@ -400,13 +407,16 @@ def _datasets(layer: h5py.Group) -> dict[str, h5py.Dataset]:
 def _variable_name(network: keras.Model, named: str, slot: _Slot) -> str:
     """`conv_1/kernel`; with a number where the layer has layers inside it."""
     variable = _variable(network, named, slot)
-    return f"{slot.layer}/{slot.place if variable is None else variable.name}"
+    layer = named if named == f"{FIRST_IMAGE}_{slot.layer}" else slot.layer
+    return f"{layer}/{slot.place if variable is None else variable.name}"
 
 
 def _is_trainable(network: keras.Model, named: str, slot: _Slot) -> bool:
-    """Whether it is; as where that is not known, as in a layer inside a layer."""
+    """Whether it is; also where that is not known, as in a layer inside a layer."""
     variable = _variable(network, named, slot)
-    return variable is None or bool(variable.trainable)
+    if variable is None:
+        return slot.place.rpartition("/")[0] != _SPECTRUM
+    return bool(variable.trainable)
 
 
 def _variable(network: keras.Model, named: str, slot: _Slot) -> Any:

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from tiny import begin
 
-from gan3d.config import Condition, Training
+from gan3d.config import Condition, Data, Geometry, Training, Validation
 from gan3d.data import Showers
 from gan3d.errors import ConfigError
 from gan3d.models.arithmetic import activation_bytes, largest_layer_bytes
-from gan3d.training.checks import STEP_LAYERS, check_memory, too_few
+from gan3d.training.checks import STEP_LAYERS, check_heldout, check_memory, too_few
 
 pytestmark = pytest.mark.tensorflow
 
@@ -38,6 +38,15 @@ def test_the_trainer_refuses_it_before_the_first_step(make_trainer, listen, monk
     monkeypatch.setattr("gan3d.training.trainer.memory_bytes", lambda: 1000)
     with pytest.raises(ConfigError, match=r"training\.batch_size"):
         begin(make_trainer())
+
+
+def test_held_out_showers_that_cannot_fit_are_refused_with_how_many_can():
+    data = Data(files=["x.h5"], geometry=Geometry(shape=(400, 400, 400)))
+    one = 2 * 4 * 400**3  # a held-out shower and a generated one
+    check_heldout(data, Validation(epoch_showers=3), 3 * one)
+    check_heldout(data, Validation(epoch_showers=0), 0)
+    with pytest.raises(ConfigError, match=r"validation\.epoch_showers: 4 .* at most 3 can be"):
+        check_heldout(data, Validation(epoch_showers=4), 4 * one - 1)
 
 
 @pytest.mark.parametrize(("electrons", "photons"), [(199, 0), (250, 12), (200, 200)])

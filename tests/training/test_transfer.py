@@ -170,6 +170,52 @@ def test_kernels_are_taken_with_a_bounded_spectrum_and_without(write_run, theirs
     assert any("spectrum" in name for name in fresh) != theirs_spectral
 
 
+def test_what_is_kept_of_a_spectrum_goes_with_its_kernel(write_run):
+    """It has the shape of the outputs, which may be equal where kernels are not."""
+    import keras
+
+    from gan3d.models.discriminator_options import normalise_spectrum
+
+    def network(inputs):
+        x = start = keras.Input((inputs,))
+        x = keras.layers.Dense(2, name="first")(x)
+        network = keras.Model(start, keras.layers.Dense(2, name="second")(x))
+        return normalise_spectrum(network, 1.0, ["second"])
+
+    theirs, ours = [network(3), network(3)], [network(4), network(3)]
+    randomise(*theirs)
+    told = take_weights(starting_from(write_run(*theirs)), *ours).as_dict()["generator"]
+    assert told["taken"] == ["second/kernel", "second/bias"]
+    assert {each["name"] for each in told["fresh"]} == {
+        "first/0",
+        "first/1",
+        "first/spectrum/vars/0",
+    }
+
+
+@pytest.mark.parametrize("pair_first", [False, True])
+def test_layers_of_the_first_of_several_images_are_those_of_a_run_on_it_alone(
+    write_run, pair_first
+):
+    import keras
+
+    def network(prefixes):
+        inputs = keras.Input((3,))
+        each = [keras.layers.Dense(2, name=f"{prefix}conv_1")(inputs) for prefix in prefixes]
+        return keras.Model(inputs, each)
+
+    both = [[network(["ECAL_", "HCAL_"]) for _ in range(2)], [network([""]) for _ in range(2)]]
+    theirs, ours = both if pair_first else both[::-1]
+    randomise(*theirs)
+    transfer = take_weights(starting_from(write_run(*theirs)), *ours)
+    assert same(values(ours[0])[:2], values(theirs[0])[:2])
+    first = "conv_1" if pair_first else "ECAL_conv_1"
+    told = transfer.as_dict()["generator"]
+    assert told["taken"] == [f"{first}/kernel", f"{first}/bias"]
+    of_hcal = [f"HCAL_conv_1/{what}" for what in (("0", "1") if pair_first else ("kernel", "bias"))]
+    assert of_hcal == (told["unused"] if pair_first else [each["name"] for each in told["fresh"]])
+
+
 def test_the_generator_is_the_one_that_the_other_run_generates_with(write_run):
     theirs, (average, _) = build(), build()
     randomise(*theirs, average)
@@ -309,7 +355,7 @@ def test_statistics_of_the_new_showers_win(make_trainer, listen, tiny_architectu
     told = second.transfer.as_dict()["generator"]
     assert told["measured"] == ["cells/bias"]
     assert "cells/bias" not in told["taken"]
-    assert "11 of 12 variables taken; measured on the training showers: 1" in second.notes[0]
+    assert "11 of 12 variables taken; measured on the training showers: 1" in second.notes[-1]
 
 
 def test_a_run_that_goes_on_needs_the_other_no_more(make_trainer, listen, tmp_path):
