@@ -162,8 +162,8 @@ class TrainingProgress:
         whole = sum(parts) or 1.0
         return (
             f"epoch {record['epoch']:>{len(str(self._epochs))}}/{self._epochs}"
-            f"{record['showers_per_second']:10.1f}{_discriminator(record):9.2f}"
-            f"{record['generator.loss']:9.2f}{'-' if metric is None else f'{metric:.3f}':>8}"
+            f"{record['showers_per_second']:10.1f} {_short(_discriminator(record))}"
+            f" {_short(record['generator.loss'])}{'-' if metric is None else f'{metric:.3f}':>8}"
             f"{record['learning_rate']:10.2g}  "
             + "".join(f"{100 * part / whole:4.0f}%" for part in parts)
         )
@@ -185,6 +185,11 @@ _TIMES = {"data_wait": "data", "compute": "comp", "all_reduce": "redu", "rank_wa
 
 def _discriminator(losses: Mapping[str, float]) -> float:
     return (losses["discriminator.real.loss"] + losses["discriminator.fake.loss"]) / 2
+
+
+def _short(loss: float) -> str:
+    """In eight characters, whatever it is."""
+    return f"{loss:8.2f}" if abs(loss) < 9999.995 else f"{loss:8.2g}"
 
 
 def _losses(losses: Mapping[str, float]) -> str:

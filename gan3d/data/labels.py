@@ -73,8 +73,11 @@ def find_fault(values_n: NDArray[Any], label: Condition) -> str | None:
         good_n = np.isfinite(values_n)
         expected = f"a finite number{f' ({unit})' if unit else ''}"
         if good_n.all() and unit == "rad":
-            good_n = ~in_degrees(values_n)
-            expected = "rad, between -pi and pi; are the angles in degrees?"
+            # A polar angle is that to the axis z; below 0 it is to something else.
+            good_n = ~in_degrees(values_n) & ((values_n >= 0.0) | (not label.is_polar))
+            expected = f"rad, between {'0' if label.is_polar else '-pi'} and pi"
+            degrees = in_degrees(values_n).any()
+            expected += "; are the angles in degrees?" if degrees else " (across the layers: pi/2)"
         if good_n.all() and label.plane_rad:
             good_n = np.abs(np.sin(values_n, dtype=np.float64)) >= math.sin(label.plane_rad)
             expected = (

@@ -32,8 +32,9 @@ def measure_angle(images_bxyz: Any, cell_size: Sequence[float] = (1.0, 1.0, 1.0)
     the mean over these layers, weighted by z. pi/2 is perpendicular to the layers. `cell_size` is
     the pitch along (x, y, layer), in any unit: the published cells are cubes.
 
-    The value and its gradient are finite for all images: a shower without energy, or with all of it
-    in one layer, shows pi/2 and has no gradient there.
+    The value and its gradient are finite for all images: a shower without energy shows pi/2 and has
+    no gradient, one with all of it in one layer pi/2. By cells the gradient is of the order of
+    1 / (shower's energy), as that of any barycentre, and so large for showers of a few MeV.
     """
     images_bxyz = ops.cast(images_bxyz, "float32")
     _, nx, ny, nz = images_bxyz.shape

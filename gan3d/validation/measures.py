@@ -147,8 +147,9 @@ def containment_radii(
 def barycentre_angle(image_nsz: Float, position_s: Float, layer_pitch_mm: float) -> Float:
     """Angle (rad) of the shower's axis to the normal of the layers, in one plane: (N,).
 
-    The barycentre method of the variable-angle 3DGAN: the slope of the straight line through the
-    barycentres of the layers, each weighted with its energy, which is cov(s, z) / var(z).
+    The slope of the straight line through the barycentres of the layers, each weighted with its
+    energy, which is cov(s, z) / var(z). The data sets' `mtheta`, and the loss of `angle51`, is
+    another mean of the same barycentres (`gan3d.models.angle_layers.measure_angle`).
     NaN where all energy is in one layer.
 
     Args:

@@ -159,7 +159,7 @@ def test_angles_are_known_by_their_columns_or_their_unit(tmp_path, entry):
         survey_files(section(tmp_path), [label])
 
 
-@given(st.floats(-np.pi, np.pi), st.floats(1e-3, 1.5))
+@given(st.floats(0.0, np.pi), st.floats(1e-3, 1.5))
 def test_angles_near_the_layers_plane_are_refused_where_they_mean_nothing(theta, least):
     label = THETA.model_copy(update={"plane_rad": least})
     near = min(abs(theta), np.pi - abs(theta))

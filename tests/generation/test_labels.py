@@ -80,7 +80,11 @@ def test_a_shower_depends_on_its_seed_number_and_conditions_alone(run):
     ("conditions", "expected"),
     [
         ({"phi": 1.0}, "not conditioned on phi, but on energy, theta, particle"),
-        ({"theta": 70.0}, "'theta' is 70, expected rad, between -pi and pi"),
+        ({"theta": 70.0}, "'theta' is 70, expected rad, between 0 and pi"),
+        (
+            {"theta": -0.2},
+            "'theta' is -0.2, expected rad, between 0 and pi .across the layers: pi/2",
+        ),
         ({"theta": (2.0, 1.0)}, "theta from 2 to 1; give a rising range"),
         ({"theta": np.ones(3)}, r"theta of shape \(3,\) for 2 showers"),
         ({"particle": 13}, "'pdg' is 13, expected one of 22, 11"),

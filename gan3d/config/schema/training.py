@@ -66,8 +66,8 @@ class LossWeights(Section):
     """Mean absolute error (rad) of the angle that the image shows. 3DGAN: 25. Acts in `angle51`
     alone: others do not measure it."""
     bins: NonNegativeFloat = 0.1
-    """Mean absolute percentage error of the numbers of cells in bins of energy. 3DGAN: 0.1. Acts in
-    `angle51` alone."""
+    """Mean absolute percentage error of the numbers of cells in bins of energy. 3DGAN: 0.1. In
+    `angle51` alone, and there it is only told: a number of cells has no gradient."""
     response: NonNegativeFloat = 0.0
     """Generator: mean over showers of |ECAL/Ep over the mean response at that Ep - 1|, in GeV
     whatever the networks see. 0: not computed (3DGAN), as with the three below. It pulls every
