@@ -130,7 +130,7 @@ def test_files_hold_them_and_are_known_by_them(run, tmp_path, layout):
         Dataset(run, energy_n, 0, tmp_path / "made", **options).missing(made.files)
 
 
-@given(st.integers(1, 50), st.integers(0, 2**32), st.floats(-3, 3), st.floats(0, 0.1))
+@given(st.integers(1, 50), st.integers(0, 2**32), st.floats(0, 3), st.floats(0, 0.1))
 def test_draws_are_within_what_is_asked_for(n, seed, low, width):
     columns = draw_labels(n, [THETA, PARTICLE], RANGES, {"angle": (low, low + width)}, seed)
     assert np.all(columns["theta"] >= np.float32(low))
