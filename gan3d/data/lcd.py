@@ -69,6 +69,9 @@ class LcdFile(Hdf5File):
                     check_rows(find_dataset(file, path, name), path, cells)
         said = () if self._target is None else _TARGET
         super().__init__(path, file, cells, own=own, said=said)
+        others = self.left_out
+        self.further_images = tuple(name for name in others if _holds_cells(file.get(name)))
+        self.left_out = tuple(name for name in others if name not in self.further_images)
         self._store(StoredCells(path, cells), (shape[1], shape[2], shape[3]))
 
     def read_energies(self, first: int, stop: int) -> NDArray[np.float32]:
@@ -95,6 +98,17 @@ class LcdFile(Hdf5File):
                 f"{code_n[row]:g}"
             )
         return code_n.astype(np.int32)
+
+
+def _holds_cells(item: object) -> bool:
+    """Whether an item of a file can be an image of showers, of however many."""
+    return (
+        isinstance(item, h5py.Dataset)
+        and item.dtype.kind == "f"
+        and item.shape is not None
+        and len(item.shape) == 4
+        and 0 not in item.shape[1:]
+    )
 
 
 def has_angle(names: Iterable[str]) -> bool:
