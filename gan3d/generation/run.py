@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -54,7 +55,7 @@ Outputs = dict[str, NDArray[np.float64]]
 
 
 class _Ranges(Protocol):
-    """What a network is told of a shower, and the ranges that it was trained on."""
+    """What a network is told of a shower, and what of it it was trained on."""
 
     @property
     def labels(self) -> list[Condition]: ...
@@ -62,6 +63,8 @@ class _Ranges(Protocol):
     def energy_range_gev(self) -> tuple[float, float]: ...
     @property
     def label_ranges(self) -> Mapping[str, tuple[float, float]]: ...
+    @property
+    def seen_categories(self) -> Mapping[str, tuple[int, ...]]: ...
 
 
 class Draws:
@@ -77,7 +80,9 @@ class Draws:
         self: _Ranges, n: int, conditions: Mapping[str, Given], seed: int
     ) -> dict[str, Any]:
         """Columns of the labels of n showers, (n,) each, as `generate` takes `conditions`."""
-        return draw_labels(n, self.labels, self.label_ranges, conditions, seed)
+        return draw_labels(
+            n, self.labels, self.label_ranges, conditions, seed, self.seen_categories
+        )
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,9 @@ class Told(Draws):
     pdg_id: int = UNKNOWN_PARTICLE
     """The particle that all training showers are of; 0: their files do not say, or it is several.
     """
+    seen_categories: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Values of each label with categories that the training showers' files have, by its column;
+    without those of which a run of before does not say them."""
 
 
 def read_told(path: Path) -> Told:
@@ -105,7 +113,8 @@ def read_told(path: Path) -> Told:
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path / 'response.json'}: no response of a run ({error!r})") from error
     files = _read_files(path) if labels or (path / _FILES).exists() else Survey(())
-    return Told(labels, energies, _label_ranges(path, files, labels), files.pdg_id)
+    ranges = _label_ranges(path, files, labels)
+    return Told(labels, energies, ranges, files.pdg_id, files.categories)
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,9 @@ class TrainedRun(Draws):
     pdg_id: int = UNKNOWN_PARTICLE
     """The particle that all training showers are of; 0: their files do not say, or it is several.
     """
+    seen_categories: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Values of each label with categories that the training showers' files have, by its column;
+    without those of which a run of before does not say them."""
 
     @property
     def labels(self) -> list[Condition]:
@@ -190,10 +202,10 @@ class TrainedRun(Draws):
         shower for each of `energy_n` (GeV). `conditions` are those of `labels`, by name: a number,
         a range (low, high) to draw from uniformly, or an array (N,), in the units of the files
         (rad, PDG codes); by default they are drawn from the range of the training showers,
-        categories from all. They become columns of the showers. The same seed gives the same
-        showers, whatever `batch_size`, to float rounding. Images are (N, x, y, layer) in GeV.
-        Raises UsageError for energies that are not positive and finite, for n < 1, and for
-        conditions that the networks do not have.
+        categories from those that these have. They become columns of the showers. The same seed
+        gives the same showers, whatever `batch_size`, to float rounding. Images are
+        (N, x, y, layer) in GeV. Raises UsageError for energies that are not positive and finite,
+        for n < 1, and for conditions that the networks do not have.
         """
         if seed < 0:
             raise UsageError(f"generate: seed {seed}; give 0 or more")
@@ -301,9 +313,12 @@ def draw_labels(
     ranges: Mapping[str, tuple[float, float]],
     conditions: Mapping[str, Given],
     seed: int,
+    seen: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
 ) -> dict[str, NDArray[Any]]:
     """Columns (n,) of `labels`, from `conditions` by name, or within `ranges` (by column).
 
+    Of labels with categories, values that were `seen` in training (by column) are drawn; where that
+    is not known, any.
     Raises UsageError for conditions that are none of the labels, and for values that cannot be.
     """
     unknown = sorted(set(conditions) - {label.name for label in labels})
@@ -319,7 +334,8 @@ def draw_labels(
         rng = np.random.default_rng([seed, *label.name.encode()])
         values_n: NDArray[Any]
         if given is None and label.kind == "categories":
-            values_n = rng.choice(label.values, n)
+            known = seen.get(label.column, label.values)
+            values_n = rng.choice([value for value in label.values if value in known], n)
         elif given is None and label.column not in ranges:
             raise UsageError(
                 f"generate: the run does not say what {label.name} its showers had; give it"
@@ -405,6 +421,7 @@ def load_run(path: str | Path, checkpoint: WhichCheckpoint = "last") -> TrainedR
         energy_range_gev=told.energy_range_gev,
         label_ranges=told.label_ranges,
         pdg_id=told.pdg_id,
+        seen_categories=told.seen_categories,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gan3d.config import Condition, Data, Training
-from gan3d.data import Showers
+from gan3d.data import Showers, Survey
 from gan3d.errors import ConfigError
 from gan3d.models.presets import check_shape
 from gan3d.training.response import Response
@@ -69,6 +69,21 @@ def check_memory(
             f"training.batch_size: {training.batch_size} showers take about "
             f"{needed / 2**30:.3g} GiB, a rank has {available / 2**30:.3g} GiB here: {advice}"
         )
+
+
+def unseen_categories(files: Survey, labels: Sequence[Condition]) -> list[str]:
+    """What to know where a category is declared that no shower of the training `files` has."""
+    notes = []
+    for label in labels:
+        seen = files.categories.get(label.column, label.values)
+        unseen = [str(value) for value in label.values if value not in seen]
+        if label.kind == "categories" and unseen:
+            notes.append(
+                f"note: model.conditions: no training shower has {label.name} {', '.join(unseen)} "
+                f"(column {label.column}): the networks learn nothing of it, and showers of it are "
+                "generated only where they are asked for"
+            )
+    return notes
 
 
 def too_few(showers: Showers, labels: Sequence[Condition]) -> list[str]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from labelled import CONFIG
 
 import gan3d
+from gan3d.cli import main
 from gan3d.config import Condition
 from gan3d.data import Survey, read_showers
 from gan3d.data.survey import FileEntry
@@ -65,6 +66,35 @@ def test_conditions_are_numbers_ranges_or_one_for_each(run):
     given = np.array([1.1, 1.9])
     showers = run.generate(energy_n=np.array([20.0, 30.0]), theta=given)
     np.testing.assert_allclose(showers.columns["theta"], given, rtol=1e-6)
+
+
+@pytest.fixture
+def run_of_photons(run_folder):
+    """A run whose networks know electrons, too, but whose training showers were photons."""
+    survey = json.loads((run_folder / "data.json").read_text())
+    for entry in survey["files"]:
+        entry["categories"] = [["pdg", [22]]]
+    (run_folder / "data.json").write_text(json.dumps(survey))
+    return run_folder
+
+
+def test_categories_that_training_has_not_seen_are_not_drawn_but_may_be_asked_for(run_of_photons):
+    run = gan3d.load_run(run_of_photons)
+    assert set(run.draw_labels(100, {}, 0)["pdg"]) == {22}
+    assert set(run.draw_labels(100, {"particle": 11}, 0)["pdg"]) == {11}
+
+
+def test_a_category_that_training_has_not_seen_is_noted_where_it_is_asked_for(
+    run_of_photons, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("gan3d.runtime.apply_node", lambda node: None)  # once in a process
+    for particle, noted in ((11, True), (22, False)):
+        output = tmp_path / f"{particle}.h5"
+        condition = f"particle={particle}"
+        call = ["generate", run_of_photons, "-n", 2, "--condition", condition, "-o", output]
+        assert main([str(each) for each in call]) == 0
+        note = "note: the network was trained with particle 22 only: showers of particle 11 are"
+        assert (note in " ".join("".join(capsys.readouterr()).split())) is noted
 
 
 def test_a_shower_depends_on_its_seed_number_and_conditions_alone(run):

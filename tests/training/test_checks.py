@@ -1,4 +1,6 @@
-"""What is refused before training begins."""
+"""What is refused before training begins, and what is said then."""
+
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -6,10 +8,11 @@ import pytest
 from tiny import begin
 
 from gan3d.config import Condition, Training
-from gan3d.data import Showers
+from gan3d.data import Showers, Survey
+from gan3d.data.survey import FileEntry
 from gan3d.errors import ConfigError
 from gan3d.models.arithmetic import activation_bytes, largest_layer_bytes
-from gan3d.training.checks import STEP_LAYERS, check_memory, too_few
+from gan3d.training.checks import STEP_LAYERS, check_memory, too_few, unseen_categories
 
 pytestmark = pytest.mark.tensorflow
 
@@ -50,3 +53,17 @@ def test_statistics_of_few_showers_are_told_of(electrons, photons):
     wanted = {"": count, " of particle 11": electrons, " of particle 22": photons}
     assert told == [f"{n} showers{kind}" for kind, n in wanted.items() if n < 200]
     assert too_few(showers, []) == too_few(showers, [particle])[: count < 200]
+
+
+def test_categories_that_no_training_shower_has_are_told_of():
+    particle = Condition(name="particle", column="pdg", kind="categories", values=[22, 11, 111])
+    theta = Condition(name="theta", column="theta")
+
+    def files(*categories):
+        entry = FileEntry(Path("a.h5"), 10, 10, 1000, 500.0, categories=categories)
+        return Survey((entry,), None)
+
+    (note,) = unseen_categories(files(("pdg", (22,))), [theta, particle])
+    assert note.startswith("note: model.conditions: no training shower has particle 11, 111 (co")
+    assert unseen_categories(files(("pdg", (11, 22, 111))), [theta, particle]) == []
+    assert unseen_categories(files(), [theta, particle]) == []  # a run of before
