@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gan3d.config import Condition, Data, Training
-from gan3d.data import Showers, Survey
+from gan3d.config import Condition, Data, Training, Validation
+from gan3d.data import Part, Showers, Survey, open_for
 from gan3d.errors import ConfigError
 from gan3d.models.presets import check_shape
 from gan3d.training.response import Response
@@ -48,6 +48,26 @@ def check_energies(training: Training, response: Response) -> None:
         raise ConfigError(
             f"training.incident_energy_gev: {asked[0]:g} to {asked[1]:g} GeV, but the training "
             f"showers, to which the response is fitted, have {low:.4g} to {high:.4g} GeV"
+        )
+
+
+def check_angle_bins(settings: Validation, heldout: Part, data: Data) -> None:
+    """Raise ConfigError where bins of angle are asked for and no held-out shower has an angle.
+
+    Training would not mind; the report of the trained run would.
+    """
+    if not settings.angle_bins_deg:
+        return
+    files = [heldout.files[number] for number in np.unique(heldout.file_b)]
+    for entry in files:
+        with open_for(entry.path, data) as file:
+            theta_n = file.read_columns(0, file.count).get("theta", np.nan)
+        if not np.isnan(theta_n).all():
+            return
+    if files:
+        raise ConfigError(
+            "validation.angle_bins_deg: bins of angle, but the files of the held-out showers say "
+            f"no angle (column theta): {files[0].path}; remove the bins, or take other files"
         )
 
 

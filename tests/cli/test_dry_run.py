@@ -242,6 +242,12 @@ def test_a_run_to_be_resumed_is_found_and_left_as_it_is(plan, begun):
             2,
             "no bin of validation.energy_bins_gev holds validation.minimum_showers (5000)",
         ),
+        (
+            ("--set", "validation.angle_bins_deg=[[60, 90], [90, 120]]"),
+            2,
+            "--set validation.angle_bins_deg: bins of angle, but the files of the held-out showers "
+            "say no angle (column theta)",
+        ),
     ],
 )
 def test_errors_are_those_of_training(
