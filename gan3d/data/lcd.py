@@ -4,7 +4,8 @@ Fixed angle (`EleEscan_*.h5`): `ECAL` (N, x, y, layer) holds cell energies in Ge
 or (N, 1, 5) the incident particle as [PDG code, E, px, py, pz] in GeV, code 0 where it is not
 known. Variable angle
 (`EleMeasured3ThetaEscan_*.h5`): `ECAL`, `energy` in GeV, `theta`, and where they are known `mtheta`
-and `eta`, (N,) or (N, 1) each; a `target` may be there, too. Any other dataset with one number a
+and `eta`, (N,) or (N, 1) each, or, where the true angle is not known, `mtheta` without `theta`; a
+`target` may be there, too. Any other dataset with one number a
 shower, such as `ywindow`, is a column as well. Files of the whole calorimeter have `HCAL`
 (N, x, y, layer) beside `ECAL`: a further image of the same showers, in cells of its own.
 """
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import FIRST_IMAGE
+from gan3d.config.schema.model import POLAR_ANGLES
 from gan3d.data.chunks import StoredCells
 from gan3d.data.hdf5 import Hdf5File, Hdf5Output, check_rows, find_dataset
 from gan3d.data.new_file import NewFile
@@ -113,7 +115,8 @@ def _holds_cells(item: object) -> bool:
 
 def has_angle(names: Iterable[str]) -> bool:
     """Whether a file with these datasets is one of variable angle."""
-    return {"energy", "theta"} <= set(names)
+    there = set(names)
+    return "energy" in there and not there.isdisjoint(POLAR_ANGLES)
 
 
 _MASSES_GEV = {

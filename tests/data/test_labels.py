@@ -63,6 +63,10 @@ def test_labels_stand_in_the_order_of_the_list():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
+        (
+            {"theta": None, "mtheta": np.full((6, 1), 1.5, "f4")},
+            r"has no column 'theta', which model.conditions names \(theta\); .*: mtheta, pdg$",
+        ),
         ({"pdg": None}, r"has no column 'pdg', which model.conditions names \(particle\); its col"),
         ({"theta": np.full((6, 1), 75.2, "f4")}, "'theta' is 75.2, expected rad, .* in degrees"),
         ({"theta": np.full((6, 1), np.nan, "f4")}, r"shower 0: 'theta' is nan, .* finite .*rad\)$"),
