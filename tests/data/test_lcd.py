@@ -449,7 +449,7 @@ def test_both_images_of_the_same_showers_are_read(both):
         np.testing.assert_allclose(sums[1], 2 * sums[0])
     with open_shower_file(both, image="HCAL") as file:
         assert file.image_shape == (2, 3, 7)
-        assert file.left_out == ("ECAL",)
+        assert (file.further_images, file.left_out) == (("ECAL",), ())
 
 
 def test_a_file_without_the_second_image_is_refused(lcd_file, tmp_path):

@@ -91,5 +91,6 @@ def test_what_it_is_not_told_or_cannot_be_is_refused(labelled_run, tmp_path):
         "plane_rad": 0.0,
         "values": [22, 11],
         "range": [11.0, 22.0],
+        "seen": [22],
     }
     assert json.loads(model.metadata.split()["labels"]) == said
