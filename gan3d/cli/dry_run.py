@@ -35,7 +35,7 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     from gan3d.models import architecture_of, check_networks
     from gan3d.runtime import launched, memory_bytes
     from gan3d.runtime.quiet import import_tensorflow
-    from gan3d.training.checks import check_energies, check_memory
+    from gan3d.training.checks import check_energies, check_memory, unseen_categories
     from gan3d.training.schedule import LearningRateSchedule
     from gan3d.training.session import find, rank_batch
 
@@ -77,7 +77,8 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
 
     console = make_console()
     width = min(console.width, 80)
-    lines = [f"skipped: {skipped.reason}" for skipped in found.files.skipped]
+    lines = unseen_categories(found.files, experiment.model.labels)
+    lines += [f"skipped: {skipped.reason}" for skipped in found.files.skipped]
     for name, value in rows.items():
         lines += _wrapped(f"{name:<{_MARGIN}}", value, width)
     # A step keeps the rate of its beginning, and the last one begins before the last epoch ends.

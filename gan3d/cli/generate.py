@@ -98,7 +98,7 @@ class CheckpointChoice(click.ParamType[Any]):
     type=ConditionValue(),
     multiple=True,
     help="What else the network is told, in the files' units (theta in rad, particle as PDG code): "
-    "a value, or LOW:HIGH. Default: the range trained on.",
+    "a value, or LOW:HIGH. Default: the range, or the categories, trained on.",
 )
 @click.option(
     "--like",
@@ -282,6 +282,8 @@ def _beyond(
     columns: dict[str, NDArray[Any]],
 ) -> Iterator[str]:
     """Notes of conditions outside of what the network was trained with."""
+    import numpy as np
+
     low, high = trained.energy_range_gev
     if energy_n.min() < low or energy_n.max() > high:
         yield f"note: the network was trained with {low:.4g} to {high:.4g} GeV only"
@@ -293,6 +295,14 @@ def _beyond(
             yield (
                 f"note: the network was trained with {label.name} of {low:.4g} to "
                 f"{high:.4g}{unit} only"
+            )
+        seen = trained.seen_categories.get(label.column, label.values)
+        unseen = [str(value) for value in np.unique(values_n) if value not in seen]
+        if label.kind == "categories" and unseen:
+            yield (
+                f"note: the network was trained with {label.name} "
+                f"{', '.join(map(str, seen))} only: showers of {label.name} {', '.join(unseen)} "
+                "are made of what it has not learnt"
             )
 
 

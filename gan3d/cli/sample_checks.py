@@ -36,7 +36,8 @@ def left_out(
     for patterns, shape in samples:
         path = expand_patterns(patterns)[0]
         with open_shower_file(path, shape=shape) as file:
-            more = [name for name in file.left_out if name not in judged]
+            unread = (*file.further_images, *file.left_out)
+            more = [name for name in unread if name not in judged]
         if more:
             found[path.name] = (
                 f"{path.name}: {', '.join(more)} of it is not judged; data.further_images of the "

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from gan3d.config.messages import explain, known_keys, told
+from gan3d.config.messages import explain, is_key, told
 from gan3d.config.schema import Experiment, Section
 from gan3d.config.tree import Entry, Place, dump_yaml, merge, parse_yaml
 from gan3d.errors import ConfigError
@@ -66,7 +66,7 @@ def naming_places(
         yield
     except ConfigError as error:
         key, colon, message = str(error).partition(": ")
-        if not colon or key not in known_keys(Experiment):
+        if not colon or not is_key(key, Experiment):
             raise
         tree = _read_all(Path(path), overrides, _EXAMPLE, () if node is None else (node,), {})
         raise ConfigError(told(tree, key.split("."), message)) from error

@@ -66,19 +66,24 @@ def _line(details: ErrorDetails, tree: Entry, schema: type[Section]) -> str:
 
 def told(tree: Entry, location: Sequence[str | int], message: str) -> str:
     """The message about the key at `location`, with its place before it."""
-    place = _place(tree, location)
-    key = dotted(location)
-    # An override names its key already.
-    named = not key or (place.line is None and place.name.endswith(f" {key}"))
-    return f"{place}: {message}" if named else f"{place}: {key}: {message}"
+    return _about(_place(tree, location), dotted(location), message)
+
+
+def _about(place: Place, key: str, message: str) -> str:
+    """The message about a key after the place that it is written in."""
+    # An override names its key already, or one in the section that is meant.
+    named = place.line is None and f"{place.name}.".partition(" ")[2].startswith(f"{key}.")
+    return f"{place}: {message}" if named or not key else f"{place}: {key}: {message}"
 
 
 def _combination(tree: Entry, section: Sequence[str | int], message: str) -> str:
     """A validator's message, which starts with the key (relative to its section) that it blames."""
     blamed = message.split(maxsplit=1)[0].rstrip(":").split(".")
     place = _place(tree, [*section, *blamed])
-    prefix = f"{dotted(section)}: " if section else ""
-    return f"{place}: {prefix}{message}"
+    first, colon, rest = message.partition(": ")
+    if place.line is None and colon and " " not in first:
+        return _about(place, dotted([*section, *blamed]), rest)
+    return _about(place, dotted(section), message)
 
 
 def _place(tree: Entry, location: Sequence[str | int]) -> Place:
@@ -118,6 +123,21 @@ def known_keys(section: type[Section], prefix: str = "") -> Iterator[str]:
         inner = _section_in(field.annotation)
         if inner is not None:
             yield from known_keys(inner, f"{prefix}{name}.")
+
+
+def is_key(key: str, schema: type[Section]) -> bool:
+    """Whether `schema` has the dotted `key`, also in sections under names of their own."""
+    section: type[Section] | None = schema
+    named = False
+    for step in key.split("."):
+        if named:  # any name
+            named = False
+            continue
+        if section is None or step not in section.model_fields:
+            return False
+        annotation = section.model_fields[step].annotation
+        section, named = _section_in(annotation), typing.get_origin(annotation) is dict
+    return True
 
 
 def _section_in(annotation: object) -> type[Section] | None:

@@ -1,4 +1,4 @@
-"""Whether shower files are sound: every file, every shower, every cell.
+"""Whether shower files are sound: every file, every shower, every cell of every image.
 
 Nothing ends the search: after a file that cannot be opened comes the next one, after a damaged
 chunk the next chunk. Files are read block by block; 8 bytes a shower stay in memory, from which
@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gan3d.config import FIRST_IMAGE
 from gan3d.config.schema.model import POLAR_ANGLES
 from gan3d.data.blocks import LARGEST_FRACTION
 from gan3d.data.formats import open_shower_file
 from gan3d.data.labels import in_degrees
 from gan3d.data.shower_file import ShowerFile
+from gan3d.data.showers import known_particles
 from gan3d.data.sparse import Shape, SparseShowers
 from gan3d.errors import DataError
 
@@ -30,7 +32,8 @@ class Criteria:
     """What counts as sound."""
 
     shape: Shape | None = None
-    """Cells along (x, y, layer) that all files must have; None: what most of them have."""
+    """Cells along (x, y, layer) that the first image of all files must have; None: what most of
+    them have."""
     threshold_gev: float = 1e-6
     """A shower without a cell of at least this energy (GeV) is empty."""
     fraction_factor: float = 3.0
@@ -47,8 +50,8 @@ class Fault:
     """Something that is wrong with a file."""
 
     kind: str
-    """unopenable, unreadable, geometry, energy, negative, not_finite, angle, empty, fraction or
-    duplicate."""
+    """unopenable, unreadable, image, geometry, energy, negative, not_finite, angle, empty, fraction
+    or duplicate."""
     text: str
     """What is wrong, for people."""
     showers: int = 0
@@ -68,11 +71,15 @@ class FileCheck:
     showers: int = 0
     """Showers in it."""
     image_shape: Shape | None = None
-    """Cells along (x, y, layer)."""
+    """Cells along (x, y, layer) of its first image."""
+    further: dict[str, Shape] = field(default_factory=dict)
+    """Those of each further image of its showers, such as HCAL, by its name."""
     sampling_fraction: float | None = None
     """Median of ECAL sum / incident energy over its sound showers."""
     faults: list[Fault] = field(default_factory=list)
     """What is wrong with it."""
+    notes: list[str] = field(default_factory=list)
+    """What is worth knowing of it, and is not wrong."""
 
     def figures(self) -> dict[str, Any]:
         """Return everything but the path, ready for JSON."""
@@ -81,11 +88,13 @@ class FileCheck:
             "layout": self.layout,
             "showers": self.showers,
             "image_shape": None if self.image_shape is None else list(self.image_shape),
+            "further_images": {name: list(shape) for name, shape in self.further.items()},
             "median_sampling_fraction": self.sampling_fraction,
             "faults": [
                 {"kind": each.kind, "text": each.text, "showers": each.showers, "first": each.first}
                 for each in self.faults
             ],
+            "notes": self.notes,
         }
 
 
@@ -96,10 +105,13 @@ def check_files(
 ) -> list[FileCheck]:
     """Read all of `paths` and return what is wrong with each; nothing raises but the unforeseen.
 
-    `progress` is told how many showers of how many have been looked at.
+    All images of the showers are read. That they are finite and not negative holds for each of
+    them; energy that is missing, sampling fractions and copies are looked for in the first, as a
+    shower need not reach the others. `progress` is told how many showers of how many have been
+    looked at, those of every image counted.
     """
     opened = [_look(path, criteria.shape) for path in paths]
-    total = sum(each.showers for each in opened)
+    total = sum(each.showers * (1 + len(each.further)) for each in opened)
     done = 0
 
     def advance(count: int) -> None:
@@ -148,9 +160,27 @@ class _Finding:
 def _look(path: Path, shape: Shape | None) -> FileCheck:
     try:
         with open_shower_file(path, shape=shape, check=False) as file:
-            return FileCheck(path, file.layout, file.count, file.image_shape)
+            look = FileCheck(path, file.layout, file.count, file.image_shape)
+            names, unread = file.further_images, file.left_out
     except DataError as error:
         return FileCheck(path, faults=[Fault("unopenable", _without_path(error, path))])
+    for name in names:
+        try:
+            with open_shower_file(path, image=name, check=False) as file:
+                look.further[name] = file.image_shape
+        except DataError as error:
+            look.faults.append(_of_image(name, error, path))
+    if look.further:
+        further = ", ".join(f"{name} of {_cells(cells)}" for name, cells in look.further.items())
+        look.notes.append(f"several images of a shower were read: {FIRST_IMAGE}, {further} cells")
+    if unread:
+        listed = ", ".join(f"'{name}'" for name in unread)
+        look.notes.append(f"not read: {listed}, neither cells nor a number a shower")
+    return look
+
+
+def _of_image(name: str, error: DataError, path: Path) -> Fault:
+    return Fault("image", f"its image {name} cannot be read: {_without_path(error, path)}")
 
 
 def _read(
@@ -168,7 +198,67 @@ def _read(
             if showers is not None:
                 scan.look_at(showers, first)
             advance(stop - first)
-    return scan.result(), scan.fingerprint_n
+    check = scan.result(look)
+    for name in look.further:
+        check.faults.extend(_read_further(look.path, name, scan.unreadable, advance))
+    return check, scan.fingerprint_n
+
+
+def _read_further(
+    path: Path,
+    name: str,
+    known: Sequence[tuple[int, int, str]],
+    advance: Callable[[int], None],
+) -> list[Fault]:
+    """Read a further image of a file whole; `known` are places that it cannot be read anyway."""
+    cells = _Cells(name)
+    unreadable: list[tuple[int, int, str]] = []
+    try:
+        file = open_shower_file(path, image=name, check=False)
+    except DataError as error:  # it was there a moment ago
+        return [_of_image(name, error, path)]
+    with file:
+        for first, stop, showers in _blocks(file, unreadable):
+            if showers is not None:
+                cells.look_at(showers, first)
+            advance(stop - first)
+    places = {(first, stop) for first, stop, _ in known}
+    own = [each for each in unreadable if each[:2] not in places]
+    return [*_unreadable(own, name), *cells.faults()]
+
+
+class _Cells:
+    """The cells of an image that cannot be."""
+
+    def __init__(self, image: str = "") -> None:
+        """`image` is named where a file has several."""
+        self._of = f" of {image}" if image else ""
+        self._negative, self._not_finite = _Finding(), _Finding()
+
+    def look_at(self, showers: SparseShowers, first: int) -> NDArray[np.bool_]:
+        """Note bad cells of showers, the first of which is row `first`; which showers have some."""
+        bad_n = np.zeros(len(showers), bool)
+        for finding, bad_h in (
+            (self._negative, showers.deposit_h < 0),
+            (self._not_finite, ~np.isfinite(showers.deposit_h)),
+        ):
+            hit_n = np.bincount(showers.shower_h[bad_h], minlength=len(showers)) > 0
+            finding.add(hit_n, first, int(np.count_nonzero(bad_h)))
+            bad_n |= hit_n
+        return bad_n
+
+    def faults(self) -> list[Fault]:
+        """What was found."""
+        return [
+            fault
+            for kind, finding, what in (
+                ("negative", self._negative, "with negative energy"),
+                ("not_finite", self._not_finite, "with an energy that is not finite"),
+            )
+            for fault in finding.fault(
+                kind, f"{_count(finding.cells, 'cell')}{self._of} {what} in {_in(finding)}"
+            )
+        ]
 
 
 class _Scan:
@@ -178,8 +268,9 @@ class _Scan:
         self._file = file
         self._criteria = criteria
         self.unreadable: list[tuple[int, int, str]] = []
-        self._energy, self._negative, self._not_finite = _Finding(), _Finding(), _Finding()
-        self._empty = _Finding()
+        self._energy, self._empty = _Finding(), _Finding()
+        self._cells = _Cells(FIRST_IMAGE if file.further_images else "")
+        self._particles: set[int] = set()
         self._angles = {name: _Finding() for name in POLAR_ANGLES}
         self._fraction_n = np.full(file.count, np.nan, np.float32)
         self.fingerprint_n = np.zeros(file.count, np.uint64)
@@ -190,14 +281,8 @@ class _Scan:
         energy_n, deposit_h, shower_h = showers.energy_n, showers.deposit_h, showers.shower_h
         wrong_energy_n = ~(np.isfinite(energy_n) & (energy_n > 0))
         self._energy.add(wrong_energy_n, first)
-        bad_n = wrong_energy_n
-        for finding, bad_h in (
-            (self._negative, deposit_h < 0),
-            (self._not_finite, ~np.isfinite(deposit_h)),
-        ):
-            hit_n = np.bincount(shower_h[bad_h], minlength=len(showers)) > 0
-            finding.add(hit_n, first, int(np.count_nonzero(bad_h)))
-            bad_n = bad_n | hit_n
+        bad_n = wrong_energy_n | self._cells.look_at(showers, first)
+        self._particles.update(known_particles(showers.columns))
         for name, finding in self._angles.items():
             if name in showers.columns:
                 angle_n = showers.columns[name]
@@ -211,19 +296,16 @@ class _Scan:
             self._fraction_n[rows] = np.where(good_n, showers.ecal_n / energy_n, np.nan)
         self.fingerprint_n[rows] = np.where(good_n, _fingerprints(showers, unit_gev), 0)
 
-    def result(self) -> FileCheck:
-        """Return what was found."""
+    def result(self, look: FileCheck) -> FileCheck:
+        """Return what was found, beside what the first `look` at the file has."""
         fraction_n = self._fraction_n
         good_n = np.isfinite(fraction_n)
         median = float(np.median(fraction_n[good_n])) if good_n.any() else None
-        negative = f"{_count(self._negative.cells, 'cell')} with negative energy"
         empty = f"without a cell of at least {self._criteria.threshold_gev:g} GeV"
-        not_finite = f"{_count(self._not_finite.cells, 'cell')} with an energy that is not finite"
         faults = [
             *_unreadable(self.unreadable),
             *self._energy.fault("energy", f"{_in(self._energy)} without positive incident energy"),
-            *self._negative.fault("negative", f"{negative} in {_in(self._negative)}"),
-            *self._not_finite.fault("not_finite", f"{not_finite} in {_in(self._not_finite)}"),
+            *self._cells.faults(),
             *(
                 fault
                 for name, finding in self._angles.items()
@@ -237,8 +319,14 @@ class _Scan:
         ]
         if median is not None:
             faults += self._far_from(median, fraction_n)
-        file = self._file
-        return FileCheck(file.path, file.layout, file.count, file.image_shape, median, faults)
+        notes = list(look.notes)
+        if len(self._particles) > 1:
+            notes.append(
+                f"holds several particles, PDG codes {', '.join(map(str, sorted(self._particles)))}"
+                ": networks train on them with model.conditions: [energy, particle], or with "
+                "data.particles"
+            )
+        return replace(look, sampling_fraction=median, faults=[*faults, *look.faults], notes=notes)
 
     def _far_from(self, median: float, fraction_n: NDArray[np.float32]) -> list[Fault]:
         criteria = self._criteria
@@ -293,13 +381,14 @@ def _read_or_note(
         return None
 
 
-def _unreadable(places: list[tuple[int, int, str]]) -> list[Fault]:
+def _unreadable(places: list[tuple[int, int, str]], image: str = "") -> list[Fault]:
     if not places:
         return []
     showers = sum(stop - first for first, stop, _ in places)
     listed = ", ".join(f"{first} to {stop - 1}" for first, stop, _ in places[:_PLACES])
     more = f" and {len(places) - _PLACES} more places" if len(places) > _PLACES else ""
-    text = f"{_count(showers, 'shower')} cannot be read: {listed}{more} ({places[0][2]})"
+    of = f" of {image}" if image else ""
+    text = f"{_count(showers, 'shower')}{of} cannot be read: {listed}{more} ({places[0][2]})"
     return [Fault("unreadable", text, showers, places[0][0])]
 
 
@@ -332,13 +421,21 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def _compare_shapes(checks: list[FileCheck]) -> None:
     """Note files whose images have another shape than those of most (of as many: of the first)."""
-    shapes = Counter(each.image_shape for each in checks if each.image_shape is not None)
-    if len(shapes) < 2:
+    names = dict.fromkeys(name for each in checks for name in each.further)
+    _compare_shapes_of("", checks, [each.image_shape for each in checks])
+    for name in names:
+        _compare_shapes_of(f"{name} of ", checks, [each.further.get(name) for each in checks])
+
+
+def _compare_shapes_of(which: str, checks: list[FileCheck], shapes: Sequence[Shape | None]) -> None:
+    """Compare the `shapes` of one image in all files; None: it is not in that one."""
+    counts = Counter(shape for shape in shapes if shape is not None)
+    if len(counts) < 2:
         return
-    usual = shapes.most_common(1)[0][0]
-    for each in checks:
-        if each.image_shape is not None and each.image_shape != usual:
-            text = f"{_cells(each.image_shape)} cells, other files have {_cells(usual)}"
+    usual = counts.most_common(1)[0][0]
+    for each, shape in zip(checks, shapes, strict=True):
+        if shape is not None and shape != usual:
+            text = f"{which}{_cells(shape)} cells, other files have {_cells(usual)}"
             each.faults.insert(0, Fault("geometry", text))
 
 

@@ -73,8 +73,10 @@ class Sources:
     """Units of energy that occur, in GeV."""
     columns: tuple[str, ...]
     """What they say of each shower besides its energy."""
+    further_images: dict[str, str]
+    """Cells of other images of the showers, which are not read, each with a file that has them."""
     left_out: dict[str, str]
-    """Datasets that are not read, each with a file that has it."""
+    """Other datasets that are not read, each with a file that has it."""
     attributes: dict[str, str | int | float]
     """What all of them say of themselves alike."""
     cell_size_mm: tuple[float, float, float] | None
@@ -144,6 +146,7 @@ def open_sources(paths: Sequence[Path], shape: Shape | None = None) -> Sources:
         raise
     layouts: set[str] = set()
     units: set[float] = set()
+    further_images: dict[str, str] = {}
     left_out: dict[str, str] = {}
     columns: tuple[str, ...] | None = None
     attributes: dict[str, str | int | float] | None = None
@@ -162,6 +165,8 @@ def open_sources(paths: Sequence[Path], shape: Shape | None = None) -> Sources:
             units.add(file.unit_gev)
             cell_sizes.add(file.cell_size_mm)
             double = double or file.double
+            for name in file.further_images:
+                further_images.setdefault(name, str(entry.path))
             for name in file.left_out:
                 left_out.setdefault(name, str(entry.path))
             said = {name: said for name, said in file.attributes.items() if name != _IDENTITY}
@@ -172,6 +177,7 @@ def open_sources(paths: Sequence[Path], shape: Shape | None = None) -> Sources:
         tuple(sorted(layouts)),
         tuple(sorted(units)),
         tuple(name.partition(" ")[0] for name in columns or ()),
+        further_images,
         left_out,
         attributes or {},
         cell_sizes.pop() if len(cell_sizes) == 1 else None,

@@ -27,8 +27,8 @@ _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _PARQUET_SIGNATURE = b"PAR1"
 _FIRST_KEY = "data.geometry.shape; gan3d data: --shape"
 _LAYOUTS = (
-    "LCD (ECAL and target, or ECAL, energy and theta), Fast Calorimeter Challenge (showers and "
-    "incident_energies) or gan3d's Parquet"
+    "LCD (ECAL and target, or ECAL, energy and theta or mtheta), Fast Calorimeter Challenge "
+    "(showers and incident_energies) or gan3d's Parquet"
 )
 
 

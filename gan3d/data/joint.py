@@ -42,7 +42,8 @@ class JointFile(ShowerFile):
         self.storage = first.storage
         self.chunk_rows = max(reader.chunk_rows for reader in self._readers)
         self.cell_size_mm = first.cell_size_mm
-        self.left_out = tuple(name for name in first.left_out if name not in readers)
+        self.further_images = tuple(name for name in first.further_images if name not in readers)
+        self.left_out = first.left_out
         self.double = any(reader.double for reader in self._readers)
 
     def read_energies(self, first: int, stop: int) -> NDArray[np.float32]:

@@ -23,6 +23,9 @@ Columns = Mapping[str, NDArray[Any]]
 LabelRange = tuple[str, float, float]
 """A column, and the smallest and largest number in it."""
 
+Categories = tuple[str, tuple[int, ...]]
+"""A column, and the values that occur in it, ascending."""
+
 
 def pick_columns(columns: Columns, labels: Sequence[Condition]) -> dict[str, NDArray[Any]]:
     """The columns of `labels`, (N,) each, as they travel: float32, categories int64."""
@@ -120,6 +123,15 @@ def check_labels(
             raise DataError(f"{path}: {fault}")
         ranges.append((label.column, float(values_n.min()), float(values_n.max())))
     return tuple(ranges)
+
+
+def found_categories(columns: Columns, labels: Sequence[Condition]) -> tuple[Categories, ...]:
+    """The values that occur of each of the `labels` with categories, by its column, ascending."""
+    return tuple(
+        (label.column, tuple(int(value) for value in np.unique(columns[label.column])))
+        for label in labels
+        if label.kind == "categories"
+    )
 
 
 def particle_codes(columns: Columns) -> tuple[int, ...]:

@@ -4,7 +4,8 @@ Fixed angle (`EleEscan_*.h5`): `ECAL` (N, x, y, layer) holds cell energies in Ge
 or (N, 1, 5) the incident particle as [PDG code, E, px, py, pz] in GeV, code 0 where it is not
 known. Variable angle
 (`EleMeasured3ThetaEscan_*.h5`): `ECAL`, `energy` in GeV, `theta`, and where they are known `mtheta`
-and `eta`, (N,) or (N, 1) each; a `target` may be there, too. Any other dataset with one number a
+and `eta`, (N,) or (N, 1) each, or, where the true angle is not known, `mtheta` without `theta`; a
+`target` may be there, too. Any other dataset with one number a
 shower, such as `ywindow`, is a column as well. Files of the whole calorimeter have `HCAL`
 (N, x, y, layer) beside `ECAL`: a further image of the same showers, in cells of its own.
 """
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import FIRST_IMAGE
+from gan3d.config.schema.model import POLAR_ANGLES
 from gan3d.data.chunks import StoredCells
 from gan3d.data.hdf5 import Hdf5File, Hdf5Output, check_rows, find_dataset
 from gan3d.data.new_file import NewFile
@@ -69,6 +71,9 @@ class LcdFile(Hdf5File):
                     check_rows(find_dataset(file, path, name), path, cells)
         said = () if self._target is None else _TARGET
         super().__init__(path, file, cells, own=own, said=said)
+        others = self.left_out
+        self.further_images = tuple(name for name in others if _holds_cells(file.get(name)))
+        self.left_out = tuple(name for name in others if name not in self.further_images)
         self._store(StoredCells(path, cells), (shape[1], shape[2], shape[3]))
 
     def read_energies(self, first: int, stop: int) -> NDArray[np.float32]:
@@ -97,9 +102,21 @@ class LcdFile(Hdf5File):
         return code_n.astype(np.int32)
 
 
+def _holds_cells(item: object) -> bool:
+    """Whether an item of a file can be an image of showers, of however many."""
+    return (
+        isinstance(item, h5py.Dataset)
+        and item.dtype.kind == "f"
+        and item.shape is not None
+        and len(item.shape) == 4
+        and 0 not in item.shape[1:]
+    )
+
+
 def has_angle(names: Iterable[str]) -> bool:
     """Whether a file with these datasets is one of variable angle."""
-    return {"energy", "theta"} <= set(names)
+    there = set(names)
+    return "energy" in there and not there.isdisjoint(POLAR_ANGLES)
 
 
 _MASSES_GEV = {

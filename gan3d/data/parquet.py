@@ -97,10 +97,8 @@ class ParquetFile(ShowerFile):
         self.unit_gev = UNITS[self._metadata.energy_unit]
         self.cell_size_mm = self._metadata.cell_sizes_mm.get(wanted[0], self._metadata.cell_size_mm)
         self._columns = _check_schema(path, schema)
-        self.left_out = (
-            *(name for name in self._images.shapes if name not in wanted),
-            *(name for name in schema.names if name not in {*self._columns, *_OWN}),
-        )
+        self.further_images = tuple(name for name in self._images.shapes if name not in wanted)
+        self.left_out = tuple(name for name in schema.names if name not in {*self._columns, *_OWN})
         self.count = footer.num_rows
         if self.count == 0:
             raise DataError(f"{path}: holds no showers")

@@ -46,6 +46,8 @@ class ShowerFile(ABC):
     """Showers that can only be read together (a compressed chunk, a row group)."""
     cell_size_mm: tuple[float, float, float] | None = None
     """Cell pitch along (x, y, layer) in mm, where the file says it."""
+    further_images: tuple[str, ...] = ()
+    """Cells of other images of the showers that are in the file and are not read."""
     left_out: tuple[str, ...] = ()
     """What else is in the file and is not read: neither cells nor one number a shower."""
     double: bool = False

@@ -17,7 +17,14 @@ import numpy as np
 from gan3d.config import Condition, Data
 from gan3d.data.chunks import is_shortage
 from gan3d.data.formats import expand_patterns, open_for
-from gan3d.data.labels import LabelRange, Particles, check_labels, particle_codes
+from gan3d.data.labels import (
+    Categories,
+    LabelRange,
+    Particles,
+    check_labels,
+    found_categories,
+    particle_codes,
+)
 from gan3d.data.showers import UNKNOWN_PARTICLE
 from gan3d.data.stated import check_stated_grid
 from gan3d.errors import DataError
@@ -41,6 +48,9 @@ class FileEntry:
     """Ranges of the labels that networks are conditioned on, in the file's units."""
     particles: tuple[int, ...] = ()
     """PDG codes of its showers, ascending; none where it does not say, or nobody asked."""
+    categories: tuple[Categories, ...] = ()
+    """Values that occur of the labels that have categories; none where there is no such label, and
+    in runs of before this was noted."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,18 @@ class Survey:
         one = len(said) == 1 and len(particles := said.pop()) == 1
         return particles[0] if one else UNKNOWN_PARTICLE
 
+    @property
+    def categories(self) -> dict[str, tuple[int, ...]]:
+        """Values that occur in `files` of the labels with categories, by their columns, ascending.
+
+        Without those of which not all files say them.
+        """
+        said = [dict(entry.categories) for entry in self.files]
+        columns = [name for name in (said[0] if said else {}) if all(name in own for own in said)]
+        return {
+            name: tuple(sorted({value for own in said for value in own[name]})) for name in columns
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """The fields, ready for JSON."""
 
@@ -92,10 +114,17 @@ class Survey:
             return tuple(map(entry, items))
 
         def entry(item: dict[str, Any]) -> FileEntry:
-            # Runs of before there were labels, or particles, have none.
+            # Runs of before there were labels, particles or categories have none.
             labels = tuple((name, low, high) for name, low, high in item.get("labels", ()))
             particles = tuple(item.get("particles", ()))
-            own = {"path": Path(item["path"]), "labels": labels, "particles": particles}
+            own = {
+                "path": Path(item["path"]),
+                "labels": labels,
+                "particles": particles,
+                "categories": tuple(
+                    (name, tuple(values)) for name, values in item.get("categories", ())
+                ),
+            }
             return FileEntry(**{**item, **own})
 
         validation = fields["validation_files"]
@@ -189,7 +218,7 @@ def check_unchanged(found: Survey, data: Data, labels: Sequence[Condition] | Non
 
 def _named(entry: FileEntry) -> FileEntry:
     """The entry wherever the file is, without what older runs did not note."""
-    return replace(entry, path=Path(entry.path.name), particles=())
+    return replace(entry, path=Path(entry.path.name), particles=(), categories=())
 
 
 def _describe(entry: FileEntry) -> str:
@@ -243,4 +272,9 @@ class _Look:
             check_stated_grid(path, file, self._data)
             columns = file.read_columns(0, file.count)
             ranges = check_labels(columns, self._labels, path)
-            return replace(entry, labels=ranges, particles=particle_codes(columns))
+            return replace(
+                entry,
+                labels=ranges,
+                particles=particle_codes(columns),
+                categories=found_categories(columns, self._labels),
+            )

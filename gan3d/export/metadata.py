@@ -51,11 +51,13 @@ class Label(BaseModel):
     """Categories that may occur."""
     range: tuple[float, float]
     """Smallest and largest value that the model was trained with."""
+    seen: list[int] | None = None
+    """Categories that it was trained with; null: not known."""
 
     @property
     def condition(self) -> Condition:
         """As the experiment had it, but for what the model does inside."""
-        return Condition(**self.model_dump(exclude={"range"}))
+        return Condition(**self.model_dump(exclude={"range", "seen"}))
 
 
 class Metadata(BaseModel):
@@ -160,6 +162,7 @@ def describe(run: TrainedRun, latent: Latent) -> Metadata:
             Label(
                 **label.model_dump(include=_KEPT),
                 range=run.label_ranges[label.column],
+                seen=run.seen_categories.get(label.column),
             )
             for label in run.labels
         ],

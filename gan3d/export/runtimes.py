@@ -116,6 +116,15 @@ class ExportedModel(Draws):
         return {label.column: label.range for label in self.metadata.labels}
 
     @property
+    def seen_categories(self) -> dict[str, tuple[int, ...]]:
+        """Values of each label with categories that it was trained with, where it says them."""
+        return {
+            label.column: tuple(label.seen)
+            for label in self.metadata.labels
+            if label.seen is not None
+        }
+
+    @property
     def pdg_id(self) -> int:
         """The particle that all showers were of that it was trained with; 0: not known."""
         return self.metadata.pdg_id

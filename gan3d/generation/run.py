@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -41,10 +42,13 @@ if TYPE_CHECKING:
     import keras
 
 DEFAULT_BATCH = 128
+_SHOWN = 60
+"""Characters of what was given that an error shows."""
 _FILES = "data.json"
 
-Given = float | int | tuple[float, float] | NDArray[Any]
-"""A condition of showers: the same number for all, a range, or one number for each."""
+Given = float | int | tuple[float, float] | Sequence[float] | NDArray[Any]
+"""A condition of showers: the same number for all, a range as a tuple (low, high), or one number
+for each as a list or an array."""
 
 Columns = Mapping[str, NDArray[Any]]
 """Labels of showers by their column, (N,) each, in the units of the files."""
@@ -54,7 +58,7 @@ Outputs = dict[str, NDArray[np.float64]]
 
 
 class _Ranges(Protocol):
-    """What a network is told of a shower, and the ranges that it was trained on."""
+    """What a network is told of a shower, and what of it it was trained on."""
 
     @property
     def labels(self) -> list[Condition]: ...
@@ -62,6 +66,8 @@ class _Ranges(Protocol):
     def energy_range_gev(self) -> tuple[float, float]: ...
     @property
     def label_ranges(self) -> Mapping[str, tuple[float, float]]: ...
+    @property
+    def seen_categories(self) -> Mapping[str, tuple[int, ...]]: ...
 
 
 class Draws:
@@ -77,7 +83,9 @@ class Draws:
         self: _Ranges, n: int, conditions: Mapping[str, Given], seed: int
     ) -> dict[str, Any]:
         """Columns of the labels of n showers, (n,) each, as `generate` takes `conditions`."""
-        return draw_labels(n, self.labels, self.label_ranges, conditions, seed)
+        return draw_labels(
+            n, self.labels, self.label_ranges, conditions, seed, self.seen_categories
+        )
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,9 @@ class Told(Draws):
     pdg_id: int = UNKNOWN_PARTICLE
     """The particle that all training showers are of; 0: their files do not say, or it is several.
     """
+    seen_categories: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Values of each label with categories that the training showers' files have, by its column;
+    without those of which a run of before does not say them."""
 
 
 def read_told(path: Path) -> Told:
@@ -105,7 +116,8 @@ def read_told(path: Path) -> Told:
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path / 'response.json'}: no response of a run ({error!r})") from error
     files = _read_files(path) if labels or (path / _FILES).exists() else Survey(())
-    return Told(labels, energies, _label_ranges(path, files, labels), files.pdg_id)
+    ranges = _label_ranges(path, files, labels)
+    return Told(labels, energies, ranges, files.pdg_id, files.categories)
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,9 @@ class TrainedRun(Draws):
     pdg_id: int = UNKNOWN_PARTICLE
     """The particle that all training showers are of; 0: their files do not say, or it is several.
     """
+    seen_categories: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Values of each label with categories that the training showers' files have, by its column;
+    without those of which a run of before does not say them."""
 
     @property
     def labels(self) -> list[Condition]:
@@ -185,15 +200,16 @@ class TrainedRun(Draws):
     ) -> Showers:
         """Generate showers, all in memory.
 
-        Either `n` showers with incident energies (GeV) uniform in the range `energy`, or all with
-        the one energy given, or, by default, uniform in the range of the training showers; or one
-        shower for each of `energy_n` (GeV). `conditions` are those of `labels`, by name: a number,
-        a range (low, high) to draw from uniformly, or an array (N,), in the units of the files
+        Either `n` showers with incident energies (GeV) uniform in the range `energy`, a tuple (low,
+        high), or all with the one energy given, or, by default, uniform in the range of the
+        training showers; or one shower for each of `energy_n` (GeV), (N,). `conditions` are those
+        of `labels`, by name: a number, a tuple (low, high) to draw from uniformly, or one number
+        for each shower, a list or an array (N,), in the units of the files
         (rad, PDG codes); by default they are drawn from the range of the training showers,
-        categories from all. They become columns of the showers. The same seed gives the same
-        showers, whatever `batch_size`, to float rounding. Images are (N, x, y, layer) in GeV.
-        Raises UsageError for energies that are not positive and finite, for n < 1, and for
-        conditions that the networks do not have.
+        categories from those that these have. They become columns of the showers. The same seed
+        gives the same showers, whatever `batch_size`, to float rounding. Images are
+        (N, x, y, layer) in GeV. Raises UsageError for energies that are not positive and finite,
+        for n < 1, for conditions that the networks do not have, and for what is none of these.
         """
         if seed < 0:
             raise UsageError(f"generate: seed {seed}; give 0 or more")
@@ -202,6 +218,9 @@ class TrainedRun(Draws):
         if energy_n is None:
             assert n is not None
             energy_n = self.draw_energies(n, energy, seed)
+        elif energy is not None:
+            raise UsageError("generate: give energy, for all showers, or energy_n, not both")
+        energy_n = check_energies(energy_n, batch_size)
         columns = self.draw_labels(len(energy_n), conditions, seed)
         blocks = list(self.stream(energy_n, seed=seed, batch_size=batch_size, columns=columns))
         return Showers(
@@ -285,7 +304,7 @@ def draw_energies(n: int, energy: float | tuple[float, float], seed: int) -> NDA
     """
     if n < 1:
         raise UsageError(f"generate: {n} showers; ask for at least 1")
-    low, high = (energy, energy) if isinstance(energy, (int, float)) else energy
+    low, high = _low_and_high(energy, "energy", "energy_n has one for each shower")
     if not (0 < low <= high < np.inf):
         raise UsageError(
             f"generate: incident energies {low:g} to {high:g} GeV; give a positive, rising range"
@@ -301,9 +320,12 @@ def draw_labels(
     ranges: Mapping[str, tuple[float, float]],
     conditions: Mapping[str, Given],
     seed: int,
+    seen: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
 ) -> dict[str, NDArray[Any]]:
     """Columns (n,) of `labels`, from `conditions` by name, or within `ranges` (by column).
 
+    Of labels with categories, values that were `seen` in training (by column) are drawn; where that
+    is not known, any.
     Raises UsageError for conditions that are none of the labels, and for values that cannot be.
     """
     unknown = sorted(set(conditions) - {label.name for label in labels})
@@ -319,13 +341,14 @@ def draw_labels(
         rng = np.random.default_rng([seed, *label.name.encode()])
         values_n: NDArray[Any]
         if given is None and label.kind == "categories":
-            values_n = rng.choice(label.values, n)
+            known = seen.get(label.column, label.values)
+            values_n = rng.choice([value for value in label.values if value in known], n)
         elif given is None and label.column not in ranges:
             raise UsageError(
                 f"generate: the run does not say what {label.name} its showers had; give it"
             )
-        elif isinstance(given, np.ndarray):
-            values_n = given
+        elif isinstance(given, list) or (isinstance(given, np.ndarray) and given.ndim):
+            values_n = _numbers(given, label.name)
         else:
             low, high = _bounds(ranges[label.column] if given is None else given, label)
             values_n = rng.uniform(low, high, n) if low < high else np.full(n, low)
@@ -333,13 +356,50 @@ def draw_labels(
     return check_columns(columns, labels, n)
 
 
+def _low_and_high(given: Any, name: str, for_each: str) -> tuple[float, float]:
+    """The bounds of a range, a tuple; those of a number are equal.
+
+    A list or an array of two is none: it may be meant for two showers. Raises UsageError for it,
+    saying what it is `for_each` shower, and for anything else.
+    """
+    bounds = given if isinstance(given, tuple) else (given, given)
+    bounds = tuple(
+        each.item() if isinstance(each, np.generic | np.ndarray) and each.ndim == 0 else each
+        for each in bounds
+    )
+    if len(bounds) != 2 or not all(isinstance(each, int | float) for each in bounds):
+        raise UsageError(
+            f"generate: {name} is {_shown(given)}; give a number for all showers, or a range as a "
+            f"tuple (low, high); {for_each}"
+        )
+    low, high = bounds
+    return float(low), float(high)
+
+
+def _numbers(given: Any, name: str) -> NDArray[Any]:
+    """A list or an array of numbers as an array. Raises UsageError where it holds anything else."""
+    try:
+        values_n = np.asarray(given)
+    except ValueError as error:  # lists of several lengths
+        raise UsageError(f"generate: {name}: {_shown(given)} is no list of numbers") from error
+    if values_n.dtype.kind not in "iuf":
+        raise UsageError(f"generate: {name}: {_shown(given)} is no list of numbers")
+    return values_n
+
+
+def _shown(given: Any) -> str:
+    if isinstance(given, np.ndarray):
+        return f"an array of shape {given.shape}"
+    return repr(given) if len(repr(given)) <= _SHOWN else f"{repr(given)[:_SHOWN]}..."
+
+
 def _bounds(given: Any, label: Condition) -> tuple[float, float]:
-    low, high = given if isinstance(given, tuple) else (given, given)
+    low, high = _low_and_high(given, label.name, "a list or an array has one for each shower")
     if not low <= high:  # nor is NaN
         raise UsageError(f"generate: {label.name} from {low:g} to {high:g}; give a rising range")
     if label.kind == "categories" and low != high:
         raise UsageError(f"generate: {label.name} is one of {label.values}, and has no range")
-    return float(low), float(high)
+    return low, high
 
 
 def check_columns(columns: Columns, labels: Sequence[Condition], n: int) -> dict[str, NDArray[Any]]:
@@ -352,7 +412,8 @@ def check_columns(columns: Columns, labels: Sequence[Condition], n: int) -> dict
         values_n = np.asarray(columns[label.column])
         if values_n.shape != (n,):
             raise UsageError(
-                f"generate: {label.name} of shape {values_n.shape} for {n} showers; give one each"
+                f"generate: {label.name} of shape {values_n.shape} for {n} showers; give one each "
+                "(a range is a tuple)"
             )
         fault = find_fault(values_n, label)
         if fault is not None:
@@ -362,7 +423,7 @@ def check_columns(columns: Columns, labels: Sequence[Condition], n: int) -> dict
 
 def check_energies(energy_n: NDArray[np.floating[Any]], batch_size: int) -> NDArray[np.float32]:
     """Incident energies (N,) in GeV as float32. Raises UsageError if one cannot be generated."""
-    energies = np.asarray(energy_n, np.float32)
+    energies = _numbers(energy_n, "energies").astype(np.float32, copy=False)
     if energies.ndim != 1 or len(energies) == 0:
         raise UsageError(f"generate: energies of shape {energies.shape}; give a list of numbers")
     wrong = np.flatnonzero(~(np.isfinite(energies) & (energies > 0)))
@@ -405,6 +466,7 @@ def load_run(path: str | Path, checkpoint: WhichCheckpoint = "last") -> TrainedR
         energy_range_gev=told.energy_range_gev,
         label_ranges=told.label_ranges,
         pdg_id=told.pdg_id,
+        seen_categories=told.seen_categories,
     )
 
 

@@ -120,7 +120,7 @@ class Dataset:
         """Whether the first and the last shower of a file are the planned ones."""
         simulator = ShowerSimulator(self.simulation, self.seed)
         further = self.simulation.images.further
-        if not set(further) <= set(file.left_out):
+        if not set(further) <= set(file.further_images):
             return False
         with open_shower_file(planned.path, further=dict.fromkeys(further)) as whole:
             for row in (0, len(planned) - 1):

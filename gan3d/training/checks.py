@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gan3d.config import Condition, Data, Training, Validation
-from gan3d.data import Showers
+from gan3d.data import Part, Showers, Survey, open_for
 from gan3d.errors import ConfigError
 from gan3d.models.presets import check_shape
 from gan3d.training.response import Response
@@ -52,6 +52,26 @@ def check_energies(training: Training, response: Response) -> None:
         )
 
 
+def check_angle_bins(settings: Validation, heldout: Part, data: Data) -> None:
+    """Raise ConfigError where bins of angle are asked for and no held-out shower has an angle.
+
+    Training would not mind; the report of the trained run would.
+    """
+    if not settings.angle_bins_deg:
+        return
+    files = [heldout.files[number] for number in np.unique(heldout.file_b)]
+    for entry in files:
+        with open_for(entry.path, data) as file:
+            theta_n = file.read_columns(0, file.count).get("theta", np.nan)
+        if not np.isnan(theta_n).all():
+            return
+    if files:
+        raise ConfigError(
+            "validation.angle_bins_deg: bins of angle, but the files of the held-out showers say "
+            f"no angle (column theta): {files[0].path}; remove the bins, or take other files"
+        )
+
+
 def check_memory(
     generator: keras.Model, discriminator: keras.Model, training: Training, available: int
 ) -> None:
@@ -87,6 +107,21 @@ def check_heldout(data: Data, validation: Validation, available: int) -> None:
         )
 
 
+def unseen_categories(files: Survey, labels: Sequence[Condition]) -> list[str]:
+    """What to know where a category is declared that no shower of the training `files` has."""
+    notes = []
+    for label in labels:
+        seen = files.categories.get(label.column, label.values)
+        unseen = [str(value) for value in label.values if value not in seen]
+        if label.kind == "categories" and unseen:
+            notes.append(
+                f"note: model.conditions: no training shower has {label.name} {', '.join(unseen)} "
+                f"(column {label.column}): the networks learn nothing of it, and showers of it are "
+                "generated only where they are asked for"
+            )
+    return notes
+
+
 def too_few(showers: Showers, labels: Sequence[Condition]) -> list[str]:
     """What to know where statistics of `showers` are of too few, of all or of a category."""
     kinds = {"": len(showers)} | {
@@ -99,5 +134,5 @@ def too_few(showers: Showers, labels: Sequence[Condition]) -> list[str]:
         f"note: what this architecture measures before training has only {count} showers{kind}; "
         f"below {ENOUGH_SHOWERS} its means are noisy, and generated showers keep that"
         for kind, count in kinds.items()
-        if count < ENOUGH_SHOWERS
+        if 0 < count < ENOUGH_SHOWERS  # of none there is another note
     ]

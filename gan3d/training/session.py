@@ -32,7 +32,7 @@ from gan3d.errors import TrainingError
 from gan3d.models import architecture_of, told_labels
 from gan3d.models.weights import has_checkpoint
 from gan3d.runtime import Signals, Watchdog, describe_environment, memory_bytes, share_text
-from gan3d.training.checks import check_heldout
+from gan3d.training.checks import check_angle_bins, check_heldout
 from gan3d.training.records import (
     check_resumable,
     check_run_folder,
@@ -98,6 +98,7 @@ def find(experiment: Experiment, folder: Path, ranks: int, *, resume: bool) -> F
         bad: dict[Path, str] = {}
         division = divide(files, data.split)
         count_steps(division.train, batch_size=rank_batch(experiment), size=ranks)
+        check_angle_bins(experiment.validation, division.validation, data)
         if not resume:
             response = measure_response(division.train, experiment, bad if skip else None)
         heldout = None

@@ -46,7 +46,13 @@ from gan3d.training.checkpoint import (
     save_checkpoint,
     state_variables,
 )
-from gan3d.training.checks import check_energies, check_grid, check_memory, too_few
+from gan3d.training.checks import (
+    check_energies,
+    check_grid,
+    check_memory,
+    too_few,
+    unseen_categories,
+)
 from gan3d.training.judging import Examine, Judge
 from gan3d.training.monitor import stop_reason
 from gan3d.training.records import (
@@ -152,7 +158,7 @@ class Trainer:
         """What all ranks had together last."""
         self.progress: Callable[[], None] = lambda: None
         """Called whenever something has been done."""
-        self.notes: list[str] = []
+        self.notes = unseen_categories(files, experiment.model.labels)
         """What a user should know before training begins."""
         self.stopped_early = ""
         """Why training has ended before its last epoch, and how to go on; empty where it has not,

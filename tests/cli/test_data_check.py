@@ -52,6 +52,16 @@ def test_every_file_has_a_row_and_every_fault_a_line(files):
     assert error == f"not sound: 2 of 3 files: {files[1]}, {files[2]}"
 
 
+def test_a_further_image_is_checked_and_named(files):
+    with h5py.File(files[0], "r+") as file:
+        file["HCAL"] = np.zeros((10, 2, 2, 3), np.float32)
+        file["HCAL"][4, 1, 1, 2] = np.nan
+    output, error = invoke(files[0])
+    assert "a.h5: 1 cell of HCAL with an energy that is not finite in 1 shower: shower 4" in output
+    assert "note: a.h5: several images of a shower were read: ECAL, HCAL of 2×2×3 cells" in output
+    assert error == f"not sound: 1 of 1 file: {files[0]}"
+
+
 def test_the_table_fits_80_columns(files, tmp_path):
     long_name = tmp_path / ("a_name_of_a_file_that_is_longer_than_its_column_" * 2 + ".h5")
     long_name.write_bytes(files[0].read_bytes())

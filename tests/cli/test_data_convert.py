@@ -57,6 +57,15 @@ def test_what_does_not_stay_exact_is_said(small_file, tmp_path):
         assert file["target"][:, :2] == pytest.approx(np.tile([22, 10], (3, 1)))
 
 
+def test_another_image_that_is_left_out_is_called_that(small_file, tmp_path):
+    with h5py.File(small_file, "r+") as file:
+        file["HCAL"] = np.zeros((7, 2, 2, 3), np.float32)
+        file["extra"] = np.ones((7, 7))
+    output = invoke(small_file, "--to", "lcd", "-o", tmp_path / "out")
+    assert f"note: {small_file}: 'HCAL' is the cells of another image of the showers" in output
+    assert f"note: {small_file}: 'extra' is neither cells nor a number a shower" in output
+
+
 def test_double_precision_that_is_lost_is_said(small_file, tmp_path):
     with h5py.File(small_file, "r+") as file:
         cells = file["ECAL"][:]

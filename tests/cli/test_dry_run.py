@@ -7,6 +7,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,7 +70,7 @@ def plan(experiment, tmp_path, monkeypatch, capsys):
         rows: dict[str, str] = {}
         name = ""
         for line in table.splitlines():
-            if line.startswith("skipped: "):
+            if line.startswith(("skipped: ", "note: ")):
                 others.append(line)
                 continue
             assert len(line) <= 80
@@ -192,6 +194,17 @@ def test_a_file_that_is_skipped_is_named(plan, tmp_path):
     assert f"skipped: {tmp_path / 'broken.h5'}: " in others
 
 
+def test_a_category_that_no_training_shower_has_is_named(plan, tmp_path):
+    with h5py.File(tmp_path / "train.h5", "r+") as file:
+        file["module"] = np.arange(50)[:, None] % 2
+    with h5py.File(tmp_path / "heldout.h5", "r+") as file:
+        file["module"] = np.full((10, 1), 2)
+    module = "{name: module, kind: categories, values: [0, 1, 2]}"
+    _, others = plan("--set", f"model.conditions=[energy, {module}]", "--set",
+                     "model.architecture=ecal25-compact")  # fmt: skip
+    assert "note: model.conditions: no training shower has module 2 (column module): the" in others
+
+
 def test_a_run_to_be_resumed_is_found_and_left_as_it_is(plan, begun):
     before = listing(begun)
     rows, _ = plan("--run", "begun", "--resume", "--ranks", "2")
@@ -228,6 +241,12 @@ def test_a_run_to_be_resumed_is_found_and_left_as_it_is(plan, begun):
             ("--set", "training.early_stopping={}", "--set", "validation.minimum_showers=5000"),
             2,
             "no bin of validation.energy_bins_gev holds validation.minimum_showers (5000)",
+        ),
+        (
+            ("--set", "validation.angle_bins_deg=[[60, 90], [90, 120]]"),
+            2,
+            "--set validation.angle_bins_deg: bins of angle, but the files of the held-out showers "
+            "say no angle (column theta)",
         ),
     ],
 )

@@ -252,6 +252,31 @@ def test_a_mistake_in_an_override_names_it(write):
         assert complaint(path, text).startswith(f"--set {text}: expected KEY=VALUE")
 
 
+def test_impossible_combinations_in_an_override_name_their_key_once(write):
+    path = write("e.yaml", MINIMAL + "  further_images: {HCAL: {shape: [4, 4, 7]}}\n")
+    bins = "--set validation.energy_bins_gev: lower bound 4 is not below 3"
+    log = "excludes cell_power (0.5): "
+    sums = "HCAL2 is none of data.further_images (HCAL)"
+    for overrides, expected in (
+        (["validation.energy_bins_gev=[[4, 3]]"], bins),
+        (["data.cell_power=0.5", "data.cell_log_gev=1"], f"--set data.cell_log_gev: {log}"),
+        (["data={cell_power: 0.5, cell_log_gev: 1}"], f"--set data: data.cell_log_gev: {log}"),
+        (
+            ["training.loss_weights.further_sums={HCAL2: 1}"],
+            f"--set training.loss_weights.further_sums: {sums}",
+        ),
+        (
+            ["training.loss_weights.further_sums.HCAL2=1"],
+            f"--set training.loss_weights.further_sums.HCAL2: {sums}",
+        ),
+        (
+            ["model.conditions=[energy, {name: particle, values: [11, 11]}]"],
+            "--set model.conditions: model.conditions[1].values: particle has a category twice",
+        ),
+    ):
+        assert complaint(path, *overrides).startswith(expected)
+
+
 def test_what_is_found_wrong_later_gets_the_place_of_its_key(write):
     write("a.yaml", MINIMAL)
     path = write("e.yaml", "extends: a.yaml\ntraining:\n  epochs: 3\n")
@@ -271,6 +296,21 @@ def test_what_is_found_wrong_later_gets_the_place_of_its_key(write):
     assert told("node.precision: no", "node.xla=true") == "e.yaml:1: node.precision: no"
     assert told("node.precision: no", "node={xla: true}") == "--set node: node.precision: no"
     assert told("other.yaml: gone") == "other.yaml: gone"
+    assert told("training.other.epochs: gone") == "training.other.epochs: gone"
+
+
+def test_a_key_in_a_section_under_a_name_of_its_own_gets_its_place(write):
+    images = "  further_images:\n    HCAL:\n      shape: [4, 4, 7]\n"
+    path = write("e.yaml", MINIMAL + images)
+    key = "data.further_images.HCAL.shape"
+
+    def told(*overrides):
+        with pytest.raises(ConfigError) as caught, naming_places(path, overrides):
+            raise ConfigError(f"{key}: few")
+        return str(caught.value)
+
+    assert told() == f"e.yaml:5: {key}: few"
+    assert told(f"{key}=[1, 4, 7]") == f"--set {key}: few"
 
 
 def test_files_that_cannot_be_read(write, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gan3d.config import Geometry, Images
 from gan3d.data import Showers, write_showers
 from gan3d.data.checking import Criteria, check_files
 
@@ -57,8 +58,10 @@ def test_a_sound_file_has_no_faults(write):
         "layout": "lcd",
         "showers": COUNT,
         "image_shape": [3, 4, 5],
+        "further_images": {},
         "median_sampling_fraction": pytest.approx(0.02),
         "faults": [],
+        "notes": [],
     }
 
 
@@ -364,6 +367,112 @@ def test_every_copy_and_nothing_else_is_found(files):
         seen.update(rows)
         found = [(fault.showers, fault.first) for fault in check.faults]
         assert found == [(len(copies), copies[0]) for copies in (elsewhere, twice) if copies]
+
+
+def with_hcal(path, change=lambda hcal: hcal, name="HCAL"):
+    """Put a second image beside the ECAL of a file, sparse as a hadronic calorimeter's."""
+    hcal = np.zeros((COUNT, 2, 3, 4), np.float32)
+    hcal[::2, 0, 0, 0] = 0.1
+    with h5py.File(path, "r+") as file:
+        file[name] = change(hcal)
+    return path
+
+
+def nan_in_shower_3(hcal):
+    hcal[3, 1, 1, 1] = np.nan
+    return hcal
+
+
+def negative_in_shower_6(hcal):
+    hcal[6, 0, 0, 1] = -1.0
+    return hcal
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "text"),
+    [
+        (
+            nan_in_shower_3,
+            "not_finite",
+            "1 cell of HCAL with an energy that is not finite in 1 shower: shower 3",
+        ),
+        (
+            negative_in_shower_6,
+            "negative",
+            "1 cell of HCAL with negative energy in 1 shower: shower 6",
+        ),
+        (
+            lambda hcal: hcal[:-4],
+            "image",
+            "its image HCAL cannot be read: 'HCAL' holds 16 showers but 'target' 20",
+        ),
+    ],
+)
+def test_a_further_image_is_held_to_the_same_rules(write, change, kind, text):
+    (fault,) = faults(with_hcal(write(), change))
+    assert (fault.kind, fault.text) == (kind, text)
+
+
+def test_the_same_fault_of_the_first_image_names_it_where_there_are_two(write):
+    (fault,) = faults(with_hcal(write(change=negative_cells)))
+    assert fault.text.startswith("3 cells of ECAL with negative energy in 2 showers")
+
+
+def test_what_was_read_of_a_file_with_two_images_is_said(write):
+    path = with_hcal(write())
+    with h5py.File(path, "r+") as file:
+        file["extra"] = np.ones((COUNT, 7))
+    told = []
+    (check,) = check_files([path], Criteria(), lambda *args: told.append(args))
+    assert check.faults == []
+    assert check.further == {"HCAL": (2, 3, 4)}
+    assert check.notes == [
+        "several images of a shower were read: ECAL, HCAL of 2×3×4 cells",
+        "not read: 'extra', neither cells nor a number a shower",
+    ]
+    assert told[-1] == (2 * COUNT, 2 * COUNT)
+
+
+def test_a_further_image_of_another_geometry_than_in_most_files_is_noticed(write):
+    paths = [with_hcal(write(f"{name}.h5", seed=seed)) for seed, name in enumerate("abc")]
+    with h5py.File(paths[1], "r+") as file:
+        del file["HCAL"]
+        file["HCAL"] = np.zeros((COUNT, 2, 3, 5), np.float32)
+    found = [[fault.text for fault in check.faults] for check in check_files(paths, Criteria())]
+    assert found == [[], ["HCAL of 2×3×5 cells, other files have 2×3×4"], []]
+
+
+def test_every_image_of_a_shard_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr("gan3d.data.writer._check_values", lambda *args: None)  # others write them
+    images = Images({"ECAL": SHAPE, "HCAL": (2, 2, 2)})
+    cells, target = sound()
+    whole = np.zeros((COUNT, *images.shape), np.float32)
+    whole[:, : np.prod(SHAPE), 0, 0] = cells.reshape(COUNT, -1)
+    whole[5, -1] = np.inf
+    size_mm = (1.0, 1.0, 1.0)
+    write_showers(
+        tmp_path / "a.parquet",
+        [Showers(whole, target[:, 1])],
+        layout="parquet",
+        attributes={},
+        geometries={
+            name: Geometry(shape=shape, cell_size_mm=size_mm)
+            for name, shape in images.shapes.items()
+        },
+    )
+    (fault,) = faults(tmp_path / "a.parquet")
+    assert (fault.kind, fault.first) == ("not_finite", 5)
+    assert fault.text.startswith("1 cell of HCAL")
+
+
+def test_a_mixture_of_particles_is_worth_a_note_and_no_fault(write):
+    def mixed(cells, target):
+        target[::2, 0] = 22
+
+    (check,) = check_files([write(change=mixed)], Criteria())
+    assert check.faults == []
+    (note,) = check.notes
+    assert note.startswith("holds several particles, PDG codes 11, 22: ")
 
 
 def test_progress_counts_the_showers_of_all_files(write):

@@ -431,7 +431,10 @@ def test_what_is_not_read_is_told(tmp_path):
     path = save(tmp_path / "a.h5", make_showers(3))
     with h5py.File(path, "r+") as file:
         file["HCAL"] = np.zeros((3, 2, 2, 2))
-    assert open_sources([path]).left_out == {"HCAL": str(path)}
+        file["extra"] = np.zeros((3, 2))
+    sources = open_sources([path])
+    assert sources.further_images == {"HCAL": str(path)}
+    assert sources.left_out == {"extra": str(path)}
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../a", ".a", "/a"])

@@ -195,7 +195,7 @@ def add(**datasets):
     return edit(lambda file: [file.create_dataset(n, data=data) for n, data in datasets.items()])
 
 
-KNOWN = r"LCD \(ECAL and target, or ECAL, energy and theta\), .*Challenge .*Parquet"
+KNOWN = r"LCD \(ECAL and target, or ECAL, energy and theta or mtheta\), .*Challenge .*Parquet"
 
 BAD_FILES = {
     "missing": (lambda path: path.unlink(), "no such file"),

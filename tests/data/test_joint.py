@@ -94,13 +94,15 @@ def test_files_of_two_images_are_written_and_read_alone_and_together(pair, layou
     shapes = [each.shape for each in GEOMETRIES.values()]
     expected = [random_images(30, seed, shape) for seed, shape in enumerate(shapes)]
     with open_for(path, section(path)) as file:
-        assert (file.image_shape, file.left_out, file.count) == ((102, 1, 1), (), 30)
+        assert (file.image_shape, file.count) == ((102, 1, 1), 30)
+        assert (file.further_images, file.left_out) == ((), ())
         assert file.images.shapes == {"ECAL": (3, 4, 5), "HCAL": (2, 3, 7)}
         whole_nxyz = file.read(slice(2, 25)).images_nxyz
     for name, images_nxyz in zip(GEOMETRIES, expected, strict=True):
         with open_shower_file(path, image=name) as file:
             np.testing.assert_array_equal(file.read().images_nxyz, images_nxyz)
-            assert file.left_out == tuple({"ECAL", "HCAL"} - {name})
+            assert file.further_images == tuple({"ECAL", "HCAL"} - {name})
+            assert file.left_out == ()
         np.testing.assert_array_equal(
             Images({key: each.shape for key, each in GEOMETRIES.items()}).split(whole_nxyz)[name],
             images_nxyz[2:25],

@@ -63,6 +63,10 @@ def test_labels_stand_in_the_order_of_the_list():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
+        (
+            {"theta": None, "mtheta": np.full((6, 1), 1.5, "f4")},
+            r"has no column 'theta', which model.conditions names \(theta\); .*: mtheta, pdg$",
+        ),
         ({"pdg": None}, r"has no column 'pdg', which model.conditions names \(particle\); its col"),
         ({"theta": np.full((6, 1), 75.2, "f4")}, "'theta' is 75.2, expected rad, .* in degrees"),
         ({"theta": np.full((6, 1), np.nan, "f4")}, r"shower 0: 'theta' is nan, .* finite .*rad\)$"),
@@ -122,9 +126,26 @@ def test_the_survey_knows_the_ranges_of_labels(tmp_path):
     before = survey_files(section(tmp_path))
     fields = before.as_dict()
     for entry in fields["files"]:
-        del entry["labels"], entry["particles"]
+        del entry["labels"], entry["particles"], entry["categories"]
     assert Survey.from_dict(fields) == before
     check_unchanged(before, section(tmp_path, particles=[11, 22]), [])
+
+
+def test_the_survey_knows_the_categories_of_all_training_files(tmp_path):
+    for name, code in zip("abc", (22, 11, 111), strict=True):
+        write_labelled(tmp_path / f"{name}.h5", 6, 0, pdg=np.full((6, 1), code))
+    particle = PARTICLE.model_copy(update={"values": [22, 11, 111, 211]})
+    held_out = [str(tmp_path / "c.h5")]
+    data = section(tmp_path, ["[ab].h5"], validation_files=held_out)
+    found = survey_files(data, [THETA, particle])
+    assert found.categories == {"pdg": (11, 22)}
+    assert Survey.from_dict(found.as_dict()) == found
+    # A run of before that goes on, and one of whose files one does not say them.
+    fields = found.as_dict()
+    del fields["files"][1]["categories"]
+    before = Survey.from_dict(fields)
+    assert before.categories == {}
+    check_unchanged(before, data, [THETA, particle])
 
 
 @pytest.mark.parametrize(

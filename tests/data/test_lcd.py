@@ -281,6 +281,13 @@ def test_the_measured_angle_and_the_pseudorapidity_may_be_missing(angle_file):
         assert sorted(file.read_sparse(0, 1).columns) == ["theta", "ywindow"]
 
 
+def test_the_true_angle_may_be_missing_where_the_measured_one_is_there(angle_file):
+    path, values = angle_file(without=("theta", "eta"))
+    with open_shower_file(path) as file:
+        np.testing.assert_array_equal(file.energy_n, values["energy"])
+        assert sorted(file.read_columns(0, 6)) == ["mtheta", "ywindow"]
+
+
 def test_a_variable_angle_file_may_say_the_particle_too(angle_file):
     target = np.tile(np.float32([22, 0, 1, 2, 3]), (6, 1))  # its energy is that of `energy`
     path, _ = angle_file(target=target, pdg=np.zeros(6))
@@ -442,7 +449,7 @@ def test_both_images_of_the_same_showers_are_read(both):
         np.testing.assert_allclose(sums[1], 2 * sums[0])
     with open_shower_file(both, image="HCAL") as file:
         assert file.image_shape == (2, 3, 7)
-        assert file.left_out == ("ECAL",)
+        assert (file.further_images, file.left_out) == (("ECAL",), ())
 
 
 def test_a_file_without_the_second_image_is_refused(lcd_file, tmp_path):

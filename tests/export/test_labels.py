@@ -37,6 +37,7 @@ def labelled_run(tmp_path):
         (10.0, 100.0),
         {"theta": (1.0, 2.0), "pdg": (11.0, 22.0)},
         pdg_id=22,
+        seen_categories={"pdg": (22,)},
     )
 
 
@@ -48,6 +49,7 @@ def test_conditions_are_inputs_by_name_in_physical_units(labelled_run, kind, lat
     model = load_exported(path)
     assert [label.name for label in model.labels] == ["theta", "particle"]
     assert model.label_ranges == labelled_run.label_ranges
+    assert model.seen_categories == {"pdg": (22,)}
     assert model.pdg_id == 22
     theta_n, pdg_n = np.linspace(1.0, 2.0, 9), np.array([11, 22, 11] * 3)
     columns = {"theta": theta_n, "pdg": pdg_n}
@@ -89,5 +91,6 @@ def test_what_it_is_not_told_or_cannot_be_is_refused(labelled_run, tmp_path):
         "plane_rad": 0.0,
         "values": [22, 11],
         "range": [11.0, 22.0],
+        "seen": [22],
     }
     assert json.loads(model.metadata.split()["labels"]) == said

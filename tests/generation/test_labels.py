@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from labelled import CONFIG
 
 import gan3d
+from gan3d.cli import main
 from gan3d.config import Condition
 from gan3d.data import Survey, read_showers
 from gan3d.data.survey import FileEntry
@@ -67,6 +68,35 @@ def test_conditions_are_numbers_ranges_or_one_for_each(run):
     np.testing.assert_allclose(showers.columns["theta"], given, rtol=1e-6)
 
 
+@pytest.fixture
+def run_of_photons(run_folder):
+    """A run whose networks know electrons, too, but whose training showers were photons."""
+    survey = json.loads((run_folder / "data.json").read_text())
+    for entry in survey["files"]:
+        entry["categories"] = [["pdg", [22]]]
+    (run_folder / "data.json").write_text(json.dumps(survey))
+    return run_folder
+
+
+def test_categories_that_training_has_not_seen_are_not_drawn_but_may_be_asked_for(run_of_photons):
+    run = gan3d.load_run(run_of_photons)
+    assert set(run.draw_labels(100, {}, 0)["pdg"]) == {22}
+    assert set(run.draw_labels(100, {"particle": 11}, 0)["pdg"]) == {11}
+
+
+def test_a_category_that_training_has_not_seen_is_noted_where_it_is_asked_for(
+    run_of_photons, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("gan3d.runtime.apply_node", lambda node: None)  # once in a process
+    for particle, noted in ((11, True), (22, False)):
+        output = tmp_path / f"{particle}.h5"
+        condition = f"particle={particle}"
+        call = ["generate", run_of_photons, "-n", 2, "--condition", condition, "-o", output]
+        assert main([str(each) for each in call]) == 0
+        note = "note: the network was trained with particle 22 only: showers of particle 11 are"
+        assert (note in " ".join("".join(capsys.readouterr()).split())) is noted
+
+
 def test_a_shower_depends_on_its_seed_number_and_conditions_alone(run):
     whole = run.generate(20, seed=5)
     parts = run.generate(20, seed=5, batch_size=7)
@@ -89,11 +119,57 @@ def test_a_shower_depends_on_its_seed_number_and_conditions_alone(run):
         ({"theta": np.ones(3)}, r"theta of shape \(3,\) for 2 showers"),
         ({"particle": 13}, "'pdg' is 13, expected one of 22, 11"),
         ({"particle": (11, 22)}, "particle is one of .*, and has no range"),
+        (
+            {"particle": [11, 22, 11]},
+            r"particle of shape \(3,\) for 2 showers; give one each",
+        ),
+        ({"particle": ["e", "gamma"]}, r"particle: \['e', 'gamma'\] is no list of numbers"),
+        ({"theta": [[1.0], [1.0, 1.2]]}, "theta: .* is no list of numbers"),
+        ({"theta": (1.0, 1.1, 1.2)}, r"theta is \(1.0, 1.1, 1.2\); .* a range as a tuple \(low"),
+        ({"theta": "1.2"}, "theta is '1.2'; give a number for all showers"),
+        (
+            {"energy": np.array([20, 30, 40])},
+            r"energy is an array of shape \(3,\); .*; energy_n",
+        ),
+        ({"energy": np.array([20, 30])}, r"energy is an array of shape \(2,\); .* a range as a tu"),
+        (
+            {"energy": [20, 30]},
+            r"energy is \[20, 30\]; give .*; energy_n has one for each",
+        ),
     ],
 )
 def test_conditions_that_cannot_be_are_refused(run, conditions, expected):
     with pytest.raises(UsageError, match=expected):
         run.generate(2, **conditions)
+
+
+def test_conditions_of_each_shower_may_be_lists_and_numbers_those_of_numpy(run):
+    showers = run.generate(
+        energy_n=[20, 30, 40], theta=[1.1, 1.9, 1.2], particle=np.array([11, 22, 11])
+    )
+    np.testing.assert_array_equal(showers.energy_n, [20, 30, 40])
+    np.testing.assert_allclose(showers.columns["theta"], [1.1, 1.9, 1.2], rtol=1e-6)
+    assert showers.columns["pdg"].tolist() == [11, 22, 11]
+    assert run.generate(4, particle=[11, 22, 22, 11]).columns["pdg"].tolist() == [11, 22, 22, 11]
+    showers = run.generate(
+        2, energy=np.float32(50), theta=(np.float32(1.5), 1.5), particle=np.array(22)
+    )
+    assert showers.energy_n.tolist() == [50, 50]
+    assert showers.columns["theta"].tolist() == [1.5, 1.5]
+    assert showers.columns["pdg"].tolist() == [22, 22]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"energy_n": [20, 30], "energy": 50}, "give energy, for all showers, or energy_n, not"),
+        ({"energy_n": 50.0}, r"energies of shape \(\); give a list of numbers"),
+        ({"energy_n": ["low", "high"]}, "energies: .* is no list of numbers"),
+    ],
+)
+def test_energies_that_cannot_be_are_refused(run, arguments, expected):
+    with pytest.raises(UsageError, match=expected):
+        run.generate(**arguments)
 
 
 def test_a_stream_wants_them(run):

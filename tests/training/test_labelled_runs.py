@@ -101,6 +101,18 @@ def test_bad_labels_end_it_before_any_work(labelled_gan3d, experiment, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
+def test_a_category_that_no_training_shower_has_is_said_before_training(
+    labelled_gan3d, experiment, tmp_path
+):
+    write_labelled(tmp_path / "train.h5", 24, seed=1, pdg=np.full((24, 1), 22))
+    begun = done(labelled_gan3d("train", experiment, "--run", "run", "--set", "training.epochs=1"))
+    said = " ".join((begun.stdout + begun.stderr).split())
+    assert "note: model.conditions: no training shower has particle 11 (column pdg)" in said
+    made = done(labelled_gan3d("generate", "run", "-n", 20, "-o", "drawn.h5"))
+    assert "note: " not in made.stdout + made.stderr
+    assert set(read_showers([tmp_path / "drawn.h5"]).columns["pdg"]) == {22}
+
+
 def test_a_mixture_is_refused_where_the_particle_is_no_condition(labelled_gan3d, experiment):
     refused = labelled_gan3d("train", experiment, "--set", "model.conditions=[energy, theta]")
     assert refused.returncode == 1

@@ -74,6 +74,10 @@ def command(
     others, incident energies that are not positive, cells with negative or infinite energy, showers
     without energy, sums of cells that do not go with the incident energy, and showers that occur
     twice, in one file or in two. All files are read to the end. Exit code 1 if any is not sound.
+
+    Of files with several images of a shower, such as ECAL and HCAL, the cells of all are read: each
+    must have as many showers, and none a cell with negative or infinite energy. Empty showers, sums
+    and copies are those of the first, ECAL. What a file has beside that is named as not read.
     """
     from gan3d.data import expand_patterns
     from gan3d.data.checking import Criteria, check_files
@@ -100,6 +104,8 @@ def command(
         for name, check in zip(names, checks, strict=True):
             for fault in check.faults:
                 console.print(f"{name}: {fault.text}", soft_wrap=True, markup=False)
+            for note in check.notes:
+                console.print(f"note: {name}: {note}", soft_wrap=True, markup=False)
     wrong = [str(each.path) for each in checks if each.faults]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gan3d.cli.console import make_console
@@ -67,8 +67,20 @@ def _notes(sources: Sources, form: ShardFormat) -> list[str]:
         notes.append(
             f"the files do not say the incident particle; it is written as PDG code {form.pdg_id}"
         )
+    if sources.further_images:
+        first, path = _first_and_more(sources.further_images)
+        notes.append(
+            f"{path}: {first} is the cells of another image of the showers: left out, one image "
+            "is written"
+        )
     if sources.left_out:
-        name, path = next(iter(sources.left_out.items()))
-        more = f" and {len(sources.left_out) - 1} more" if len(sources.left_out) > 1 else ""
-        notes.append(f"{path}: '{name}'{more} is neither cells nor a number a shower: left out")
+        first, path = _first_and_more(sources.left_out)
+        notes.append(f"{path}: {first} is neither cells nor a number a shower: left out")
     return notes
+
+
+def _first_and_more(found: Mapping[str, str]) -> tuple[str, str]:
+    """The first dataset of `found`, and how many more there are; and the file that has it."""
+    name, path = next(iter(found.items()))
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return f"'{name}'{more}", path

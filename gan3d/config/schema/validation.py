@@ -61,8 +61,8 @@ class Validation(Section):
     """Bins of incident energy (GeV) in which everything is compared."""
     angle_bins_deg: list[tuple[NonNegativeFloat, PositiveFloat]] = []
     """Bins of the incident particle's polar angle (degrees, 90 is perpendicular to the layers), as
-    energy_bins_gev; for showers whose files say the angle (`theta`). Published variable-angle
-    data has 60 to 120."""
+    energy_bins_gev; for showers whose files say the angle (`theta`): without one in the held-out
+    files, training is refused. Published variable-angle data has 60 to 120."""
     minimum_showers: Annotated[int, Field(ge=4)] = 20
     """A bin with fewer showers than this, generated or reference, is left out and named in the
     report; with fewer in all, nothing is judged. 20 showers give means to about a fifth of
