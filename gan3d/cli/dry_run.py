@@ -81,11 +81,16 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     lines += [f"skipped: {skipped.reason}" for skipped in found.files.skipped]
     for name, value in rows.items():
         lines += _wrapped(f"{name:<{_MARGIN}}", value, width)
-    # A step keeps the rate of its beginning, and the last one begins before the last epoch ends.
-    last = epochs * steps - 1
-    lines += ["", *draw_curve(lambda at: schedule(min(int(at * steps), last) / steps), epochs), ""]
-    if experiment.training.decay.kind == "plateau":
-        lines.append("A plateau's reductions depend on the run; the curve is drawn without them.")
+    lines.append("")
+    # A flat line would say nothing that the row above has not said.
+    if schedule.scale != 1.0 or schedule.decay.kind in ("step", "cosine"):
+        # A step keeps the rate of its beginning, the last one begins before the last epoch ends.
+        last = epochs * steps - 1
+        lines += [*draw_curve(lambda at: schedule(min(int(at * steps), last) / steps), epochs), ""]
+        if schedule.decay.kind == "plateau":
+            lines.append(
+                "A plateau's reductions depend on the run; the curve is drawn without them."
+            )
     lines.append("Nothing was started and nothing written.")
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

@@ -233,8 +233,9 @@ def _along_turn(cells: int, taps: int) -> _Axis:
 def _check_cells(geometry: Geometry, key: str) -> None:
     if min(geometry.shape) < FEWEST_CELLS:
         x, y, z = geometry.shape
+        where = " (data.grid, if there is one)" if key == "data.geometry" else ""
         raise ConfigError(
             f"{key}.shape: convolutional networks need at least {FEWEST_CELLS} cells along "
             "each axis: the discriminator's last convolution takes one at either end, pooling "
-            f"makes one of two; the networks would see {x} x {y} x {z}"
+            f"makes one of two; the networks would see {x} x {y} x {z}{where}"
         )

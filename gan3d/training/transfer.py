@@ -141,6 +141,12 @@ def find_start(experiment: Experiment) -> Start | None:
         raise ConfigError(f"{KEY}: {str(error).partition(chr(10))[0]}") from error
 
 
+def _from_here(path: Path) -> Path:
+    """A path as one would type it: relative where it is in the working directory."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 class _Ordered(NamedTuple):
     """Weights with rows for categories in the order of another run's list."""
 
@@ -284,7 +290,7 @@ class Transfer:
             for each in part.fresh
         ]
         text = (
-            f"{start.run}, {start.checkpoint} ({start.epochs} "
+            f"{_from_here(start.run)}, {start.checkpoint} ({start.epochs} "
             f"epoch{'' if start.epochs == 1 else 's'} done"
             f"{', moving average of the generator' if start.averaged else ''}): "
             f"{taken} of {taken + measured + len(fresh)} variables taken"

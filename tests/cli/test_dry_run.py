@@ -184,6 +184,14 @@ def test_the_decay_is_put_in_words(plan, decay, said):
     rows, others = plan("--ranks", "4", "--set", f"training.decay={decay}")
     assert rows["learning rate"].endswith(f"of warm-up, then {said}")
     assert ("depend on the run" in others) == ("plateau" in decay)
+    assert "┤" in others
+
+
+@pytest.mark.parametrize("decay", ["{}", "{kind: plateau, monitor: m}"])
+def test_a_rate_that_stays_is_not_drawn(plan, decay):
+    rows, others = plan("--set", f"training.decay={decay}")
+    assert rows["learning rate"].startswith("0.001, then ")
+    assert "┤" not in others
 
 
 def test_a_file_that_is_skipped_is_named(plan, tmp_path):

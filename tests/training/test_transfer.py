@@ -94,6 +94,14 @@ def test_equal_networks_are_taken_whole_whatever_names_keras_has_made(write_run)
     )
 
 
+def test_a_run_in_the_working_directory_is_named_as_one_would_type_it(write_run, monkeypatch):
+    theirs = build()
+    folder = write_run(*theirs)
+    monkeypatch.chdir(folder.parent)
+    told = str(take_weights(starting_from(folder), *theirs))
+    assert told.startswith(f"{folder.name}, step-")
+
+
 def test_of_another_geometry_what_fits_is_taken_and_the_rest_is_listed(write_run):
     theirs = build(cells=6)
     randomise(*theirs)
