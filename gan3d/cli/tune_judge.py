@@ -26,23 +26,23 @@ def judge_run(
     from gan3d.cli.sources import GENERATED, REFERENCE
     from gan3d.generation import load_run
     from gan3d.tuning.objectives import GENERATION_RATE
-    from gan3d.validation import judge, summarise
+    from gan3d.validation import judge_images, summarise_images
 
     run = load_run(folder, checkpoint)
     experiment = run.experiment
-    settings, geometry = experiment.validation, experiment.data.model_geometry
+    settings, geometries = experiment.validation, experiment.data.geometries
     found: dict[str, float] = {}
     if GENERATION_RATE in names:
         found[GENERATION_RATE] = _rate(run)
     if set(names) - {GENERATION_RATE}:
         blocks, _ = heldout_blocks(experiment.data, run.labels)
         noted = NotedLabels(run.labels)
-        reference = summarise(noted.passing(blocks), geometry, settings, label=REFERENCE)
+        reference = summarise_images(noted.passing(blocks), geometries, settings, label=REFERENCE)
         energy_n = reference.observables.energy_n.astype("float32")
         columns = noted.columns(np.arange(len(energy_n)))
         showers = run.stream(energy_n, seed=settings.seed, columns=columns)
-        ours = summarise(showers, geometry, settings, label=GENERATED)
-        metrics = judge(ours, reference, geometry, settings).metrics
+        ours = summarise_images(showers, geometries, settings, label=GENERATED)
+        metrics = judge_images(ours, reference, geometries, settings).metrics
         missing = [name for name in names if name not in metrics and name != GENERATION_RATE]
         if missing:
             raise TrainingError(

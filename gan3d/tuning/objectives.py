@@ -50,9 +50,9 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
     Returns the study with the directions of its objectives, and without a pruner where the default
     one could not work.
     """
-    from gan3d.validation.catalogue import METRICS, all_metrics
+    from gan3d.validation.catalogue import metrics_of_images
 
-    known = all_metrics(experiment.validation, experiment.data.geometry)
+    known = metrics_of_images(experiment.validation, experiment.data.geometries)
     names = [*known, TRAINING_RATE, GENERATION_RATE]
     for number, objective in enumerate(study.objective):
         here = "objective", number, "name"
@@ -61,7 +61,8 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
             raise ConfigError(
                 tell(here, f"'{objective.name}' is no number of a trial; did you mean '{near}'?")
             )
-        if not experiment.validation.epoch_showers and objective.name in METRICS:
+        judged = in_epochs(objective.name) and objective.name != TRAINING_RATE
+        if judged and not experiment.validation.epoch_showers:
             raise ConfigError(
                 tell(here, f"{objective.name}, but validation.epoch_showers is 0: no trial has it")
             )
@@ -116,10 +117,11 @@ def _directed(objective: Objective, kind: Kind | None, number: int, tell: Tell) 
 
 
 def in_epochs(name: str) -> bool:
-    """Whether every judged epoch has the number."""
-    from gan3d.validation.catalogue import METRICS
+    """Whether every judged epoch has the number, that of a further image with its name before."""
+    from gan3d.validation.catalogue import LAYER_METRICS, METRICS
 
-    return name in METRICS or name == TRAINING_RATE
+    of_image = name not in LAYER_METRICS and name.partition(".")[2] in METRICS
+    return name == TRAINING_RATE or name in METRICS or of_image
 
 
 def judged_only(wanted: Wanted) -> list[str]:

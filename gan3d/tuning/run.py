@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from gan3d.config import Experiment, dump_experiment
 from gan3d.config.load import load_sections
 from gan3d.config.tree import dump_yaml
-from gan3d.data import make_folder, refuse_several
+from gan3d.data import make_folder
 from gan3d.errors import ConfigError, RunError
 from gan3d.runtime import Signals
 from gan3d.training.records import write_text
@@ -65,7 +65,6 @@ def check_study(study: Study, tell: Tell, node: Path | None = None) -> Checked:
     experiment = None
     if study.function is None:
         experiment = load_base(study, tell, node)
-        refuse_several(experiment.data, study.experiment, "a study")
         study = check_objectives(study, experiment, tell)
     space.check(study, node)
     make_sampler(study.sampler, study.seed, 0)

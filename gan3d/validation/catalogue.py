@@ -166,3 +166,23 @@ def all_metrics(
     """Every inclusive metric by its name in `metrics.json`."""
     of_features = feature_metrics(settings, image, others)
     return {**main_metrics(geometry, image, others), **of_features}
+
+
+def metrics_of_images(
+    settings: Validation, geometries: Mapping[str, Geometry]
+) -> Mapping[str, Metric]:
+    """As `all_metrics`, of all images of the showers, whose grids are `geometries` by name.
+
+    Those of the first have their own names, those of others its name before theirs, but for what is
+    looked for in whole showers.
+    """
+    first, *others = geometries
+    found = dict(all_metrics(settings, geometries[first], first, others))
+    for name in others:
+        for metric, each in all_metrics(settings, geometries[name], name).items():
+            if metric.partition(".")[0] not in _OF_WHOLE_SHOWERS:
+                found[f"{name}.{metric}"] = each
+    return found
+
+
+_OF_WHOLE_SHOWERS = ("copies", "near_copies", "outliers")

@@ -8,14 +8,17 @@ import sys
 import h5py
 import numpy as np
 import pytest
+import yaml
 from bare_run import told_in_one_line, write_bare_run
 from pairs import CONFIG, write_pair
 from two_ranks import assert_two_ranks_train_as_one
 
 from gan3d.cli import main
 from gan3d.cli.sample_checks import left_out
+from gan3d.cli.tune_judge import judge_run
 from gan3d.config import load_experiment
 from gan3d.data import open_for, stated_cell_size
+from gan3d.tuning.objectives import in_epochs
 
 
 def done(result):
@@ -56,6 +59,13 @@ def test_a_pair_is_trained_generated_and_judged(gan3d, pair_experiment, tmp_path
     metrics = json.loads(judged.stdout)
     assert metrics["optimisation_metric"] > 0.0 < metrics["HCAL.optimisation_metric"]
     assert "images.share.separation" in metrics
+    names = ["HCAL.optimisation_metric", "images.share.separation"]
+    with_settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    with_settings["validation"] |= {"noise_replicas": 10, "exchanges": 20, "minimum_showers": 4}
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(with_settings))
+    of_trial = judge_run(tmp_path / "run", names, checkpoint="last")
+    assert of_trial == {name: pytest.approx(metrics[name], rel=1e-4) for name in names}
+
     write_pair(tmp_path / "other.h5", 30, seed=5)
     shown = done(gan3d("validate", "other.h5", "--reference", "heldout.h5", "--config",
                        "judge.yaml", "--out", "of-files"))  # fmt: skip
@@ -144,7 +154,12 @@ CASES = [
     ),
     (None, ["export", "run", "--format", "onnx"], 2, ["run: an exported model takes one image"]),
     (None, ["validate", "run", "--select"], 2, ["run: --select takes one image", "not built"]),
-    (study, ["tune", "study.yaml"], 2, ["experiment.yaml: a study takes one image"]),
+    (
+        study,
+        ["tune", "study.yaml", "--run", "new", "--dry-run", "--set", "objective=HCAL.outliers"],
+        2,
+        ["'HCAL.outliers' is no number of a trial"],  # those are looked for in whole showers
+    ),
 ]  # fmt: skip
 
 
@@ -155,6 +170,17 @@ def test_what_cannot_be_is_one_line(folder, capsys, spoil, arguments, code, word
     assert main(arguments) == code
     told_in_one_line(capsys, words)
     assert not (folder / "new").exists()
+
+
+def test_a_study_goes_by_numbers_of_any_image(folder, capsys):
+    study(folder)
+    objective = "objective=[HCAL.moments.rel_error,images.share.separation]"
+    judged = ["--set", "overrides={validation.epoch_showers: 30, validation.minimum_showers: 4}"]
+    assert main(["tune", "study.yaml", "--dry-run", "--set", objective, *judged]) == 0
+    assert "HCAL.moments.rel_error" in capsys.readouterr().out
+    assert in_epochs("HCAL.moments.rel_error")
+    assert not in_epochs("images.share.separation")
+    assert not in_epochs("layers.hits.separation")
 
 
 def test_what_files_hold_besides_is_told(folder):
