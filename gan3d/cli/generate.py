@@ -12,6 +12,7 @@ import click
 
 from gan3d.cli.console import make_console
 from gan3d.cli.progress import ProgressDisplay
+from gan3d.cli.sample_checks import not_learnt
 from gan3d.errors import UsageError
 
 if TYPE_CHECKING:
@@ -282,8 +283,6 @@ def _beyond(
     columns: dict[str, NDArray[Any]],
 ) -> Iterator[str]:
     """Notes of conditions outside of what the network was trained with."""
-    import numpy as np
-
     low, high = trained.energy_range_gev
     if energy_n.min() < low or energy_n.max() > high:
         yield f"note: the network was trained with {low:.4g} to {high:.4g} GeV only"
@@ -296,14 +295,7 @@ def _beyond(
                 f"note: the network was trained with {label.name} of {low:.4g} to "
                 f"{high:.4g}{unit} only"
             )
-        seen = trained.seen_categories.get(label.column, label.values)
-        unseen = [str(value) for value in np.unique(values_n) if value not in seen]
-        if label.kind == "categories" and unseen:
-            yield (
-                f"note: the network was trained with {label.name} "
-                f"{', '.join(map(str, seen))} only: showers of {label.name} {', '.join(unseen)} "
-                "are made of what it has not learnt"
-            )
+    yield from (f"note: the network {each}" for each in not_learnt(trained, columns))
 
 
 def _write_share(

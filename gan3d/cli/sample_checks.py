@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gan3d.cli.reference import Setting, names_of
 from gan3d.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from gan3d.data import Shape
+    from gan3d.export import ExportedModel
     from gan3d.generation import TrainedRun
 
 CHALLENGE_REMARK = (
@@ -142,3 +145,19 @@ def seen_in_training(run: TrainedRun, paths: Sequence[Path]) -> Iterator[str]:
             f"{run.path} was trained on {names_of(seen)}: showers that a generator has learnt from "
             "flatter it. Take others as the reference, or leave --reference out."
         )
+
+
+def not_learnt(
+    trained: TrainedRun | ExportedModel, columns: Mapping[str, NDArray[Any]]
+) -> Iterator[str]:
+    """A remark for each condition with categories in `columns` that no training shower had."""
+    import numpy as np
+
+    for label in trained.labels:
+        seen = trained.seen_categories.get(label.column, label.values)
+        unseen = [str(each) for each in np.unique(columns[label.column]) if each not in seen]
+        if label.kind == "categories" and unseen:
+            yield (
+                f"was trained with {label.name} {', '.join(map(str, seen))} only: showers of "
+                f"{label.name} {', '.join(unseen)} are made of what it has not learnt"
+            )

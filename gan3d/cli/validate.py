@@ -27,6 +27,7 @@ from gan3d.cli.sample_checks import (
     check_coordinates,
     check_reference,
     left_out,
+    not_learnt,
     seen_in_training,
 )
 from gan3d.cli.sources import REFERENCE, Source, parse_sources, split_label
@@ -145,6 +146,8 @@ def _judge(
     experiment: Experiment | None,
 ) -> tuple[list[Judgement], Path]:
     """Judge all samples against the reference and write the report."""
+    import numpy as np
+
     import gan3d
     from gan3d.config import Node
     from gan3d.data import check_folder, expand_patterns, holds_challenge, stated_geometry
@@ -230,6 +233,10 @@ def _judge(
         judgements[-1].remarks.extend(remarks)
         if run is not None and reference:
             judgements[-1].remarks.extend(seen_in_training(run, expand_patterns(reference)))
+        if run is not None and run.labels:
+            rows = np.arange(len(theirs.observables))
+            remarked = not_learnt(run, noted.columns(rows))
+            judgements[-1].remarks.extend(f"{run.path} {each}." for each in remarked)
         prefix = f"{source.label}: " if len(sources) > 1 else ""
         facts |= {f"{prefix}{name}": fact for name, fact in own_facts.items()}
     title = _title(sources, trained, facts)

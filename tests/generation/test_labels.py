@@ -8,7 +8,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from labelled import CONFIG
+from labelled import CONFIG, write_labelled
 
 import gan3d
 from gan3d.cli import main
@@ -95,6 +95,23 @@ def test_a_category_that_training_has_not_seen_is_noted_where_it_is_asked_for(
         assert main([str(each) for each in call]) == 0
         note = "note: the network was trained with particle 22 only: showers of particle 11 are"
         assert (note in " ".join("".join(capsys.readouterr()).split())) is noted
+
+
+def test_a_report_says_which_particles_training_has_not_seen(
+    run_of_photons, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("gan3d.runtime.apply_node", lambda node: None)
+    held = write_labelled(tmp_path / "held.h5", 40, seed=3)
+    judge = tmp_path / "judge.yaml"
+    judge.write_text(
+        f"extends: {run_of_photons}/config.yaml\n"
+        "validation: {minimum_showers: 4, figures: false, noise_replicas: 10, exchanges: 20,"
+        " bootstrap_replicas: 3, sample_showers: 0}\n"
+    )
+    call = ["validate", run_of_photons, "--reference", held, "--config", judge]
+    assert main([str(each) for each in call]) == 0
+    remark = "was trained with particle 22 only: showers of particle 11 are made of what it"
+    assert remark in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_shower_depends_on_its_seed_number_and_conditions_alone(run):

@@ -18,7 +18,7 @@ from gan3d.samples import sample_files
 
 REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-DATA, VALIDATION, COMPARING, SCALING, CONDITIONS, STUDIES = NOTEBOOKS
+DATA, VALIDATION, COMPARING, SCALING, CONDITIONS, STUDIES, DETECTORS = NOTEBOOKS
 MOST_BYTES = 1_500_000
 
 # Replicas and showers that the numbers of small runs come from.
@@ -243,6 +243,26 @@ def test_a_study_is_read(tmp_path):
     done = execute(STUDIES, tmp_path)
     assert "40 trials: 40 done" in done.text
     assert 0.397 < done.numbers(r"best: trial \d+, branin ([\d.]+)")[0] < 5.0
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@runs_in_turn
+def test_grids_transfer_cylinders_and_pairs(tmp_path):
+    fewer = (*FEWER, "training.epochs=1", "data.split={by: row, train: 0.15, validation: 0.1}")
+    done = execute(DETECTORS, tmp_path, CHANGES=str(fewer))
+    assert "at least 4 cells along each axis" in done.text
+    in_gev, logarithm, alone, transferred = (
+        done.numbers(rf"optimisation_metric, {run} +([\d.]+)%\n")[0]
+        for run in ("gev", "logarithm", "alone", "transferred")
+    )
+    assert logarithm < in_gev
+    assert transferred < alone
+    assert "41 of 41 variables taken; fresh: none" in done.text
+    assert "35 of 41 variables\n" in done.text  # of another grid
+    around = re.findall(r"around the axis, (?:GAN|Monte Carlo) +varies by ([\d.]+)%", done.text)
+    assert all(float(each) < 10 for each in around)
+    assert "{'ECAL': (1000, 9, 9, 10), 'HCAL': (1000, 5, 5, 10)}" in done.text
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
