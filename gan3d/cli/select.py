@@ -54,16 +54,15 @@ def select(
     import numpy as np
 
     from gan3d.config import Node, load_experiment
-    from gan3d.data import check_folder, refuse_several
+    from gan3d.data import check_folder
     from gan3d.generation import find_checkpoint, find_checkpoints, stream_checkpoints
     from gan3d.runtime import apply_node
     from gan3d.training.records import BEST, read_history, read_status, write_json
-    from gan3d.validation import observe, select_checkpoint, write_selection
+    from gan3d.validation import observe_images, select_checkpoint, write_selection
     from gan3d.validation.selection import METRIC, usable_bins
 
     path = Path(generated[0])
     find_checkpoint(path)
-    refuse_several(load_experiment(path / "config.yaml").data, path, "--select")
     checkpoints = find_checkpoints(path)
     check_folder(path / FOLDER)
     history = read_history(path)
@@ -74,20 +73,21 @@ def select(
             f"note: {path}: training, or killed; if it still runs, it will note its own best again",
             err=True,
         )
-    geometry = (experiment or own).data.model_geometry
+    geometries = own.data.geometries
     noted = NotedLabels(own.model.labels)
     blocks, source = reference_blocks(own.data, reference, own.model.labels)
     with naming({"Reference": source}):
-        theirs = observe(noted.passing(blocks), geometry, settings, label="reference showers")
-    count = showers or settings.showers or len(theirs)
-    usable_bins(theirs.energy_n, count, settings)
+        theirs = observe_images(
+            noted.passing(blocks), geometries, settings, label="reference showers"
+        )
+    energy_n = next(iter(theirs.values())).energy_n
+    count = showers or settings.showers or len(energy_n)
+    usable_bins(energy_n, count, settings)
     apply_node(Node())
-    rows = np.resize(np.arange(len(theirs)), count)
-    made = stream_checkpoints(
-        path, theirs.energy_n[rows], seed=settings.seed, columns=noted.columns(rows)
-    )
+    rows = np.resize(np.arange(len(energy_n)), count)
+    made = stream_checkpoints(path, energy_n[rows], seed=settings.seed, columns=noted.columns(rows))
     streams = _announced(made, len(checkpoints), count)
-    selection = select_checkpoint(streams, theirs, geometry, settings)
+    selection = select_checkpoint(streams, theirs, geometries, settings)
     facts = {"run": str(path), "architecture": own.model.architecture, "reference": source}
     written = write_selection(selection, path / FOLDER, facts=facts, history=history)
     best = selection.best
@@ -97,7 +97,7 @@ def select(
     if as_json:
         click.echo(json.dumps(selection.as_dict(), indent=1))
     else:
-        show_selection(selection, path, written, make_console())
+        show_selection(selection, path, written, make_console(), list(geometries))
 
 
 def _announced(
@@ -112,7 +112,9 @@ def _announced(
         yield checkpoint, blocks
 
 
-def show_selection(selection: Selection, path: Path, written: Path, console: Console) -> None:
+def show_selection(
+    selection: Selection, path: Path, written: Path, console: Console, images: Sequence[str]
+) -> None:
     """Print the table of checkpoints, which one is the best, and what has been written."""
     from gan3d.validation.selection import METRIC
 
@@ -140,6 +142,11 @@ def show_selection(selection: Selection, path: Path, written: Path, console: Con
         "All in %, 0 is perfect. metric: the optimisation metric. ±: one standard error of the "
         "difference. noise: of a perfect generator, drawn from the reference."
     )
+    if len(images) > 1:
+        table.caption += (
+            f" Of several images: metric is the mean over {' and '.join(images)}, the columns "
+            f"after it are of {images[0]}; selection.json has all."
+        )
     console.print(table)
     for line in conclusions(selection):
         console.print(line, markup=False, soft_wrap=True)

@@ -24,7 +24,7 @@ def refuse_several(data: Data, where: object, doing: str) -> None:
         names = ", ".join(data.geometries)
         raise UsageError(
             f"{where}: {doing} takes one image of a shower, and its networks have {names} "
-            "(data.further_images); not built for several. Train, tune, generate and validate are"
+            "(data.further_images); not built for several. All else is"
         )
 
 

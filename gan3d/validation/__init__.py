@@ -9,7 +9,7 @@ from gan3d.validation.report import write_report
 from gan3d.validation.resolution import fit_resolution, resolution_curve, response_curve
 from gan3d.validation.sample import Sample, summarise
 from gan3d.validation.selection import Selection, select_checkpoint, write_selection
-from gan3d.validation.several import compare_images, judge_images, summarise_images
+from gan3d.validation.several import compare_images, judge_images, observe_images, summarise_images
 from gan3d.validation.verdict import Verdict
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "judge",
     "judge_images",
     "observe",
+    "observe_images",
     "resolution_curve",
     "response_curve",
     "select_checkpoint",

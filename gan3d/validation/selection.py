@@ -18,15 +18,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config import Geometry, Validation
+from gan3d.config import FIRST_IMAGE, Geometry, Validation
 from gan3d.data import Showers, make_folder, written_aside
 from gan3d.errors import DataError
 from gan3d.validation.bins import Bin, bins_of
 from gan3d.validation.catalogue import METRICS
 from gan3d.validation.measures import Float
 from gan3d.validation.metrics import Scales, compare, filled, put_together, scales
-from gan3d.validation.observables import Observables, observe
+from gan3d.validation.observables import Observables
 from gan3d.validation.resampling import jackknife_error, pairs
+from gan3d.validation.several import observe_images
 
 METRIC = "optimisation_metric"
 """What checkpoints are chosen by."""
@@ -53,7 +54,8 @@ class Candidate:
     step: int
     """Steps done in all."""
     metrics: dict[str, float]
-    """All of `METRICS`, inclusive: averaged or taken over the energy bins."""
+    """All of `METRICS`, inclusive: averaged or taken over the energy bins; of several images see
+    `select_checkpoint`."""
     error: float
     """Standard error of the optimisation metric."""
     above_best: float
@@ -117,8 +119,8 @@ class Selection:
 
 def select_checkpoint(
     streams: Iterable[tuple[Checkpoint, Showers | Iterable[Showers]]],
-    reference: Showers | Observables,
-    geometry: Geometry,
+    reference: Showers | Observables | Mapping[str, Observables],
+    geometry: Geometry | Mapping[str, Geometry],
     settings: Validation,
 ) -> Selection:
     """Judge the showers of each checkpoint against the same reference.
@@ -130,14 +132,16 @@ def select_checkpoint(
         selection = select_checkpoint(streams, reference, geometry, settings)
 
     The metric of the best is the smallest of several and so, by chance, a little too small: showers
-    that did not choose it tell how good it is.
+    that did not choose it tell how good it is. Where showers have several images, it is the mean
+    over these; their metrics have their names before them, those of the first their own, too.
 
     Args:
         streams: each checkpoint with its showers, whole or as blocks: images_nxyz (N, x, y, layer)
             in GeV and energy_n (N,) in GeV, which must be the reference's from the first on and
             over again.
-        reference: the same of the Monte Carlo, or what `observe` measured on it.
-        geometry: the grid of cells of both.
+        reference: the same of the Monte Carlo, or what `observe` measured on it; of several images
+            what `observe_images` did.
+        geometry: the grid of cells of both; of several images those by their names.
         settings: energy bins, thresholds, `error_groups` and `alike_within_errors`.
 
     Raises:
@@ -145,29 +149,34 @@ def select_checkpoint(
             reference's, there is no checkpoint, or as `observe`.
 
     """
-    usable_bins(reference.energy_n, len(reference), settings)
-    theirs = (
-        reference
-        if isinstance(reference, Observables)
-        else observe(reference, geometry, settings, label="reference showers")
-    )
-    without_gn = _without_groups(theirs.energy_n, settings.error_groups)
+    geometries = {FIRST_IMAGE: geometry} if isinstance(geometry, Geometry) else geometry
+    if isinstance(reference, Mapping):
+        theirs = reference
+    elif isinstance(reference, Observables):
+        theirs = {next(iter(geometries)): reference}
+    else:
+        usable_bins(reference.energy_n, len(reference), settings)
+        theirs = observe_images([reference], geometries, settings, label="reference showers")
+    first = next(iter(theirs.values()))
+    usable_bins(first.energy_n, len(first), settings)
+    without_gn = _without_groups(first.energy_n, settings.error_groups)
     found: list[tuple[Checkpoint, dict[str, float], Float]] = []
     showers, bins = 0, []
     for checkpoint, generated in streams:
-        ours = observe(generated, geometry, settings, label=f"showers of step {checkpoint.step}")
-        if not np.array_equal(ours.energy_n, np.resize(theirs.energy_n, len(ours))):
-            raise DataError(f"{ours.label}: their incident energies are not those of the reference")
-        showers, bins = len(ours), usable_bins(theirs.energy_n, len(ours), settings)
-        together, weights = put_together(ours, theirs)
-        values = compare(together, weights, bins, _main(together))
-        of_particle_n = np.arange(len(ours)) % len(theirs)
-        left_out = (
-            np.pad(without_gn[:, of_particle_n], ((0, 0), (0, len(theirs)))),
-            np.pad(without_gn, ((0, 0), (len(ours), 0))),
-        )
-        without_g = compare(together, left_out, bins, {})[METRIC]
-        found.append((checkpoint, {name: float(values[name][0]) for name in METRICS}, without_g))
+        label = f"showers of step {checkpoint.step}"
+        blocks = [generated] if isinstance(generated, Showers) else generated
+        ours = observe_images(blocks, geometries, settings, label=label)
+        energy_n = next(iter(ours.values())).energy_n
+        showers = len(energy_n)
+        if not np.array_equal(energy_n, np.resize(first.energy_n, showers)):
+            raise DataError(f"{label}: their incident energies are not those of the reference")
+        bins = usable_bins(first.energy_n, showers, settings)
+        of_images = {
+            name: _measured(ours[name], theirs[name], bins, without_gn) for name in geometries
+        }
+        metrics = _of_all_images({name: values for name, (values, _) in of_images.items()})
+        without_g = np.mean([without for _, without in of_images.values()], axis=0)
+        found.append((checkpoint, metrics, without_g))
     if not found:
         raise DataError("no checkpoint to choose from")
     _, best, best_without_g = min(found, key=lambda each: each[1][METRIC])
@@ -187,12 +196,37 @@ def select_checkpoint(
         )
     return Selection(
         candidates=candidates,
-        noise=_noise(theirs, showers, bins),
+        noise=_of_all_images({name: _noise(each, showers, bins) for name, each in theirs.items()}),
         bins=bins,
         generated_showers=showers,
-        reference_showers=len(theirs),
+        reference_showers=len(first),
         settings=settings,
     )
+
+
+def _measured(
+    ours: Observables, theirs: Observables, bins: Sequence[Bin], without_gn: Float
+) -> tuple[dict[str, float], Float]:
+    """All of `METRICS` of an image, and the optimisation metric without each group of showers."""
+    together, weights = put_together(ours, theirs)
+    values = compare(together, weights, bins, _main(together))
+    of_particle_n = np.arange(len(ours)) % len(theirs)
+    left_out = (
+        np.pad(without_gn[:, of_particle_n], ((0, 0), (0, len(theirs)))),
+        np.pad(without_gn, ((0, 0), (len(ours), 0))),
+    )
+    without_g = compare(together, left_out, bins, {})[METRIC]
+    return {name: float(values[name][0]) for name in METRICS}, without_g
+
+
+def _of_all_images(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Of one image as they are; of several as `gan3d.validation.compare_images` has them."""
+    found = dict(next(iter(metrics.values())))
+    if len(metrics) > 1:
+        for image, values in metrics.items():
+            found |= {f"{image}.{name}": value for name, value in values.items()}
+        found[METRIC] = float(np.mean([values[METRIC] for values in metrics.values()]))
+    return found
 
 
 def usable_bins(

@@ -15,7 +15,7 @@ from gan3d.data import Showers
 from gan3d.errors import DataError
 from gan3d.validation.judgement import Judgement, compare_showers, judge
 from gan3d.validation.measures import Float
-from gan3d.validation.observables import check_chunk
+from gan3d.validation.observables import Observables, check_chunk, concatenate, observe
 from gan3d.validation.sample import Sample, Summary, summarise
 
 
@@ -59,6 +59,34 @@ def compare_images(
             np.mean([each["optimisation_metric"] for each in found.values()])
         )
     return metrics
+
+
+def observe_images(
+    blocks: Iterable[Showers],
+    geometries: Mapping[str, Geometry],
+    settings: Validation,
+    *,
+    label: str = "showers",
+) -> dict[str, Observables]:
+    """As `gan3d.validation.observe`, of each image of the showers, by the names of `geometries`.
+
+    Raises:
+        DataError: as `gan3d.validation.observe`, with the name of the image.
+
+    """
+    if len(geometries) == 1:
+        ((name, geometry),) = geometries.items()
+        return {name: observe(blocks, geometry, settings, label=label)}
+    found: dict[str, list[Observables]] = {name: [] for name in geometries}
+    done = 0
+    for block in blocks:
+        for name, showers in take_apart(block, geometries).items():
+            check_chunk(showers, geometries[name], f"{label}, {name}", done)
+            found[name].append(observe(showers, geometries[name], settings, label=label))
+        done += len(block)
+    if not done:
+        raise DataError(f"{label}: no showers")
+    return {name: concatenate(parts) for name, parts in found.items()}
 
 
 def summarise_images(

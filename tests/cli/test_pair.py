@@ -66,6 +66,14 @@ def test_a_pair_is_trained_generated_and_judged(gan3d, pair_experiment, tmp_path
     of_trial = judge_run(tmp_path / "run", names, checkpoint="last")
     assert of_trial == {name: pytest.approx(metrics[name], rel=1e-4) for name in names}
 
+    chosen = done(gan3d("validate", "run", "--select", "--config", "judge.yaml"))
+    selected = json.loads((tmp_path / "run" / "selection" / "selection.json").read_text())
+    last = selected["checkpoints"][-1]
+    assert "the mean over ECAL and HCAL" in " ".join(chosen.stdout.split())
+    of_images = [last[f"{image}.optimisation_metric"] for image in ("ECAL", "HCAL")]
+    assert last["optimisation_metric"] == pytest.approx(sum(of_images) / 2)
+    assert of_images[1] == pytest.approx(metrics["HCAL.optimisation_metric"], rel=1e-3)
+
     write_pair(tmp_path / "other.h5", 30, seed=5)
     shown = done(gan3d("validate", "other.h5", "--reference", "heldout.h5", "--config",
                        "judge.yaml", "--out", "of-files"))  # fmt: skip
@@ -153,7 +161,6 @@ CASES = [
         ["heldout.h5: cells of 10 x 10 x 10 mm, but 30 x 30 x 30", "further_images.HCAL.cell_size"],
     ),
     (None, ["export", "run", "--format", "onnx"], 2, ["run: an exported model takes one image"]),
-    (None, ["validate", "run", "--select"], 2, ["run: --select takes one image", "not built"]),
     (
         study,
         ["tune", "study.yaml", "--run", "new", "--dry-run", "--set", "objective=HCAL.outliers"],

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from gan3d.config import Geometry, Validation
 from gan3d.data import Showers
 from gan3d.errors import DataError
-from gan3d.validation import METRICS, compare_showers, judge, select_checkpoint, write_selection
+from gan3d.validation import (
+    METRICS,
+    compare_showers,
+    judge,
+    observe,
+    select_checkpoint,
+    write_selection,
+)
 from gan3d.validation.selection import jackknife_error, usable_bins
 
 SHAPE = (6, 6, 5)
@@ -72,6 +79,37 @@ def test_the_metrics_and_their_noise_are_those_of_a_report(reference):
     # Other draws than the report's, and hits at given Ep by another curve.
     expected = {name: judged[f"noise.{name}"] for name in METRICS}
     assert selection.noise == pytest.approx(expected, rel=0.5)
+
+
+def test_of_several_images_the_mean_of_their_metrics_chooses(reference):
+    grids = {"ECAL": GEOMETRY, "HCAL": GEOMETRY}
+    of_image = {}
+    for image, tilts in {"ECAL": [0.1, 0.2, 0.3], "HCAL": [0.9, 0.0, 0.3]}.items():
+        made = [(at, each) for at, each in streams(reference, tilts)]
+        of_image[image] = made, select_checkpoint(made, reference, GEOMETRY, SETTINGS)
+
+    def both():
+        for (checkpoint, ecal), (_, hcal) in zip(
+            *(each for each, _ in of_image.values()), strict=True
+        ):
+            cells_nc = [each.images_nxyz.reshape(len(each), -1) for each in (ecal, hcal)]
+            images_nc11 = np.concatenate(cells_nc, axis=1)[..., None, None]
+            whole = Showers(images_nc11, ecal.energy_n)
+            yield checkpoint, [whole.take(slice(0, 70)), whole.take(slice(70, 200))]
+
+    theirs = dict.fromkeys(grids, observe(reference, GEOMETRY, SETTINGS))
+    selection = select_checkpoint(both(), theirs, grids, SETTINGS)
+    alone = {image: each.candidates for image, (_, each) in of_image.items()}
+    for number, candidate in enumerate(selection.candidates):
+        of_both = [each[number] for each in alone.values()]
+        assert candidate.metric == pytest.approx(np.mean([each.metric for each in of_both]))
+        assert candidate.metrics["HCAL.moments.rel_error"] == pytest.approx(
+            of_both[1].metrics["moments.rel_error"]
+        )
+    # ECAL alone would have chosen the first.
+    assert (of_image["ECAL"][1].best.epoch, selection.best.epoch) == (1.0, 2.0)
+    noise = [each.noise["optimisation_metric"] for _, each in of_image.values()]
+    assert selection.noise["optimisation_metric"] == pytest.approx(np.mean(noise))
 
 
 def test_checkpoints_that_differ_by_chance_alone_are_as_good(reference):
