@@ -78,7 +78,8 @@ def command(
     """Write the generator of RUN for another runtime.
 
     The model maps `latent` (N, draws), standard normal, and `energy` (N, 1) in GeV to `cells`
-    (N, x, y, layer) in GeV, as `gan3d generate` writes them. With --latent inside, `seed` (N, 2),
+    (N, x, y, layer) in GeV, as `gan3d generate` writes them; of several images
+    of a shower (N, cells, 1, 1), one after the other. With --latent inside, `seed` (N, 2),
     two integers that name a shower, takes the place of `latent`. Geometry, units, the energies and
     files it was trained with and its version are inside the file.
 
@@ -96,7 +97,8 @@ def command(
     from gan3d.generation import find_checkpoint
 
     find_checkpoint(run, checkpoint)
-    refuse_several(load_experiment(run / "config.yaml").data, run, "an exported model")
+    if int8:
+        refuse_several(load_experiment(run / "config.yaml").data, run, "--int8")
     suffix = SUFFIXES[kind] or ".savedmodel"
     path = output or run / f"generator{'-int8' if int8 else ''}{suffix}"
     check_target(kind)

@@ -369,8 +369,8 @@ def check_batch(trained: TrainedRun | ExportedModel, batch_size: int) -> None:
 
         shower = forward_bytes(trained.generator)
     else:  # what other runtimes take in between is not known
-        geometry = trained.metadata.geometry
-        shower = 4 * (trained.metadata.latent_dim + 2 * math.prod(geometry.shape))
+        cells = sum(math.prod(each.shape) for each in trained.metadata.geometries.values())
+        shower = 4 * (trained.metadata.latent_dim + 2 * cells)
     needed, available = batch_size * shower, memory_bytes() // launched().local_size
     if needed > available:
         raise UsageError(

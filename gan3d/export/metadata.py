@@ -11,8 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gan3d.config import Condition, Geometry
-from gan3d.data import refuse_several
+from gan3d.config import FIRST_IMAGE, Condition, Geometry
 from gan3d.data.showers import UNKNOWN_PARTICLE
 from gan3d.errors import RunError
 from gan3d.generation import TrainedRun
@@ -60,6 +59,17 @@ class Label(BaseModel):
         return Condition(**self.model_dump(exclude={"range", "seen"}))
 
 
+class FurtherImage(BaseModel):
+    """The grid of another image of the same shower; its cells follow in the output `cells`."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    shape: tuple[int, int, int]
+    """Cells along (x, y, layer)."""
+    cell_size_mm: tuple[float, float, float]
+    """Cell pitch along (x, y, layer), mm."""
+
+
 class Metadata(BaseModel):
     """Geometry, units, training data and version of an exported model, the same in all formats.
 
@@ -79,10 +89,13 @@ class Metadata(BaseModel):
     latent_dim: int
     """Standard normal draws per shower."""
     image_shape: tuple[int, int, int]
-    """Cells along (x, y, layer): the axes of the output `cells`."""
+    """Cells along (x, y, layer): the axes of the output `cells`. With `further_images` those of the
+    first image, with whose cells the list begins that `cells` is then, (N, cells, 1, 1)."""
     cell_size_mm: tuple[float | None, float, float]
     """Cell pitch along (x, y, layer), mm; of a cylinder [null, radius, layer], whose cells divide
     the turn from -pi to pi."""
+    further_images: dict[str, FurtherImage] = {}
+    """Further images of the same shower, by name, in the order in which their cells follow."""
     energy_unit: Literal["GeV"] = "GeV"
     """Of the input `energy` and the output `cells`."""
     energy_range_gev: tuple[float, float]
@@ -109,6 +122,15 @@ class Metadata(BaseModel):
             shape=self.image_shape,
             cell_size_mm=self.cell_size_mm,
         )
+
+    @property
+    def geometries(self) -> dict[str, Geometry]:
+        """The grids of all images of a shower, by their names."""
+        further = {
+            name: Geometry(shape=each.shape, cell_size_mm=each.cell_size_mm)
+            for name, each in self.further_images.items()
+        }
+        return {FIRST_IMAGE: self.geometry, **further}
 
     @classmethod
     def parse(cls, content: str, path: Path) -> Self:
@@ -145,7 +167,6 @@ def describe(run: TrainedRun, latent: Latent) -> Metadata:
     Raises RunError where the run does not say what it was trained on.
     """
     data = run.experiment.data
-    refuse_several(data, run.path, "an exported model")
     files = _training_data(run.path)
     listed = json.dumps([file.model_dump() for file in files], sort_keys=True)
     return Metadata(
@@ -154,7 +175,11 @@ def describe(run: TrainedRun, latent: Latent) -> Metadata:
         weights_sha256=run.weights_sha256,
         latent=latent,
         latent_dim=int(run.generator.inputs[0].shape[1]),
-        image_shape=tuple(int(cells) for cells in run.generator.outputs[0].shape[1:4]),
+        image_shape=data.model_geometry.shape,
+        further_images={
+            name: FurtherImage(shape=each.shape, cell_size_mm=each.pitch)
+            for name, each in data.further_images.items()
+        },
         cell_size_mm=data.model_geometry.cell_size_mm,
         energy_range_gev=run.energy_range_gev,
         pdg_id=run.pdg_id,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config import Condition
+from gan3d.config import Condition, Geometry
 from gan3d.data import Showers, geometry_attributes
 from gan3d.errors import RunError, UsageError
 from gan3d.export.metadata import Metadata
@@ -53,8 +53,6 @@ class ExportedModel(Draws):
     """What runs it, with its version."""
     call: Call
     """Inputs by name to cell energies, as the file has them."""
-    geometries: None = None
-    """It makes one image of a shower."""
 
     def __call__(
         self,
@@ -63,6 +61,8 @@ class ExportedModel(Draws):
         columns: Columns | None = None,
     ) -> NDArray[np.float32]:
         """Showers (N, x, y, layer) in GeV of incident energies (N,) in GeV, as one batch.
+
+        Of several images (`geometries`) all cells of each shower, (N, cells, 1, 1), image by image.
 
         `noise` is what `draw_noise` gives: latents (N, latent_dim), or, where the model draws them
         inside, seeds (N, 2). `columns` are the `labels` that it is conditioned on, too. Warns of
@@ -104,6 +104,11 @@ class ExportedModel(Draws):
             dtype = np.int32 if label.kind == "categories" else np.float32
             inputs[label.name] = values_n.astype(dtype)[:, None]
         return inputs
+
+    @property
+    def geometries(self) -> dict[str, Geometry] | None:
+        """The grids of the images of a shower, by their names; None: there is one image."""
+        return self.metadata.geometries if self.metadata.further_images else None
 
     @property
     def labels(self) -> list[Condition]:
