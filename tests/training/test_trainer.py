@@ -565,8 +565,12 @@ def test_a_checkpoint_cut_off_at_any_point_leaves_a_run_that_can_be_resumed(
     folder = trainer.folder / "checkpoints"
     old, new = trainer.position, dataclasses.replace(trainer.position, global_step=6)
     complete, lines = False, 0
+    save_checkpoint(folder, trainer.step, old, keep=9)
+    (first,) = checkpoint_folders(folder)
+    shutil.copytree(first, tmp_path / "first")
     while not complete:
-        save_checkpoint(folder, trainer.step, old, keep=9)
+        if not first.exists():
+            shutil.copytree(tmp_path / "first", first)
         for later in folder.glob("step-00000006"):
             shutil.rmtree(later)
         sys.settrace(cut_off_after(lines))
