@@ -78,6 +78,8 @@ def dry_run(experiment: Experiment, folder: Path, *, ranks: int, resume: bool) -
     console = make_console()
     width = min(console.width, 80)
     lines = unseen_categories(found.files, experiment.model.labels)
+    if found.start is not None:
+        lines += found.start.knows_heldout(found.files, experiment.data.split)
     lines += [f"skipped: {skipped.reason}" for skipped in found.files.skipped]
     for name, value in rows.items():
         lines += _wrapped(f"{name:<{_MARGIN}}", value, width)

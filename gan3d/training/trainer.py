@@ -204,6 +204,8 @@ class Trainer:
         if self.transfer is not None:
             self.transfer = self.transfer.note_measured(*networks)
             self.notes.append(f"init_from: {self.transfer}")
+            split = self.experiment.data.split
+            self.notes += self.transfer.start.knows_heldout(self.files, split)
         self.step.begin_average()
 
     def _labels(self, showers: Showers) -> list[NDArray[np.float32]]:

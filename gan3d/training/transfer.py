@@ -2,7 +2,8 @@
 
 Layers are matched one by one, so the other run may have another geometry, other conditions or
 another architecture: a layer whose trainable variables all have the same shapes is taken, the rest
-begins as it was drawn. (A bias that fits is nothing without the kernel that it was trained with.
+begins as it was drawn. (A bias that fits is nothing without the kernel that it was trained with,
+nor a batch normalisation without the layer whose outputs it normalises.
 Statistics of other showers, which are not trained, say nothing of it.) A layer is known by its
 name, and one that was given none by its place among those of its kind, as Keras numbers names anew
 in every process. Layers of the first of several images are those of a run on it alone. Of weights
@@ -24,7 +25,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from gan3d.config import FIRST_IMAGE, Experiment, load_experiment
+from gan3d.config import FIRST_IMAGE, Experiment, Split, load_experiment
+from gan3d.data import Survey
+from gan3d.data.survey import FileEntry
 from gan3d.errors import ConfigError, RunError, UsageError
 from gan3d.models import architecture_of
 from gan3d.models.shower_conditions import weights_of_categories
@@ -36,6 +39,7 @@ from gan3d.models.weights import (
     generation_weights,
     parse_run,
 )
+from gan3d.training.records import read_survey
 
 if TYPE_CHECKING:
     import keras
@@ -97,6 +101,34 @@ class Start:
     """Keys with other values there, by which its weights mean something else."""
     rearranged: Mapping[_Slot, str]
     """Weights whose rows were brought into the order of this run's categories, and of which."""
+    files: Survey
+    """The shower files that it has."""
+    split: Split
+    """How they were divided, where no others were held out."""
+
+    def knows_heldout(self, files: Survey, split: Split) -> list[str]:
+        """What to know where `files`, divided by `split`, hold out what it was trained on."""
+        theirs, ours = ([_identity(each) for each in named.files] for named in (self.files, files))
+        held = files.validation_files
+        shared = [each for each in held or files.files if _identity(each) in theirs]
+        both_divided = held is None and self.files.validation_files is None
+        if not shared or (both_divided and ours == theirs and split == self.split):
+            return []
+        return [
+            f"note: {KEY}: {_from_here(self.run)} was trained on {_names(shared)}, of which this "
+            "run holds showers out: it has learnt from them, and they flatter it. Divide as it "
+            "did (the same data.files and data.split), or hold out others"
+        ]
+
+
+def _identity(file: FileEntry) -> tuple[int, int, float]:
+    """What is the same of a file under another name, and of no other one."""
+    return file.showers, file.size_bytes, file.energy_sum_gev
+
+
+def _names(files: Sequence[FileEntry]) -> str:
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"{files[0].path.name}{more}"
 
 
 def find_start(experiment: Experiment) -> Start | None:
@@ -136,6 +168,8 @@ def find_start(experiment: Experiment) -> Start | None:
                 != getattr(getattr(experiment, section), key)
             ),
             rearranged={**of_generator.rearranged, **of_discriminator.rearranged},
+            files=read_survey(run),
+            split=other.data.split,
         )
     except (RunError, UsageError) as error:
         raise ConfigError(f"{KEY}: {str(error).partition(chr(10))[0]}") from error
@@ -345,6 +379,12 @@ def _take(network: keras.Model, values: _Values) -> Part:
                 for slot, named, _ in own
                 if slot in unlike and _is_trainable(network, named, slot)
             }
+            owners = {(named, slot.owner) for slot, named, _ in own}
+            begin_anew = {named for named, owner in owners if owner in differing}
+            for norm, sources in _normalised(network):
+                if sources & begin_anew:
+                    begin_anew.add(norm)
+                    differing |= {owner for named, owner in owners if named == norm}
             for slot, named, dataset in own:
                 name = _variable_name(network, named, slot)
                 if slot in unlike or slot.owner in differing:
@@ -356,6 +396,28 @@ def _take(network: keras.Model, values: _Values) -> Part:
         network.load_weights(path)
     known = {slot for slot, _, _ in own}
     return Part(taken, fresh, [f"{s.layer}/{s.place}" for s in values if s not in known])
+
+
+def _normalised(network: keras.Model) -> Iterator[tuple[str, set[str]]]:
+    """Every batch normalisation, in order, with the layers whose outputs it normalises.
+
+    Those that have weights: its mean and scale are of what these gave.
+    """
+    import keras
+
+    def with_weights(layer: Any) -> set[str]:
+        found: set[str] = set()
+        for tensor in keras.tree.flatten(layer.input):
+            # Keras has no public way from a tensor to the layer that made it.
+            source = tensor._keras_history.operation
+            if isinstance(source, keras.layers.InputLayer):
+                continue
+            found |= {source.name} if getattr(source, "weights", ()) else with_weights(source)
+        return found
+
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            yield layer.name, with_weights(layer)
 
 
 def _look_again(part: Part, network: keras.Model, values: _Values) -> Part:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,7 +12,9 @@ from labelled import CONFIG, write_labelled
 from tiny import begin, resume
 
 from gan3d.cli import main
-from gan3d.config import Experiment, dump_experiment, load_experiment
+from gan3d.config import Experiment, Split, dump_experiment, load_experiment
+from gan3d.data import Survey
+from gan3d.data.survey import FileEntry
 from gan3d.errors import ConfigError
 from gan3d.models import architecture_of
 from gan3d.models.weights import checkpoint_folders
@@ -43,6 +46,11 @@ def randomise(*networks):
             weight.assign(rng.normal(size=weight.shape))
 
 
+def files(*names):
+    """Entries of shower files, of which each letter is another one."""
+    return tuple(FileEntry(Path(f"{name}.h5"), 10, 10, 1000, float(ord(name))) for name in names)
+
+
 @pytest.fixture
 def write_run(tmp_path):
     """The folder of a run that has trained these networks: write_run(generator, discriminator)."""
@@ -53,6 +61,7 @@ def write_run(tmp_path):
         checkpoint.mkdir(parents=True)
         trained = experiment or Experiment.model_validate({"data": {"files": ["x.h5"]}})
         (folder / "config.yaml").write_text(dump_experiment(trained))
+        (folder / "data.json").write_text(json.dumps(Survey(files("x", "y")).as_dict()))
         generator.save_weights(checkpoint / "generator.weights.h5")
         discriminator.save_weights(checkpoint / "discriminator.weights.h5")
         if average is not None:
@@ -140,6 +149,45 @@ def test_a_bias_that_fits_stays_with_its_kernel(write_run):
         "6 of 8 variables taken; fresh: generator first/kernel (4×2, there 3×2), "
         "generator first/bias (2, with its layer)"
     )
+
+
+@pytest.mark.parametrize(
+    ("own", "split", "noted"),
+    [
+        (Survey(files("x", "y")), Split(), None),  # divided as there: held out by both
+        (Survey(files("x", "y")), Split(seed=1), "x.h5 and 1 more"),
+        (Survey(files("y", "z")), Split(), "y.h5"),
+        (Survey(files("x", "y"), files("z")), Split(), None),
+        (Survey(files("z"), files("y")), Split(), "y.h5"),
+    ],
+)
+def test_heldout_showers_that_the_other_run_was_trained_on_are_noted(write_run, own, split, noted):
+    told = starting_from(write_run(*build())).knows_heldout(own, split)
+    assert len(told) == (noted is not None)
+    assert all(f"other was trained on {noted}, of which" in each for each in told)
+
+
+def test_a_normalisation_stays_with_what_it_normalises(write_run):
+    import keras
+    from keras import layers
+
+    def network(inputs):
+        x = start = keras.Input((inputs,))
+        for place in ("first", "second"):
+            x = layers.LeakyReLU()(layers.Dense(3, name=place)(x))
+            x = layers.BatchNormalization(name=f"norm_{place}")(x)
+        return keras.Model(start, x)
+
+    theirs = [network(5), network(5)]
+    randomise(*theirs)
+    ours = [network(4), network(5)]
+    told = take_weights(starting_from(write_run(*theirs)), *ours).as_dict()
+    assert [each["name"] for each in told["generator"]["fresh"]] == [
+        "first/kernel", "first/bias", "norm_first/gamma", "norm_first/beta",
+        "norm_first/moving_mean", "norm_first/moving_variance",
+    ]  # fmt: skip
+    assert not np.any(ours[0].get_layer("norm_first").moving_mean)
+    assert told["discriminator"]["fresh"] == []
 
 
 def test_what_only_one_of_the_two_has_is_told_apart(write_run):
