@@ -60,7 +60,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "gradient-penalty": ("training.loss_weights.gradient_penalty=10",),
         "spectral-norm": ("model.spectral_norm=1",),
         "two-rates": ("training.optimizer.discriminator_learning_rate=4x",),
-        "average": ("training.weight_average={decay: 0.999}",),
+        "average": ("training.weight_average={decay: 0.99}",),
         "minibatch-deviation": ("model.minibatch_deviation=true",),
     }
 )

@@ -81,7 +81,9 @@ class LossWeights(Section):
     features: NonNegativeFloat = 0.0
     """Generator: feature matching (Salimans et al. 2016, eq. 4): mean squared difference of the
     batch means, of Monte Carlo and generated, of what the discriminator's last layer sees. One more
-    pass of the discriminator a step: 1.1 times the time of one of `ecal25`."""
+    pass of the discriminator a step: 1.1 times the time of one of `ecal25`. Behind batch
+    normalisation (`model.batch_norm`) these features hardly tell the scale of energies, which the
+    other losses look after."""
     gradient_penalty: NonNegativeFloat = 0.0
     """Discriminator: half the mean squared gradient of its logit by the cells of Monte Carlo (R1:
     Mescheder et al. 2018, gamma = 10), in units of their root mean square. Its update with Monte
@@ -93,7 +95,9 @@ class WeightAverage(Section):
     """Exponential moving average of the generator's weights, used for generation."""
 
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
-    """Per-step decay: 0.999 averages over about the last 1000 steps."""
+    """Per-step decay: 0.999 averages over about the last 1000 steps. Of the weights at its start
+    decay to the power of the steps since then is left: of the drawn ones after 1000 steps 37 %, so
+    short trainings want a smaller decay, or a later start."""
     start_epoch: Annotated[int, Field(ge=0)] = 0
     """The average starts from the weights at the beginning of this epoch (counted from 0)."""
 
@@ -151,8 +155,9 @@ class Training(Section):
     """Another run whose weights this one begins with, as `gan3d validate` names it: RUN, RUN@best
     or RUN@STEP, relative to the YAML file that names it. Layers of the same name and shapes are
     taken, of the generator as it generates with; all others begin anew, and all are listed.
-    For another geometry, detector or particle a trained network is nearer than noise. Optimisers,
-    schedule and epochs begin at 0, and what is measured on the training showers is measured on
+    For another geometry, detector or particle a trained network is nearer than noise. Optimisers
+    (whose first steps are large: a lower rate keeps more of what was learnt), schedule and epochs
+    begin at 0, and what is measured on the training showers is measured on
     these. null: all weights are drawn with run.seed (3DGAN)."""
     epochs: PositiveInt = 25
     """Passes over the training showers. 3DGAN: 25 (fixed angle)."""
@@ -178,7 +183,7 @@ class Training(Section):
     """Fraction of the discriminator's real/fake labels that are flipped at random. 3DGAN: 0.05."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.0
     """The discriminator's label of Monte Carlo is 1 less this, that of generated showers stays 0
-    (one-sided: Salimans et al. 2016, 0.1). 3DGAN: 0."""
+    (one-sided: Salimans et al. 2016, 0.1); flipped labels (`label_flip`) are 0 and 1. 3DGAN: 0."""
     generator_updates: PositiveInt = 2
     """Generator updates per step. 3DGAN: 2."""
     incident_energies: Literal["uniform", "showers"] = "uniform"
