@@ -14,7 +14,7 @@ from gan3d.training.records import GENERATED_EMPTY
 from gan3d.tuning.study import Objective, Pruner, Study, Tell
 
 if TYPE_CHECKING:
-    from gan3d.validation.catalogue import Kind
+    from gan3d.validation.catalogue import Kind, Metric
 
 TRAINING_RATE = "showers_per_second"
 GENERATION_RATE = "generation.showers_per_second"
@@ -50,9 +50,7 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
     Returns the study with the directions of its objectives, and without a pruner where the default
     one could not work.
     """
-    from gan3d.validation.catalogue import metrics_of_images
-
-    known = metrics_of_images(experiment.validation, experiment.data.geometries)
+    known = _metrics_of_trials(experiment)
     names = [*known, TRAINING_RATE, GENERATION_RATE]
     for number, objective in enumerate(study.objective):
         here = "objective", number, "name"
@@ -91,6 +89,19 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
     return study
 
 
+def _metrics_of_trials(experiment: Experiment) -> Mapping[str, Metric]:
+    """The metrics of the whole judgement, and those that epochs alone have, by their names."""
+    from gan3d.validation.catalogue import METRICS, metrics_of_images
+
+    geometries = experiment.data.geometries
+    known = dict(metrics_of_images(experiment.validation, geometries))
+    if len(geometries) > 1:
+        # With the first image's name its own: without one, `optimisation_metric` is the images'
+        # mean in epochs (`gan3d.validation.compare_images`).
+        known |= {f"{next(iter(geometries))}.{name}": each for name, each in METRICS.items()}
+    return known
+
+
 def _directed(objective: Objective, kind: Kind | None, number: int, tell: Tell) -> Objective:
     """The objective with the direction, or the target, that its number has by its kind.
 
@@ -117,7 +128,7 @@ def _directed(objective: Objective, kind: Kind | None, number: int, tell: Tell) 
 
 
 def in_epochs(name: str) -> bool:
-    """Whether every judged epoch has the number, that of a further image with its name before."""
+    """Whether every judged epoch has the number; of one of several images with its name before."""
     from gan3d.validation.catalogue import LAYER_METRICS, METRICS
 
     of_image = name not in LAYER_METRICS and name.partition(".")[2] in METRICS

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan3d.config import Experiment, load_experiment
-from gan3d.config.messages import known_keys
+from gan3d.config.messages import is_key, known_keys
 from gan3d.errors import ConfigError
 from gan3d.tuning.functions import ARGUMENTS
 from gan3d.tuning.study import Parameter, Study, Tell, base_overrides
@@ -22,6 +22,7 @@ _SAME_FOR_ALL = (
     "data.files",
     "data.validation_files",
     "data.geometry",
+    "data.further_images",
     "data.grid",
     "data.split",
     "data.threshold_gev",
@@ -156,7 +157,7 @@ class Space:
 
     def _check_key(self, key: str, keys: Sequence[str]) -> None:
         here = ["search", key]
-        if key not in keys:
+        if not is_key(key, Experiment):
             last = {known.rpartition(".")[2]: known for known in reversed(keys)}
             near = difflib.get_close_matches(key, keys, n=1, cutoff=0.75) or [
                 last[name]

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from gan3d.config import Data
 from gan3d.errors import ConfigError
 from gan3d.tuning.run import check_study
 from gan3d.tuning.space import Space
@@ -129,6 +130,48 @@ def test_where_neither_is_best_a_direction_is_asked_for(check, name):
         check(GOOD + f"objective: {name}")
     (objective,) = check(GOOD + f"objective: {{name: {name}, target: 0.5}}").study.objective
     assert objective.counts(0.4) == pytest.approx(0.1)
+
+
+PAIR = """
+experiment: experiment.yaml
+overrides: {data.geometry.shape: [6, 5, 5], data.further_images: {HCAL: {shape: [4, 4, 7]}},
+  model: {architecture: convolutional, kernel_mm: 15.3}}
+search:
+"""
+
+
+def test_in_epochs_numbers_of_the_first_of_several_images_have_its_name(check):
+    text = PAIR + "  training.label_flip: {float: [0.0, 0.2]}\nobjective: "
+    (own,) = check(f"{text}ECAL.optimisation_metric").study.objective
+    assert own.label == "ECAL.optimisation_metric"
+    # As without it: a chi2 is to be 1.
+    assert check(f"{text}ECAL.occupancy.chi2").study.objective[0].target == 1.0
+    with pytest.raises(ConfigError, match=r"'ECAL.images.share.separation' is no number"):
+        check(f"{text}ECAL.images.share.separation")
+    with pytest.raises(ConfigError, match=r"'ECAL.optimisation_metric' is no number"):
+        check(f"{GOOD}objective: ECAL.optimisation_metric")
+
+
+def test_what_has_a_key_by_the_name_of_an_image_is_searched(check):
+    key = "training.loss_weights.further_sums."
+    checked = check(f"{PAIR}  {key}HCAL: {{float: [0.1, 10], log: true}}")
+    experiment = checked.space.experiment(checked.study, {f"{key}HCAL": 0.5})
+    assert experiment.training.loss_weights.further_sums == {"HCAL": 0.5}
+    with pytest.raises(ConfigError, match=r":6: search.*: HACL is none of data.further_images"):
+        check(f"{PAIR}  {key}HACL: {{float: [0.1, 10]}}")
+
+
+MAY_DIFFER = {
+    "energy_scale_gev", "cell_power", "cell_log_gev", "shuffle", "shuffle_window", "workers",
+    "reader_niceness", "stall_seconds", "statistics_showers",
+}  # fmt: skip
+"""How showers are read and scaled: which they are, and what of them is an image, stays."""
+
+
+@pytest.mark.parametrize("key", sorted(set(Data.model_fields) - MAY_DIFFER))
+def test_all_trials_have_the_same_showers(check, key):
+    with pytest.raises(ConfigError, match=f":5: search.*data.{key} is the same for all trials"):
+        check(f"{GOOD}  data.{key}: {{choice: [null]}}")
 
 
 def test_folds_want_showers_to_divide(check, tmp_path):
