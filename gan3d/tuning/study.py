@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from gan3d.config import Experiment, Section, load_experiment
-from gan3d.config.load import load_sections, telling
+from gan3d.config.load import FILES, load_sections, telling
 from gan3d.config.schema import NonNegativeFloat, PositiveFloat, PositiveInt
 from gan3d.errors import ConfigError
 from gan3d.tuning.functions import FUNCTIONS
@@ -343,9 +344,13 @@ class Study(Section):
 def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, Tell]:
     """The study that `path` describes, and what says where in the file a key is.
 
-    Raises ConfigError, one line for each mistake, as `gan3d.config.load_experiment` does.
+    Paths under `overrides` and `search` are relative to the file that names them, too. Raises
+    ConfigError, one line for each mistake, as `gan3d.config.load_experiment` does.
     """
-    files = [("experiment",)]
+    files: list[tuple[str, ...]] = [("experiment",)]
+    for key in FILES:
+        dotted = ".".join(key)
+        files += [("overrides", dotted), ("overrides", *key), ("search", dotted, "choice")]
     study = load_sections(Study, Path(path), overrides, example=EXAMPLE, files=files)
     return study, telling(Path(path), overrides, example=EXAMPLE)
 
@@ -364,8 +369,15 @@ def load_base(study: Study, tell: Tell, node: Path | None = None) -> Experiment:
                 raise ConfigError(
                     tell(["overrides", key], f"{leaf} is in search, too; leave one of them out")
                 )
-    try:
+    with naming_overrides(study, tell):
         return load_experiment(Path(study.experiment), base_overrides(study), node)
+
+
+@contextmanager
+def naming_overrides(study: Study, tell: Tell) -> Iterator[None]:
+    """Let a ConfigError from inside say where in the study the override is that it blames."""
+    try:
+        yield
     except ConfigError as error:
         lines = [_placed(line, study, tell) for line in str(error).splitlines()]
         raise ConfigError("\n".join(lines)) from None
