@@ -64,6 +64,17 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
             raise ConfigError(
                 tell(here, f"{objective.name}, but validation.epoch_showers is 0: no trial has it")
             )
+        validation = experiment.validation
+        whole = not in_epochs(objective.name) and objective.name != GENERATION_RATE
+        if whole and (validation.showers or math.inf) < validation.minimum_showers:
+            raise ConfigError(
+                tell(
+                    here,
+                    f"{objective.name}, but validation.showers ({validation.showers}) are fewer "
+                    f"than validation.minimum_showers ({validation.minimum_showers}): nothing "
+                    "would be judged",
+                )
+            )
     directed = [
         _directed(each, known[each.name].kind if each.name in known else None, number, tell)
         for number, each in enumerate(study.objective)

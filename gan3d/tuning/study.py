@@ -232,7 +232,8 @@ class Trial(Section):
     folds: Annotated[int, Field(ge=2)] | None = None
     """k-fold cross-validation: a trial trains k times, each time with another k-th of the showers
     (or of the files, with data.split.by: file) held out, and counts with the mean. null: once, with
-    the experiment's own division."""
+    the experiment's own division. Not with training.init_from: that run may know what is held
+    out."""
 
 
 class Blocks(Section):
@@ -280,7 +281,8 @@ class Study(Section):
     experiment: str | None = None
     """The experiment that the parameters change, relative to the study's file."""
     overrides: dict[str, Any] = Field(default={})
-    """What else differs from it in all trials, by dotted key: `training.epochs: 5`."""
+    """What else differs from it in all trials, by dotted key: `training.epochs: 5`. Paths are
+    relative to the study's file, here and in `search`."""
     search: Annotated[dict[str, Parameter], Field(min_length=1)]
     """The parameters: any key of the experiment, `training.optimizer.learning_rate` or
     `model.architecture`, and what it may be."""
