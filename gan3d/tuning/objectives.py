@@ -75,6 +75,14 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
                     "would be judged",
                 )
             )
+    if study.trial.epoch == "best" and not experiment.validation.epoch_showers:
+        raise ConfigError(
+            tell(
+                ["trial", "epoch"],
+                "best, but validation.epoch_showers is 0: no epoch is judged, none is the best; "
+                "set trial: {epoch: last}",
+            )
+        )
     directed = [
         _directed(each, known[each.name].kind if each.name in known else None, number, tell)
         for number, each in enumerate(study.objective)
@@ -165,17 +173,18 @@ def counted(history: Sequence[Mapping[str, Any]], wanted: Wanted) -> dict[str, f
     names = [name for name in wanted.names if in_epochs(name)]
     chooses = names[0] if names and names[0] != TRAINING_RATE else _DEFAULT
     needed = list(dict.fromkeys([chooses, *names] if wanted.epoch == "best" else names))
+    if not (needed or history):
+        return {}
     rows = [
         (int(record["epoch"]), {name: epoch_value(record, name) for name in needed})
         for record in history
     ]
     whole = [(epoch, row) for epoch, row in rows if None not in row.values()]
     if not whole:
-        if not names:
-            return {}
         if any(record.get(GENERATED_EMPTY) for record in history):
             raise DivergedError("in no judged epoch were the generated showers other than empty")
-        raise TrainingError(f"no epoch has {' and '.join(names)}: too few held-out showers")
+        missing = " and ".join(names or needed)  # without the best epoch there is no judgement
+        raise TrainingError(f"no epoch has {missing}: too few held-out showers")
     sign, target = 1.0, None
     if chooses == wanted.names[0]:
         sign, target = -1.0 if wanted.maximized else 1.0, wanted.target

@@ -77,6 +77,8 @@ def test_a_study_is_read_with_its_defaults(check):
         ("objective: {function: branni}", "did you mean 'branin'?"),
         ("objective: coverage\noverrides: {validation.showers: 19}",
          ":5: objective[0].name: coverage, but validation.showers (19) are fewer than"),
+        ("objective: coverage\noverrides: {validation.epoch_showers: 0}",
+         "trial.epoch: best, but validation.epoch_showers is 0"),
         ("sampler: {name: cmaes}", ":5: sampler.name: expected one of"),
         ("objective: [optimisation_metric, showers_per_second]\npruner: {name: median}",
          ":6: pruner: trials of several objectives cannot be pruned"),
