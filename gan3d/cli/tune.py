@@ -12,7 +12,7 @@ import click
 
 from gan3d.cli.console import make_console
 from gan3d.cli.tune_block import WORKER
-from gan3d.errors import Preempted, RunError, UsageError
+from gan3d.errors import Preempted, RunError, TrainingError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import optuna
 
     from gan3d.tuning.allocation import BlockPlan, Host
+    from gan3d.tuning.results import Results
     from gan3d.tuning.run import Checked
 
 EXAMPLE = """\b
@@ -66,7 +67,7 @@ def command(
     again, it goes on; called several times at once, the calls share the work.
 
     SIGTERM, SIGUSR1 and Ctrl-C end it with checkpoints; the exit code is then 75, or 130. It is 75
-    as well when budget.minutes are over.
+    as well when budget.minutes are over, and 1 when all trials have failed or diverged.
     """
     from gan3d.runtime import launched
     from gan3d.tuning import load_study
@@ -133,18 +134,32 @@ def _tune(checked: Checked, folder: Path, plans: Sequence[BlockPlan]) -> bool:
         try:
             coordinator = run_study(checked, folder, plans, WORKER, signals, say, note)
         finally:
-            _write(checked, folder, say)
+            results = _write(checked, folder, say)
+    if not coordinator.is_out_of_time:
+        _check_any_went_well(results)
     return coordinator.is_out_of_time
 
 
-def _write(checked: Checked, folder: Path, say: Callable[[str], None]) -> None:
+def _check_any_went_well(results: Results) -> None:
+    """Raise TrainingError where all trials have failed or diverged."""
+    from gan3d.tuning.storage import outcome
+
+    bad = [trial for trial in results.trials if outcome(trial) in ("failed", "diverged")]
+    if bad and len(bad) == len(results.trials):
+        raise TrainingError(
+            f"all trials have failed or diverged ({results.counts()}); the last one: "
+            f"{bad[-1].user_attrs.get('reason', 'it does not say why')}"
+        )
+
+
+def _write(checked: Checked, folder: Path, say: Callable[[str], None]) -> Results:
     from gan3d.tuning.report import write_study_report
     from gan3d.tuning.results import best_files, write_tables
 
     results = write_tables(checked, folder)
     if not results.done:
         say(f"no trial has gone well yet, so there is nothing to report ({results.counts()})")
-        return
+        return results
     page = write_study_report(checked, results, folder / "report")
     for line in results.summary():
         say(line)
@@ -153,6 +168,7 @@ def _write(checked: Checked, folder: Path, say: Callable[[str], None]) -> None:
     for path in best_files(checked, folder, results):
         say(f"best experiment: {path}")
     say(f"report: {page}")
+    return results
 
 
 def _say_plan(checked: Checked, folder: Path, plans: Sequence[BlockPlan]) -> None:

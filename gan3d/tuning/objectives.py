@@ -14,7 +14,7 @@ from gan3d.training.records import GENERATED_EMPTY
 from gan3d.tuning.study import Objective, Pruner, Study, Tell
 
 if TYPE_CHECKING:
-    from gan3d.validation.catalogue import Kind
+    from gan3d.validation.catalogue import Kind, Metric
 
 TRAINING_RATE = "showers_per_second"
 GENERATION_RATE = "generation.showers_per_second"
@@ -50,9 +50,7 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
     Returns the study with the directions of its objectives, and without a pruner where the default
     one could not work.
     """
-    from gan3d.validation.catalogue import metrics_of_images
-
-    known = metrics_of_images(experiment.validation, experiment.data.geometries)
+    known = _metrics_of_trials(experiment)
     names = [*known, TRAINING_RATE, GENERATION_RATE]
     for number, objective in enumerate(study.objective):
         here = "objective", number, "name"
@@ -66,6 +64,25 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
             raise ConfigError(
                 tell(here, f"{objective.name}, but validation.epoch_showers is 0: no trial has it")
             )
+        validation = experiment.validation
+        whole = not in_epochs(objective.name) and objective.name != GENERATION_RATE
+        if whole and (validation.showers or math.inf) < validation.minimum_showers:
+            raise ConfigError(
+                tell(
+                    here,
+                    f"{objective.name}, but validation.showers ({validation.showers}) are fewer "
+                    f"than validation.minimum_showers ({validation.minimum_showers}): nothing "
+                    "would be judged",
+                )
+            )
+    if study.trial.epoch == "best" and not experiment.validation.epoch_showers:
+        raise ConfigError(
+            tell(
+                ["trial", "epoch"],
+                "best, but validation.epoch_showers is 0: no epoch is judged, none is the best; "
+                "set trial: {epoch: last}",
+            )
+        )
     directed = [
         _directed(each, known[each.name].kind if each.name in known else None, number, tell)
         for number, each in enumerate(study.objective)
@@ -89,6 +106,19 @@ def check_objectives(study: Study, experiment: Experiment, tell: Tell) -> Study:
             )
         return study.model_copy(update={"pruner": Pruner(name="none")})
     return study
+
+
+def _metrics_of_trials(experiment: Experiment) -> Mapping[str, Metric]:
+    """The metrics of the whole judgement, and those that epochs alone have, by their names."""
+    from gan3d.validation.catalogue import METRICS, metrics_of_images
+
+    geometries = experiment.data.geometries
+    known = dict(metrics_of_images(experiment.validation, geometries))
+    if len(geometries) > 1:
+        # With the first image's name its own: without one, `optimisation_metric` is the images'
+        # mean in epochs (`gan3d.validation.compare_images`).
+        known |= {f"{next(iter(geometries))}.{name}": each for name, each in METRICS.items()}
+    return known
 
 
 def _directed(objective: Objective, kind: Kind | None, number: int, tell: Tell) -> Objective:
@@ -117,7 +147,7 @@ def _directed(objective: Objective, kind: Kind | None, number: int, tell: Tell) 
 
 
 def in_epochs(name: str) -> bool:
-    """Whether every judged epoch has the number, that of a further image with its name before."""
+    """Whether every judged epoch has the number; of one of several images with its name before."""
     from gan3d.validation.catalogue import LAYER_METRICS, METRICS
 
     of_image = name not in LAYER_METRICS and name.partition(".")[2] in METRICS
@@ -143,17 +173,18 @@ def counted(history: Sequence[Mapping[str, Any]], wanted: Wanted) -> dict[str, f
     names = [name for name in wanted.names if in_epochs(name)]
     chooses = names[0] if names and names[0] != TRAINING_RATE else _DEFAULT
     needed = list(dict.fromkeys([chooses, *names] if wanted.epoch == "best" else names))
+    if not (needed or history):
+        return {}
     rows = [
         (int(record["epoch"]), {name: epoch_value(record, name) for name in needed})
         for record in history
     ]
     whole = [(epoch, row) for epoch, row in rows if None not in row.values()]
     if not whole:
-        if not names:
-            return {}
         if any(record.get(GENERATED_EMPTY) for record in history):
             raise DivergedError("in no judged epoch were the generated showers other than empty")
-        raise TrainingError(f"no epoch has {' and '.join(names)}: too few held-out showers")
+        missing = " and ".join(names or needed)  # without the best epoch there is no judgement
+        raise TrainingError(f"no epoch has {missing}: too few held-out showers")
     sign, target = 1.0, None
     if chooses == wanted.names[0]:
         sign, target = -1.0 if wanted.maximized else 1.0, wanted.target

@@ -278,7 +278,7 @@ def load_results(folder: Path | str) -> Results:
     if study.function is None:
         # The experiment as it was, wherever its own file is now.
         study = study.model_copy(update={"experiment": str(folder / EXPERIMENT)})
-    return read_results(check_study(study, tell), folder)
+    return read_results(check_study(study, tell, starts=False), folder)
 
 
 def write_tables(checked: Checked, folder: Path, studies: Sequence[optuna.Study] = ()) -> Results:

@@ -26,6 +26,7 @@ from gan3d.tuning.coordinator import Coordinator
 from gan3d.tuning.objectives import check_objectives
 from gan3d.tuning.proposals import Proposals
 from gan3d.tuning.space import Space
+from gan3d.tuning.starts import check_start
 from gan3d.tuning.storage import (
     RERUNS,
     TRIALS,
@@ -59,14 +60,21 @@ class Checked:
     """The machine's file, laid upon it."""
 
 
-def check_study(study: Study, tell: Tell, node: Path | None = None) -> Checked:
-    """Check all that can be known beforehand. Raises ConfigError."""
+def check_study(
+    study: Study, tell: Tell, node: Path | None = None, *, starts: bool = True
+) -> Checked:
+    """Check all that can be known beforehand. Raises ConfigError.
+
+    `starts`: also that the runs are there that trials begin with, which results do not need.
+    """
     space = Space(study, tell)
     experiment = None
     if study.function is None:
         experiment = load_base(study, tell, node)
         study = check_objectives(study, experiment, tell)
-    space.check(study, node)
+        if starts:
+            check_start(study, experiment, tell, node)
+    space.check(study, node, starts=starts)
     make_sampler(study.sampler, study.seed, 0)
     return Checked(study, space, experiment, node)
 

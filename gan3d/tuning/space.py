@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan3d.config import Experiment, load_experiment
-from gan3d.config.messages import known_keys
+from gan3d.config.messages import is_key, known_keys
 from gan3d.errors import ConfigError
 from gan3d.tuning.functions import ARGUMENTS
+from gan3d.tuning.starts import INIT_FROM, find_run
 from gan3d.tuning.study import Parameter, Study, Tell, base_overrides
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _SAME_FOR_ALL = (
     "data.files",
     "data.validation_files",
     "data.geometry",
+    "data.further_images",
     "data.grid",
     "data.split",
     "data.threshold_gev",
@@ -120,11 +122,11 @@ class Space:
             for other, wanted in parameter.when.items()
         )
 
-    def check(self, study: Study, node: Path | None = None) -> None:
+    def check(self, study: Study, node: Path | None = None, *, starts: bool = True) -> None:
         """Raise ConfigError where a key, or a value that it may get, is none of an experiment.
 
         Both ends of a range and all values of a choice are tried, each with the other keys as the
-        experiment has them, and with what `when` asks for.
+        experiment has them, and with what `when` asks for. `starts` as `check_study` takes it.
         """
         if study.function is not None:
             self._check_arguments(study)
@@ -138,8 +140,11 @@ class Space:
                 try:
                     experiment = self.experiment(study, chosen, node)
                     _check_networks(experiment)
+                    if key == INIT_FROM and starts:
+                        find_run(experiment)
                 except ConfigError as error:
-                    said = str(error).splitlines()[0].removeprefix(f"--set {key}: ")
+                    said = str(error).splitlines()[0].removeprefix("--set ")
+                    said = said.removeprefix(f"{key}: ")
                     raise ConfigError(
                         self._tell(["search", key], f"{json.dumps(value)}: {said}")
                     ) from None
@@ -156,7 +161,7 @@ class Space:
 
     def _check_key(self, key: str, keys: Sequence[str]) -> None:
         here = ["search", key]
-        if key not in keys:
+        if not is_key(key, Experiment):
             last = {known.rpartition(".")[2]: known for known in reversed(keys)}
             near = difflib.get_close_matches(key, keys, n=1, cutoff=0.75) or [
                 last[name]
@@ -164,6 +169,11 @@ class Space:
             ]
             raise ConfigError(
                 self._tell(here, f"unknown key of an experiment; did you mean '{near[0]}'?")
+            )
+        if INIT_FROM.startswith(f"{key}."):
+            # Paths in it would not be known as such.
+            raise ConfigError(
+                self._tell(here, "is a section; name the keys in it that are searched")
             )
         for fixed in _SAME_FOR_ALL:
             if key == fixed or key.startswith(f"{fixed}.") or fixed.startswith(f"{key}."):

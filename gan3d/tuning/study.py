@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from gan3d.config import Experiment, Section, load_experiment
-from gan3d.config.load import load_sections, telling
+from gan3d.config.load import FILES, load_sections, telling
 from gan3d.config.schema import NonNegativeFloat, PositiveFloat, PositiveInt
 from gan3d.errors import ConfigError
 from gan3d.tuning.functions import FUNCTIONS
@@ -231,7 +232,8 @@ class Trial(Section):
     folds: Annotated[int, Field(ge=2)] | None = None
     """k-fold cross-validation: a trial trains k times, each time with another k-th of the showers
     (or of the files, with data.split.by: file) held out, and counts with the mean. null: once, with
-    the experiment's own division."""
+    the experiment's own division. Not with training.init_from: that run may know what is held
+    out."""
 
 
 class Blocks(Section):
@@ -279,7 +281,8 @@ class Study(Section):
     experiment: str | None = None
     """The experiment that the parameters change, relative to the study's file."""
     overrides: dict[str, Any] = Field(default={})
-    """What else differs from it in all trials, by dotted key: `training.epochs: 5`."""
+    """What else differs from it in all trials, by dotted key: `training.epochs: 5`. Paths are
+    relative to the study's file, here and in `search`."""
     search: Annotated[dict[str, Parameter], Field(min_length=1)]
     """The parameters: any key of the experiment, `training.optimizer.learning_rate` or
     `model.architecture`, and what it may be."""
@@ -343,9 +346,13 @@ class Study(Section):
 def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, Tell]:
     """The study that `path` describes, and what says where in the file a key is.
 
-    Raises ConfigError, one line for each mistake, as `gan3d.config.load_experiment` does.
+    Paths under `overrides` and `search` are relative to the file that names them, too. Raises
+    ConfigError, one line for each mistake, as `gan3d.config.load_experiment` does.
     """
-    files = [("experiment",)]
+    files: list[tuple[str, ...]] = [("experiment",)]
+    for key in FILES:
+        dotted = ".".join(key)
+        files += [("overrides", dotted), ("overrides", *key), ("search", dotted, "choice")]
     study = load_sections(Study, Path(path), overrides, example=EXAMPLE, files=files)
     return study, telling(Path(path), overrides, example=EXAMPLE)
 
@@ -364,8 +371,15 @@ def load_base(study: Study, tell: Tell, node: Path | None = None) -> Experiment:
                 raise ConfigError(
                     tell(["overrides", key], f"{leaf} is in search, too; leave one of them out")
                 )
-    try:
+    with naming_overrides(study, tell):
         return load_experiment(Path(study.experiment), base_overrides(study), node)
+
+
+@contextmanager
+def naming_overrides(study: Study, tell: Tell) -> Iterator[None]:
+    """Let a ConfigError from inside say where in the study the override is that it blames."""
+    try:
+        yield
     except ConfigError as error:
         lines = [_placed(line, study, tell) for line in str(error).splitlines()]
         raise ConfigError("\n".join(lines)) from None

@@ -1,5 +1,8 @@
 """`gan3d tune` as a command; studies are tested in tests/tuning."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from gan3d.cli import main
@@ -51,3 +54,15 @@ def test_a_run_is_no_place_for_a_study(write, tmp_path, capsys):
     assert main(["tune", write("mine", 5), "--run", "run"]) == 1
     assert "holds a run of `gan3d train`" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.distributed("waiting")
+def test_a_study_in_which_all_trials_fail_is_an_error(write, tmp_path, monkeypatch, capsys):
+    faulty = Path(__file__).parents[1] / "tuning" / "faulty_block.py"
+    monkeypatch.setattr("gan3d.cli.tune.WORKER", (sys.executable, str(faulty)))
+    study = write("mine", 5)
+    faults = ["--set", "search.fault={choice: [diverges]}"]
+    assert main(["tune", study, *faults]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "all trials have failed or diverged (1 trials: 1 diverged)" in line
+    assert line.endswith("the last one: epoch 1, step 3: generator.loss is nan")

@@ -319,6 +319,9 @@ def test_a_training_whose_showers_are_empty_has_diverged():
     wanted = Wanted(["optimisation_metric"], False, None, "last")
     with pytest.raises(DivergedError, match="empty"):
         counted([empty], wanted)
+    # There is no best epoch either whose showers could be judged afterwards.
+    with pytest.raises(DivergedError, match="other than empty"):
+        counted([empty], Wanted(["images.share.separation"], False, None, "best"))
     with pytest.raises(TrainingError, match="too few") as refused:
         counted([{**empty, "generated_empty": False}], wanted)
     assert not isinstance(refused.value, DivergedError)

@@ -2,9 +2,12 @@
 
 from importlib.util import find_spec
 
+import h5py
 import pytest
 
+from gan3d.config import Data
 from gan3d.errors import ConfigError
+from gan3d.models.weights import DISCRIMINATOR_WEIGHTS, GENERATOR_WEIGHTS, STATE
 from gan3d.tuning.run import check_study
 from gan3d.tuning.space import Space
 from gan3d.tuning.study import load_study
@@ -24,10 +27,10 @@ def check(tmp_path):
         "model: {architecture: ecal25-compact}\n"
     )
 
-    def check_text(text):
+    def check_text(text, **settings):
         path = tmp_path / "study.yaml"
         path.write_text(text)
-        return check_study(*load_study(path))
+        return check_study(*load_study(path), **settings)
 
     return check_text
 
@@ -50,7 +53,7 @@ def test_a_study_is_read_with_its_defaults(check):
         ("  training.batch_size: {float: [4, 8.5]}", "search.training.batch_size: 8.5: expected a "
          "whole number"),
         ("  model.architecture: {choice: [ecal25, ecal26]}", ":5: search.model.architecture: "
-         "\"ecal26\": model.architecture: no architecture 'ecal26'; did you mean 'ecal25'?"),
+         "\"ecal26\": no architecture 'ecal26'; did you mean 'ecal25'?"),
         ("  training.batch_size: {itn: [4, 8]}", "itn: unknown key; did you mean"),
         ("  training.batch_size: {int: [8, 4]}", "int: the lowest value 8 is above the highest 4"),
         ("  training.batch_size: {int: [4, 8], choice: [1]}", "expected one of float: [low, high]"),
@@ -72,6 +75,10 @@ def test_a_study_is_read_with_its_defaults(check):
         ("objective: optimization_metric", "'optimization_metric' is no number of a trial; did you "
          "mean 'optimisation_metric'?"),
         ("objective: {function: branni}", "did you mean 'branin'?"),
+        ("objective: coverage\noverrides: {validation.showers: 19}",
+         ":5: objective[0].name: coverage, but validation.showers (19) are fewer than"),
+        ("objective: coverage\noverrides: {validation.epoch_showers: 0}",
+         "trial.epoch: best, but validation.epoch_showers is 0"),
         ("sampler: {name: cmaes}", ":5: sampler.name: expected one of"),
         ("objective: [optimisation_metric, showers_per_second]\npruner: {name: median}",
          ":6: pruner: trials of several objectives cannot be pruned"),
@@ -129,6 +136,109 @@ def test_where_neither_is_best_a_direction_is_asked_for(check, name):
         check(GOOD + f"objective: {name}")
     (objective,) = check(GOOD + f"objective: {{name: {name}, target: 0.5}}").study.objective
     assert objective.counts(0.4) == pytest.approx(0.1)
+
+
+PAIR = """
+experiment: experiment.yaml
+overrides: {data.geometry.shape: [6, 5, 5], data.further_images: {HCAL: {shape: [4, 4, 7]}},
+  model: {architecture: convolutional, kernel_mm: 15.3}}
+search:
+"""
+
+
+def test_in_epochs_numbers_of_the_first_of_several_images_have_its_name(check):
+    text = PAIR + "  training.label_flip: {float: [0.0, 0.2]}\nobjective: "
+    (own,) = check(f"{text}ECAL.optimisation_metric").study.objective
+    assert own.label == "ECAL.optimisation_metric"
+    # As without it: a chi2 is to be 1.
+    assert check(f"{text}ECAL.occupancy.chi2").study.objective[0].target == 1.0
+    with pytest.raises(ConfigError, match=r"'ECAL.images.share.separation' is no number"):
+        check(f"{text}ECAL.images.share.separation")
+    with pytest.raises(ConfigError, match=r"'ECAL.optimisation_metric' is no number"):
+        check(f"{GOOD}objective: ECAL.optimisation_metric")
+
+
+def test_what_has_a_key_by_the_name_of_an_image_is_searched(check):
+    key = "training.loss_weights.further_sums."
+    checked = check(f"{PAIR}  {key}HCAL: {{float: [0.1, 10], log: true}}")
+    experiment = checked.space.experiment(checked.study, {f"{key}HCAL": 0.5})
+    assert experiment.training.loss_weights.further_sums == {"HCAL": 0.5}
+    with pytest.raises(ConfigError, match=r":6: search.*: HACL is none of data.further_images"):
+        check(f"{PAIR}  {key}HACL: {{float: [0.1, 10]}}")
+
+
+@pytest.fixture
+def away(tmp_path, monkeypatch):
+    """A run beside the study, `run`, seen from another working directory."""
+    checkpoint = tmp_path / "run" / "checkpoints" / "step-00000001"
+    checkpoint.mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").write_text("data: {files: [a.h5]}")
+    (checkpoint / STATE).write_text('{"epoch": 1, "step_in_epoch": 0}')
+    for name in (GENERATOR_WEIGHTS, DISCRIMINATOR_WEIGHTS):
+        with h5py.File(checkpoint / name, "w") as file:
+            file.create_group("layers")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "line", ["training.init_from: run@1", "training: {init_from: run@1, epochs: 3}"]
+)
+def test_paths_under_overrides_are_relative_to_the_study(check, away, line):
+    checked = check(f"{GOOD}overrides: {{{line}, data.files: [b.h5]}}")
+    assert checked.experiment.training.init_from == str(away / "run@1")
+    assert checked.experiment.data.files == [str(away / "b.h5")]
+
+
+def test_runs_to_begin_with_are_searched_relative_to_the_study(check, away):
+    checked = check(f"{GOOD}  training.init_from: {{choice: [null, run, run@1]}}")
+    choice = [None, str(away / "run"), str(away / "run@1")]
+    assert checked.study.search["training.init_from"].choice == choice
+    assert checked.space.default(checked.experiment)[0]["training.init_from"] is None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("overrides: {training.init_from: run@2}",
+         r"study.yaml:5: overrides.training.init_from: .*/run: no checkpoint step-00000002"),
+        ("overrides: {training: {init_from: none}}",
+         r"study.yaml:5: overrides.training: training.init_from: .*/none: no such run"),
+        ("  training.init_from: {choice: [run, none]}",
+         r"""study.yaml:5: search.training.init_from: ".*/none": .*/none: no such run"""),
+        ("  training: {choice: [{init_from: run}]}", "study.yaml:5: search.training: is a section"),
+        ("trial: {folds: 2}\noverrides: {training.init_from: run}",
+         r"study.yaml:5: trial.folds: excludes training.init_from: that run may have"),
+        ("  training.init_from: {choice: [null, run]}\ntrial: {folds: 2}",
+         r"study.yaml:6: trial.folds: excludes training.init_from"),
+    ],
+)  # fmt: skip
+def test_runs_that_trials_cannot_begin_with_are_named_with_their_place(check, away, line, message):
+    with pytest.raises(ConfigError, match=message):
+        check(GOOD + line)
+
+
+def test_the_run_that_an_experiment_names_is_looked_for_in_its_own_file(check, away):
+    experiment = (away / "experiment.yaml").read_text()
+    (away / "experiment.yaml").write_text(f"{experiment}training: {{init_from: none}}\n")
+    with pytest.raises(ConfigError, match=r"experiment.yaml:3: training.init_from: .*no such run"):
+        check(GOOD)
+    # Results that are there do not need it.
+    assert check(GOOD, starts=False)
+
+
+MAY_DIFFER = {
+    "energy_scale_gev", "cell_power", "cell_log_gev", "shuffle", "shuffle_window", "workers",
+    "reader_niceness", "stall_seconds", "statistics_showers",
+}  # fmt: skip
+"""How showers are read and scaled: which they are, and what of them is an image, stays."""
+
+
+@pytest.mark.parametrize("key", sorted(set(Data.model_fields) - MAY_DIFFER))
+def test_all_trials_have_the_same_showers(check, key):
+    with pytest.raises(ConfigError, match=f":5: search.*data.{key} is the same for all trials"):
+        check(f"{GOOD}  data.{key}: {{choice: [null]}}")
 
 
 def test_folds_want_showers_to_divide(check, tmp_path):
