@@ -98,6 +98,19 @@ def test_a_mixture_that_nobody_declared_is_refused(tmp_path):
     assert len(survey_files(section(tmp_path)).files) == 2
 
 
+def test_a_name_of_published_files_says_the_particle_where_the_file_does_not(tmp_path):
+    names = ["EleMeasured3ThetaEscan_1.h5", "GammaMeasured3ThetaEscan_1.h5"]
+    for name in names:
+        write_labelled(tmp_path / name, 6, 0, pdg=None)
+    with pytest.raises(DataError, match=r"GammaM\w+_1\.h5: .* 22 beside 11 in .*EleM\w+_1\.h5, "):
+        survey_files(section(tmp_path, names), [THETA])
+    with pytest.raises(DataError, match=r"GammaM\w+_1\.h5: .* 22, expected 11 \(data\.particles\)"):
+        survey_files(section(tmp_path, names, particles=[11]), [THETA])
+    told = survey_files(section(tmp_path, names), [THETA, PARTICLE])
+    assert told.categories == {"pdg": (11, 22)}
+    assert survey_files(section(tmp_path, names[1:]), []).pdg_id == 22
+
+
 def test_held_out_showers_are_of_the_same_particle(tmp_path):
     write_labelled(tmp_path / "a.h5", 6, 0, pdg=np.full((6, 1), 11))
     write_labelled(tmp_path / "b.h5", 6, 0, pdg=np.full((6, 1), 22))
