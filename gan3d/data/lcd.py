@@ -58,7 +58,6 @@ def named_particle(path: Path) -> int | None:
     return _NAMED[found[1]] if found else None
 
 
-
 class LcdFile(Hdf5File):
     """An LCD file of fixed or variable angle."""
 
