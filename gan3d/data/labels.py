@@ -6,7 +6,7 @@ What a label is, and how networks see it, says `gan3d.config.Condition`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Condition
+from gan3d.config.schema.model import KNOWN_CONDITIONS
 from gan3d.data.showers import UNKNOWN_PARTICLE
 from gan3d.errors import DataError
 
@@ -171,8 +172,18 @@ class Particles:
             raise DataError(
                 f"{path}: holds particles with PDG code {_listed(others)} beside {beside}, "
                 "expected one kind of particle; condition the networks on it "
-                "(model.conditions: [energy, particle]), or allow it with data.particles"
+                f"(model.conditions: {conditions_for({first, *others})}), or allow it with "
+                "data.particles"
             )
+
+
+def conditions_for(codes: Collection[int]) -> str:
+    """What `model.conditions` says for networks that are told particles of these PDG codes."""
+    known = KNOWN_CONDITIONS["particle"]
+    if set(codes) <= set(known.values):
+        return f"[energy, {known.name}]"
+    values = _listed(sorted(codes, key=lambda code: (abs(code), -code)))
+    return f"[energy, {{name: {known.name}, values: [{values}]}}]"
 
 
 def _listed(codes: Sequence[int]) -> str:

@@ -1,7 +1,10 @@
 """Labels: what networks see of them, what is refused, and that they go with their showers."""
 
+import re
+
 import numpy as np
 import pytest
+import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from labelled import SHAPE, pdg_of, theta_of, write_labelled
@@ -123,6 +126,17 @@ def test_a_mixture_in_one_file_is_refused(tmp_path):
     write_labelled(tmp_path / "a.h5", 20, 0)
     with pytest.raises(DataError, match=r"a\.h5: holds .* code 22 beside 11, expected one kind"):
         survey_files(section(tmp_path), [THETA])
+
+
+@pytest.mark.parametrize("codes", [(11, 22), (211, -211), (11, -11)])
+def test_the_conditions_that_a_mixture_is_told_to_have_take_it(tmp_path, codes):
+    write_labelled(tmp_path / "a.h5", 6, 0, pdg=np.repeat(codes, 3)[:, None])
+    with pytest.raises(DataError) as found:
+        survey_files(section(tmp_path), [])
+    advice = re.search(r"\(model\.conditions: (.*)\), or", str(found.value))
+    assert ("values" in advice[1]) == (-codes[0] == codes[1])
+    told = Model(conditions=yaml.safe_load(advice[1]))
+    assert survey_files(section(tmp_path), told.labels).categories == {"pdg": tuple(sorted(codes))}
 
 
 def test_the_survey_knows_the_ranges_of_labels(tmp_path):
