@@ -149,9 +149,14 @@ class Particles:
         # What a condition does not know, `check_labels` finds.
         self._allowed, self._any = allowed, bool(own)
         self._first: tuple[int, Path] | None = None
+        self._codes: set[int] = set()
+        self._mixture: str | None = None
 
     def add(self, codes: Sequence[int], path: Path) -> None:
-        """Raise DataError where the file `path` holds particles `codes` that do not belong."""
+        """Note the particles `codes` of the file `path`.
+
+        Raises DataError where `data.particles` does not allow them.
+        """
         codes = [code for code in codes if code != UNKNOWN_PARTICLE]
         if self._allowed is not None:
             others = [code for code in codes if code not in self._allowed]
@@ -166,13 +171,21 @@ class Particles:
             return
         first, where = self._first or (codes[0], path)
         self._first = first, where
+        self._codes.update(codes)
         others = [code for code in codes if code != first]
-        if others:
+        if others and self._mixture is None:
             beside = f"{first}" if where == path else f"{first} in {where}"
+            self._mixture = (
+                f"{path}: holds particles with PDG code {_listed(others)} beside {beside}"
+            )
+
+    def refuse_mixture(self) -> None:
+        """Raise DataError, naming the first file that makes one, for a mixture in the files."""
+        if self._mixture is not None:
+            # After all files: who does as is said is not told of another particle then.
             raise DataError(
-                f"{path}: holds particles with PDG code {_listed(others)} beside {beside}, "
-                "expected one kind of particle; condition the networks on it "
-                f"(model.conditions: {conditions_for({first, *others})}), or allow it with "
+                f"{self._mixture}, expected one kind of particle; condition the networks on it "
+                f"(model.conditions: {conditions_for(self._codes)}), or allow it with "
                 "data.particles"
             )
 

@@ -263,6 +263,7 @@ class _Look:
             # No file is bad for it: it is the experiment that must say what it wants.
             self._particles.add(entry.particles, path)
             entries.append(entry)
+        self._particles.refuse_mixture()
         if not entries:
             reason = self._skipped[0].reason
             raise DataError(f"{key}: none of {len(paths)} files can be used; {reason}")

@@ -139,6 +139,14 @@ def test_the_conditions_that_a_mixture_is_told_to_have_take_it(tmp_path, codes):
     assert survey_files(section(tmp_path), told.labels).categories == {"pdg": tuple(sorted(codes))}
 
 
+def test_a_mixture_is_told_with_the_particles_of_all_files(tmp_path):
+    for name, code in (("a", 11), ("b", 22), ("c", 211)):
+        write_labelled(tmp_path / f"{name}.h5", 6, 0, pdg=np.full((6, 1), code))
+    expected = r"b\.h5: .* 22 beside 11 in .*a\.h5, .* values: \[11, 22, 211\]"
+    with pytest.raises(DataError, match=expected):
+        survey_files(section(tmp_path), [])
+
+
 def test_the_survey_knows_the_ranges_of_labels(tmp_path):
     path = write_labelled(tmp_path / "a.h5", 20, 0)
     found = survey_files(section(tmp_path), [THETA, PARTICLE])
