@@ -17,11 +17,11 @@ model: {architecture: tiny-labelled}
 """Of an experiment, for the command that knows the architectures of the tests."""
 
 
-def write_tiny(path: Path, count: int, seed: int) -> None:
-    """An LCD file of showers of 4 x 4 x 3 cells that deposit 2 % of their energy."""
+def write_tiny(path: Path, count: int, seed: int, shape: tuple[int, int, int] = SHAPE) -> None:
+    """An LCD file of showers of 4 x 4 x 3 or other cells that deposit 2 % of their energy."""
     rng = np.random.default_rng(seed)
     energy = rng.uniform(10, 100, count)
-    cells = rng.dirichlet(np.ones(int(np.prod(SHAPE))), count).reshape(count, *SHAPE)
+    cells = rng.dirichlet(np.ones(int(np.prod(shape))), count).reshape(count, *shape)
     target = np.zeros((count, 5), np.float32)
     target[:, 0], target[:, 1], target[:, 4] = 11, energy, energy
     path.unlink(missing_ok=True)  # HDF5 does not overwrite a file that a loader has open

@@ -15,9 +15,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gan3d.config import Condition, Data, Experiment, Geometry, Validation
-    from gan3d.data import Shape, Showers
+    from gan3d.data import FileCells, Shape, Showers
     from gan3d.generation import TrainedRun
     from gan3d.validation import Observables
+
+
+_UNTOLD = (
+    "as in the first reference file; --config RUN/config.yaml says what a run's are cropped to"
+)
+"""About files of other cells, where no experiment is given."""
 
 
 @dataclass
@@ -28,8 +34,8 @@ class Setting:
     """The grids of all images of the showers, by their names."""
     validation: Validation
     threshold_gev: float
-    file_shape: Shape
-    """Cells of the reference's files in the first image, before they are put on its geometry."""
+    cells: FileCells
+    """Cells of files in the first image, before they are put on its geometry."""
 
     @property
     def geometry(self) -> Geometry:
@@ -79,18 +85,20 @@ def open_reference(
     The first run's data section says what is on the images, `experiment` all else.
     """
     from gan3d.config import FIRST_IMAGE, Data, Validation
-    from gan3d.data import expand_patterns, stream_showers
+    from gan3d.data import FileCells, expand_patterns, stream_showers
 
     settings = experiment.validation if experiment else Validation()
     holder = run.experiment if run else experiment
     if holder is None:
         threshold_gev: float = Data.model_fields["threshold_gev"].default
-        shape, blocks = stream_showers(patterns, threshold_gev=threshold_gev)
+        cells = FileCells(None, where=_UNTOLD)
+        shape, blocks = stream_showers(patterns, shape=cells, threshold_gev=threshold_gev)
         geometry = _geometry_of(patterns, shape)
-        setting = Setting({FIRST_IMAGE: geometry}, settings, threshold_gev, shape)
+        cells = replace(cells, shape=shape)
+        setting = Setting({FIRST_IMAGE: geometry}, settings, threshold_gev, cells)
         return setting, blocks, names_of(expand_patterns(patterns))
     data = holder.data
-    setting = Setting(data.geometries, settings, data.threshold_gev, data.geometry.shape)
+    setting = Setting(data.geometries, settings, data.threshold_gev, FileCells.of(data))
     return setting, *reference_blocks(data, patterns, labels)
 
 
@@ -111,17 +119,16 @@ def reference_blocks(
 
     Raises DataError, naming the file, where one lacks one of `labels`.
     """
-    from gan3d.data import check_labels, expand_patterns, open_for, stream_showers
+    from gan3d.data import FileCells, check_labels, expand_patterns, open_for, stream_showers
 
     if not patterns:
         return heldout_blocks(data, labels)
     for path in expand_patterns(patterns) if labels else []:
-        with open_for(path, data) as file:
+        with open_for(path, data, cropped=True) as file:
             check_labels(file.read_columns(0, file.count), labels, path)
     _, blocks = stream_showers(
         patterns,
-        shape=data.geometry.shape,
-        grid=data.images.shape,
+        shape=FileCells.of(data),
         threshold_gev=data.threshold_gev,
         further=data.images.further,
     )
@@ -145,7 +152,7 @@ def read_sample(patterns: Sequence[str], setting: Setting) -> Iterator[Showers]:
 
     _, blocks = stream_showers(
         patterns,
-        shape=setting.geometry.shape,
+        shape=setting.cells,
         threshold_gev=setting.threshold_gev,
         further=setting.further,
     )

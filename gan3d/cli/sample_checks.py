@@ -12,7 +12,7 @@ from gan3d.errors import DataError, UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gan3d.data import Shape
+    from gan3d.data import FileCells, Shape
     from gan3d.export import ExportedModel
     from gan3d.generation import TrainedRun
 
@@ -26,7 +26,7 @@ CHALLENGE_REMARK = (
 
 
 def left_out(
-    samples: Iterable[tuple[Sequence[str], Shape | None]], judged: Iterable[str]
+    samples: Iterable[tuple[Sequence[str], FileCells]], judged: Iterable[str]
 ) -> list[str]:
     """Remarks where files, of which the first of each sample counts, hold more than is judged.
 
@@ -63,7 +63,7 @@ def check_reference(run: Path, patterns: Sequence[str]) -> None:
     if patterns:
         own = {"files": list(patterns), "validation_files": None, "on_bad_file": "error"}
         labels = told_labels(architecture_of(experiment), experiment.model)
-        survey_files(experiment.data.model_copy(update=own), labels)
+        survey_files(experiment.data.model_copy(update=own), labels, cropped=True)
 
 
 def check_alike(trained: Mapping[str, TrainedRun], reference: Sequence[str]) -> None:
@@ -98,7 +98,7 @@ def _in_cells(shapes: Mapping[str, Shape]) -> str:
     return " and ".join("x".join(map(str, shape)) for shape in shapes.values())
 
 
-def check_coordinates(read: Sequence[tuple[Sequence[str], Shape]]) -> None:
+def check_coordinates(read: Sequence[tuple[Sequence[str], FileCells]]) -> None:
     """Raise DataError where some files say to hold a cylinder, and others cells along x and y."""
     from gan3d.data import stated_cell_size, stated_geometry
 
@@ -113,7 +113,7 @@ def check_coordinates(read: Sequence[tuple[Sequence[str], Shape]]) -> None:
         )
 
 
-def check_cell_size(patterns: Sequence[str], setting: Setting, shape: Shape) -> None:
+def check_cell_size(patterns: Sequence[str], setting: Setting) -> None:
     """Raise DataError where files state other cells than all samples are taken to have."""
     from gan3d.data import (
         refuse_other_cells,
@@ -122,7 +122,7 @@ def check_cell_size(patterns: Sequence[str], setting: Setting, shape: Shape) -> 
         stated_geometry,
     )
 
-    where, why = ", ".join(patterns), "only showers in equal cells compare"
+    where, shape, why = ", ".join(patterns), setting.cells, "only showers in equal cells compare"
     # Of the Challenge's cells as (x, y, layer) there is a remark.
     cylinder = stated_geometry(patterns, shape=shape)
     refuse_other_cylinder(where, cylinder, setting.geometry, why=why)

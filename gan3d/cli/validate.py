@@ -184,11 +184,11 @@ def _judge(
     labels = labels_of(trained)
     setting, blocks, named = open_reference(reference, own, first, labels)
     noted = NotedLabels(labels)
-    read = [(reference, setting.file_shape)] if reference else []
-    read += [(each.patterns, setting.geometry.shape) for each in sources if each.patterns]
+    samples = [*([reference] if reference else []), *(s.patterns for s in sources if s.patterns)]
+    read = [(patterns, setting.cells) for patterns in samples]
     check_coordinates(read)
-    for patterns, shape in read:
-        check_cell_size(patterns, setting, shape)
+    for patterns in samples:
+        check_cell_size(patterns, setting)
     # Where nothing says that these are the cells of a cylinder.
     remarks = []
     if not setting.geometry.is_cylinder and any(

@@ -12,6 +12,7 @@ Of files: `summary` says what they hold, `checking` what is wrong with them, `co
 
 from gan3d.data.aside import check_folder, make_folder, temporary_folder, written_aside
 from gan3d.data.blocks import LARGEST_FRACTION
+from gan3d.data.file_cells import FileCells
 from gan3d.data.formats import (
     expand_patterns,
     holds_challenge,
@@ -50,6 +51,7 @@ from gan3d.data.writer import write_showers
 __all__ = [
     "LARGEST_FRACTION",
     "Division",
+    "FileCells",
     "Part",
     "Shape",
     "ShowerFile",

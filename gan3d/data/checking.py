@@ -20,7 +20,7 @@ from gan3d.config import FIRST_IMAGE
 from gan3d.config.schema.model import POLAR_ANGLES
 from gan3d.data.blocks import LARGEST_FRACTION
 from gan3d.data.formats import open_shower_file
-from gan3d.data.labels import in_degrees
+from gan3d.data.labels import conditions_for, in_degrees
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.showers import known_particles
 from gan3d.data.sparse import Shape, SparseShowers
@@ -323,8 +323,8 @@ class _Scan:
         if len(self._particles) > 1:
             notes.append(
                 f"holds several particles, PDG codes {', '.join(map(str, sorted(self._particles)))}"
-                ": networks train on them with model.conditions: [energy, particle], or with "
-                "data.particles"
+                f": networks train on them with model.conditions: {conditions_for(self._particles)}"
+                ", or with data.particles"
             )
         return replace(look, sampling_fraction=median, faults=[*faults, *look.faults], notes=notes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,6 +14,7 @@ import numpy as np
 from gan3d.config import Data, Images
 from gan3d.data.challenge import ChallengeFile
 from gan3d.data.chunks import is_shortage
+from gan3d.data.file_cells import FileCells, in_cells
 from gan3d.data.hdf5 import faults_named, open_hdf5
 from gan3d.data.joint import JointFile
 from gan3d.data.lcd import ECAL, LcdFile, has_angle
@@ -51,7 +53,7 @@ def expand_patterns(patterns: Sequence[str | Path]) -> list[Path]:
 def open_shower_file(
     path: Path,
     *,
-    shape: Shape | None = None,
+    shape: Shape | FileCells | None = None,
     check: bool = True,
     image: str = ECAL,
     further: Mapping[str, Shape | None] = MappingProxyType({}),
@@ -59,23 +61,25 @@ def open_shower_file(
     """Open `path` with the reader for its content: LCD, Challenge or Parquet.
 
     `shape` (x, y, layer) is what the images must have; of Challenge files, which do not say it, it
-    is what they have. `image` is the dataset that is read where LCD files have several images of a
-    shower. With `further` images, by their names, all are read as one list of cells
-    (`gan3d.config.images`), each of the shape given for it (None: any).
+    is what they have; `FileCells` may allow two. `image` is the dataset that is read where LCD
+    files have several images of a shower. With `further` images, by their names, all are read as
+    one list of cells (`gan3d.config.images`), each of the shape given for it (None: any).
     Raises DataError, naming the file, if it is missing, unreadable, damaged, of
     an unknown format or empty, lacks an image, if its images do not have that shape, or, with
     `check`, if an incident energy is not a positive number.
     """
-    file = _open(path, shape, (image, *further))
+    cells = _file_cells(shape)
+    file = _open(path, cells.shape, (image, *further))
     try:
         found = file.images.shapes if file.images else {image: file.image_shape}
-        for name, wanted in {image: shape, **further}.items():
-            if wanted is not None and found[name] != tuple(wanted):
-                key = f"data.further_images.{name}.shape" if name in further else _FIRST_KEY
+        others = {
+            name: FileCells(wanted, where=f"data.further_images.{name}.shape")
+            for name, wanted in further.items()
+        }
+        for name, wanted in {image: cells, **others}.items():
+            if not wanted.takes(found[name]):
                 what = f"images '{name}'" if further else "images"
-                raise DataError(
-                    f"{path}: {what} have {_cells(found[name])}, expected {_cells(wanted)} ({key})"
-                )
+                raise DataError(f"{path}: {what} have {in_cells(found[name])}, expected {wanted}")
         if check:
             _ = file.energy_n
     except BaseException:
@@ -84,10 +88,13 @@ def open_shower_file(
     return file
 
 
-def open_for(path: Path, data: Data, *, check: bool = True) -> ShowerFile:
-    """Open `path` for all images of a shower that `data` names, as `open_shower_file` does."""
-    further = data.images.further
-    return open_shower_file(path, shape=data.geometry.shape, check=check, further=further)
+def open_for(path: Path, data: Data, *, check: bool = True, cropped: bool = False) -> ShowerFile:
+    """Open `path` for all images of a shower that `data` names, as `open_shower_file` does.
+
+    With `cropped` it may have the cells of `data.grid` already.
+    """
+    shape = FileCells.of(data) if cropped else data.geometry.shape
+    return open_shower_file(path, shape=shape, check=check, further=data.images.further)
 
 
 def read_showers(
@@ -133,32 +140,31 @@ def read_showers(
 def stream_showers(
     patterns: Sequence[str | Path],
     *,
-    shape: Shape | None = None,
-    grid: Shape | None = None,
+    shape: Shape | FileCells | None = None,
     threshold_gev: float = 0.0,
     further: Mapping[str, Shape] = MappingProxyType({}),
 ) -> tuple[Shape, Iterator[Showers]]:
     """The showers of `read_showers`, block by block and with their columns, and their image shape.
 
-    `grid` crops or pads the images as `regrid` does. With `further` images, by their names, all
-    are read together, as `open_shower_file` has them. All files are opened and checked before this
-    returns. Raises DataError as `read_showers` does.
+    The grid of `FileCells` crops or pads the images as `regrid` does. With `further` images, by
+    their names, all are read together, as `open_shower_file` has them. All files are opened and
+    checked before this returns. Raises DataError as `read_showers` does.
     """
     paths = expand_patterns(patterns)
-    whole = shape
+    cells, whole = _file_cells(shape), None
     for path in paths:
-        with open_shower_file(path, shape=shape, further=further) as file:
+        with open_shower_file(path, shape=cells, further=further) as file:
             whole = file.image_shape
-            shape = shape or (
-                whole if file.images is None else next(iter(file.images.shapes.values()))
-            )
-    if shape is None or whole is None:
+            if cells.shape is None:
+                own = whole if file.images is None else next(iter(file.images.shapes.values()))
+                cells = replace(cells, shape=own)
+    if whole is None:
         raise DataError("no showers to read: no files are named")
-    target = grid or whole
+    target = cells.grid or whole
 
     def blocks() -> Iterator[Showers]:
         for path in paths:
-            with open_shower_file(path, shape=shape, further=further) as file:
+            with open_shower_file(path, shape=cells, further=further) as file:
                 for block in file.pick(np.arange(file.count), threshold_gev=threshold_gev):
                     yield to_grid(block, target).dense()
 
@@ -181,7 +187,9 @@ def stream_images(
                 yield {name: each.dense() for name, each in split_images(block, images).items()}
 
 
-def holds_challenge(patterns: Sequence[str | Path], *, shape: Shape | None = None) -> bool:
+def holds_challenge(
+    patterns: Sequence[str | Path], *, shape: Shape | FileCells | None = None
+) -> bool:
     """Whether one of the files is a Challenge file, whose axes are (angle, radius, layer)."""
     for path in expand_patterns(patterns):
         with open_shower_file(path, shape=shape) as file:
@@ -259,5 +267,5 @@ def _first_bytes(path: Path, count: int) -> bytes:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _cells(shape: Shape) -> str:
-    return "×".join(str(length) for length in shape) + " cells"
+def _file_cells(shape: Shape | FileCells | None) -> FileCells:
+    return shape if isinstance(shape, FileCells) else FileCells(shape, where=_FIRST_KEY)

@@ -6,7 +6,7 @@ What a label is, and how networks see it, says `gan3d.config.Condition`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan3d.config import Condition
+from gan3d.config.schema.model import KNOWN_CONDITIONS
 from gan3d.data.showers import UNKNOWN_PARTICLE
 from gan3d.errors import DataError
 
@@ -148,9 +149,14 @@ class Particles:
         # What a condition does not know, `check_labels` finds.
         self._allowed, self._any = allowed, bool(own)
         self._first: tuple[int, Path] | None = None
+        self._codes: set[int] = set()
+        self._mixture: str | None = None
 
     def add(self, codes: Sequence[int], path: Path) -> None:
-        """Raise DataError where the file `path` holds particles `codes` that do not belong."""
+        """Note the particles `codes` of the file `path`.
+
+        Raises DataError where `data.particles` does not allow them.
+        """
         codes = [code for code in codes if code != UNKNOWN_PARTICLE]
         if self._allowed is not None:
             others = [code for code in codes if code not in self._allowed]
@@ -165,14 +171,32 @@ class Particles:
             return
         first, where = self._first or (codes[0], path)
         self._first = first, where
+        self._codes.update(codes)
         others = [code for code in codes if code != first]
-        if others:
+        if others and self._mixture is None:
             beside = f"{first}" if where == path else f"{first} in {where}"
-            raise DataError(
-                f"{path}: holds particles with PDG code {_listed(others)} beside {beside}, "
-                "expected one kind of particle; condition the networks on it "
-                "(model.conditions: [energy, particle]), or allow it with data.particles"
+            self._mixture = (
+                f"{path}: holds particles with PDG code {_listed(others)} beside {beside}"
             )
+
+    def refuse_mixture(self) -> None:
+        """Raise DataError, naming the first file that makes one, for a mixture in the files."""
+        if self._mixture is not None:
+            # After all files: who does as is said is not told of another particle then.
+            raise DataError(
+                f"{self._mixture}, expected one kind of particle; condition the networks on it "
+                f"(model.conditions: {conditions_for(self._codes)}), or allow it with "
+                "data.particles"
+            )
+
+
+def conditions_for(codes: Collection[int]) -> str:
+    """What `model.conditions` says for networks that are told particles of these PDG codes."""
+    known = KNOWN_CONDITIONS["particle"]
+    if set(codes) <= set(known.values):
+        return f"[energy, {known.name}]"
+    values = _listed(sorted(codes, key=lambda code: (abs(code), -code)))
+    return f"[energy, {{name: {known.name}, values: [{values}]}}]"
 
 
 def _listed(codes: Sequence[int]) -> str:

@@ -8,10 +8,15 @@ and `eta`, (N,) or (N, 1) each, or, where the true angle is not known, `mtheta` 
 `target` may be there, too. Any other dataset with one number a
 shower, such as `ywindow`, is a column as well. Files of the whole calorimeter have `HCAL`
 (N, x, y, layer) beside `ECAL`: a further image of the same showers, in cells of its own.
+
+Published files of variable angle do not say the particle inside; their names begin with it. Where
+neither `target` nor `pdg` is there, the column `pdg` is that of a name of exactly this convention
+(`named_particle`), the same for every shower.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +41,21 @@ _MOMENTUM = ("px", "py", "pz")
 _TARGET = ("pdg", *_MOMENTUM)
 """Columns that `target` holds besides the energy."""
 _ANGLES = ("theta", "mtheta", "eta")
+
+_NAMED = {"Ele": 11, "Gamma": 22, "Pi0": 111, "ChPi": 211}
+"""PDG codes of the particles that names of published files begin with."""
+_NAME = re.compile(rf"({'|'.join(_NAMED)})(Measured3Theta)?Escan")
+_MAKER = ("generator", "gan3d ")
+"""An attribute of the files that gan3d makes, and how it begins."""
+
+
+def named_particle(path: Path) -> int | None:
+    """PDG code of the particle that a name such as `EleMeasured3ThetaEscan_1.h5` begins with.
+
+    None for all other names. Of charged pions the name has no sign: 211.
+    """
+    found = _NAME.match(path.name)
+    return _NAMED[found[1]] if found else None
 
 
 class LcdFile(Hdf5File):
@@ -69,6 +89,10 @@ class LcdFile(Hdf5File):
             for name in ("energy", *_ANGLES):
                 if name in file:
                     check_rows(find_dataset(file, path, name), path, cells)
+        # What gan3d makes says inside what it knows, whatever it is called.
+        made = str(file.attrs.get(_MAKER[0], "")).startswith(_MAKER[1])
+        says = self._target is not None or "pdg" in file or made
+        self._named = None if says else named_particle(path)
         said = () if self._target is None else _TARGET
         super().__init__(path, file, cells, own=own, said=said)
         others = self.left_out
@@ -85,6 +109,9 @@ class LcdFile(Hdf5File):
     def read_columns(self, first: int, stop: int) -> dict[str, NDArray[Any]]:
         """See `ShowerFile`. Raises DataError for a PDG code that is not a whole number, too."""
         further = self._read_further(first, stop)
+        if self._named is not None:
+            rows = len(range(self.count)[first:stop])
+            return {"pdg": np.full(rows, self._named, np.int32), **further}
         if self._target is None:
             return further
         target_n5 = self._read(self._target, first, stop)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from gan3d.config import FIRST_IMAGE, Data, Geometry
 from gan3d.data.challenge import CHALLENGE_CELL_SIZES_MM, ChallengeFile
+from gan3d.data.file_cells import FileCells, in_cells
 from gan3d.data.formats import expand_patterns, open_shower_file
 from gan3d.data.shower_file import ShowerFile
 from gan3d.data.sparse import Shape
@@ -22,7 +23,10 @@ _ATTRIBUTE = "geometry"
 
 
 def stated_cell_size(
-    patterns: Sequence[str | Path], *, shape: Shape | None = None, image: str = FIRST_IMAGE
+    patterns: Sequence[str | Path],
+    *,
+    shape: Shape | FileCells | None = None,
+    image: str = FIRST_IMAGE,
 ) -> tuple[float, float, float] | None:
     """The cell pitch along (x, y, layer) in mm that files state; None where none does.
 
@@ -51,7 +55,7 @@ def geometry_attributes(geometry: Geometry) -> dict[str, str]:
 
 
 def stated_geometry(
-    patterns: Sequence[str | Path], *, shape: Shape | None = None
+    patterns: Sequence[str | Path], *, shape: Shape | FileCells | None = None
 ) -> Geometry | None:
     """The cylinder whose cells files say to hold; None where none does.
 
@@ -151,14 +155,10 @@ def _stated_by(path: Path, file: ShowerFile) -> Geometry | None:
         ) from error
     if file.images is None and geometry.shape != file.image_shape:
         raise DataError(
-            f"{path}: images have {_cells(file.image_shape)}, its attribute '{_ATTRIBUTE}' says "
-            f"{_cells(geometry.shape)}"
+            f"{path}: images have {in_cells(file.image_shape)}, its attribute '{_ATTRIBUTE}' says "
+            f"{in_cells(geometry.shape)}"
         )
     return geometry
-
-
-def _cells(shape: Shape) -> str:
-    return "×".join(map(str, shape)) + " cells"
 
 
 def _in_mm(size_mm: Pitch) -> str:

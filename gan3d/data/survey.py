@@ -160,12 +160,14 @@ def leave_out(found: Survey, bad: Mapping[Path, str]) -> Survey:
     )
 
 
-def survey_files(data: Data, labels: Sequence[Condition] | None = None) -> Survey:
+def survey_files(
+    data: Data, labels: Sequence[Condition] | None = None, *, cropped: bool = False
+) -> Survey:
     """Open and check every file that `data` names.
 
     For networks that are conditioned on `labels`, if only on none beside the energy, the labels and
     the incident particles of all showers and the cells that files state are checked; with None the
-    files are for something else.
+    files are for something else. With `cropped` they may have the cells of `data.grid` already.
 
     Raises DataError for a pattern without files, for a bad file (`data.on_bad_file: error`), where
     no good file is left (`skip`), for a file that is both trained on and held out, and for a
@@ -180,7 +182,7 @@ def survey_files(data: Data, labels: Sequence[Condition] | None = None) -> Surve
         for path in validation:
             if path.resolve() in training:
                 raise DataError(f"{path}: named both in data.files and in data.validation_files")
-    look = _Look(data, labels, skipped)
+    look = _Look(data, labels, skipped, cropped=cropped)
     return Survey(
         look(paths, "data.files"),
         None if validation is None else look(validation, "data.validation_files"),
@@ -232,9 +234,14 @@ class _Look:
     """Looks at files, and notes those that cannot be used."""
 
     def __init__(
-        self, data: Data, labels: Sequence[Condition] | None, skipped: list[SkippedFile]
+        self,
+        data: Data,
+        labels: Sequence[Condition] | None,
+        skipped: list[SkippedFile],
+        *,
+        cropped: bool,
     ) -> None:
-        self._data, self._labels, self._skipped = data, labels, skipped
+        self._data, self._labels, self._skipped, self._cropped = data, labels, skipped, cropped
         self._particles = Particles(data.particles, labels or ())
 
     def __call__(self, paths: Sequence[Path], key: str) -> tuple[FileEntry, ...]:
@@ -256,6 +263,7 @@ class _Look:
             # No file is bad for it: it is the experiment that must say what it wants.
             self._particles.add(entry.particles, path)
             entries.append(entry)
+        self._particles.refuse_mixture()
         if not entries:
             reason = self._skipped[0].reason
             raise DataError(f"{key}: none of {len(paths)} files can be used; {reason}")
@@ -263,7 +271,7 @@ class _Look:
 
     def _entry(self, path: Path) -> FileEntry:
         """The entry of a file, with the PDG codes in it, if they matter."""
-        with open_for(path, self._data) as file:
+        with open_for(path, self._data, cropped=self._cropped) as file:
             energy = float(file.energy_n.sum(dtype=np.float64))
             size = path.stat().st_size
             entry = FileEntry(path, file.count, file.block_rows, size, energy)

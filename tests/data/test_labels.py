@@ -1,7 +1,10 @@
 """Labels: what networks see of them, what is refused, and that they go with their showers."""
 
+import re
+
 import numpy as np
 import pytest
+import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from labelled import SHAPE, pdg_of, theta_of, write_labelled
@@ -98,6 +101,19 @@ def test_a_mixture_that_nobody_declared_is_refused(tmp_path):
     assert len(survey_files(section(tmp_path)).files) == 2
 
 
+def test_a_name_of_published_files_says_the_particle_where_the_file_does_not(tmp_path):
+    names = ["EleMeasured3ThetaEscan_1.h5", "GammaMeasured3ThetaEscan_1.h5"]
+    for name in names:
+        write_labelled(tmp_path / name, 6, 0, pdg=None)
+    with pytest.raises(DataError, match=r"GammaM\w+_1\.h5: .* 22 beside 11 in .*EleM\w+_1\.h5, "):
+        survey_files(section(tmp_path, names), [THETA])
+    with pytest.raises(DataError, match=r"GammaM\w+_1\.h5: .* 22, expected 11 \(data\.particles\)"):
+        survey_files(section(tmp_path, names, particles=[11]), [THETA])
+    told = survey_files(section(tmp_path, names), [THETA, PARTICLE])
+    assert told.categories == {"pdg": (11, 22)}
+    assert survey_files(section(tmp_path, names[1:]), []).pdg_id == 22
+
+
 def test_held_out_showers_are_of_the_same_particle(tmp_path):
     write_labelled(tmp_path / "a.h5", 6, 0, pdg=np.full((6, 1), 11))
     write_labelled(tmp_path / "b.h5", 6, 0, pdg=np.full((6, 1), 22))
@@ -110,6 +126,25 @@ def test_a_mixture_in_one_file_is_refused(tmp_path):
     write_labelled(tmp_path / "a.h5", 20, 0)
     with pytest.raises(DataError, match=r"a\.h5: holds .* code 22 beside 11, expected one kind"):
         survey_files(section(tmp_path), [THETA])
+
+
+@pytest.mark.parametrize("codes", [(11, 22), (211, -211), (11, -11)])
+def test_the_conditions_that_a_mixture_is_told_to_have_take_it(tmp_path, codes):
+    write_labelled(tmp_path / "a.h5", 6, 0, pdg=np.repeat(codes, 3)[:, None])
+    with pytest.raises(DataError) as found:
+        survey_files(section(tmp_path), [])
+    advice = re.search(r"\(model\.conditions: (.*)\), or", str(found.value))
+    assert ("values" in advice[1]) == (-codes[0] == codes[1])
+    told = Model(conditions=yaml.safe_load(advice[1]))
+    assert survey_files(section(tmp_path), told.labels).categories == {"pdg": tuple(sorted(codes))}
+
+
+def test_a_mixture_is_told_with_the_particles_of_all_files(tmp_path):
+    for name, code in (("a", 11), ("b", 22), ("c", 211)):
+        write_labelled(tmp_path / f"{name}.h5", 6, 0, pdg=np.full((6, 1), code))
+    expected = r"b\.h5: .* 22 beside 11 in .*a\.h5, .* values: \[11, 22, 211\]"
+    with pytest.raises(DataError, match=expected):
+        survey_files(section(tmp_path), [])
 
 
 def test_the_survey_knows_the_ranges_of_labels(tmp_path):

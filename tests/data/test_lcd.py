@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gan3d.data import open_shower_file, stream_images
+from gan3d.data import open_shower_file, stream_images, summarise
 from gan3d.errors import DataError
 from gan3d.samples import sample_files
 
@@ -298,6 +298,43 @@ def test_a_variable_angle_file_may_say_the_particle_too(angle_file):
     np.testing.assert_array_equal(showers.energy_n, np.arange(1, 7))
     assert {"pdg", "px", "py", "pz", "theta", "eta"} <= set(showers.columns)
     np.testing.assert_array_equal(showers.columns["py"], 2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "codes"),
+    [
+        ("EleMeasured3ThetaEscan_1.h5", {}, (11,)),
+        ("GammaEscan_1_1.h5", {}, (22,)),
+        ("Pi0Measured3ThetaEscan_2.h5", {}, (111,)),
+        ("ChPiMeasured3ThetaEscan.h5", {}, (211,)),
+        ("myEleMeasured3ThetaEscan_1.h5", {}, ()),
+        ("EleMeasured4ThetaEscan_1.h5", {}, ()),
+        ("Electrons.h5", {}, ()),
+        ("EleMeasured3ThetaEscan_1.h5", {"pdg": np.full(6, 22)}, (22,)),
+        ("EleMeasured3ThetaEscan_1.h5", {"pdg": np.zeros(6)}, ()),
+        ("EleMeasured3ThetaEscan_1.h5", {"target": np.zeros((6, 5), "f4")}, ()),
+    ],
+)
+def test_the_particle_is_the_names_where_nothing_in_the_file_says_it(
+    angle_file, name, inside, codes
+):
+    path = angle_file(**inside)[0].rename(angle_file(**inside)[0].with_name(name))
+    with open_shower_file(path) as file:
+        assert file.particles == codes
+        showers = file.read_sparse(4, 6)
+        assert ("pdg" in showers.columns) == bool(codes or inside)
+        if codes:
+            assert showers.columns["pdg"].tolist() == [*codes, *codes]
+            assert showers.columns["pdg"].dtype.kind == "i"
+    assert summarise(path, hit_threshold_gev=1e-6).particles == codes
+
+
+def test_what_gan3d_makes_is_of_no_particle_by_its_name(angle_file):
+    path = angle_file()[0].rename(angle_file()[0].with_name("EleMeasured3ThetaEscan_1.h5"))
+    with h5py.File(path, "r+") as raw:
+        raw.attrs["generator"] = "gan3d 1"
+    with open_shower_file(path) as file:
+        assert "pdg" not in file.read_columns(0, 6)
 
 
 def test_columns_of_any_number_type_are_kept_in_this_machines_order(angle_file):

@@ -163,13 +163,13 @@ def test_a_file_that_goes_while_it_is_looked_at_is_a_bad_one(
     paths = [lcd_file("a.h5"), lcd_file("b.h5")]
     stat = Path.stat
 
-    def look(path, data):
+    def look(path, data, **options):
         def gone(each, **further):
             if path == each == paths[0]:
                 raise OSError(number, os.strerror(number))
             return stat(each, **further)
 
-        file = open_for(path, data)
+        file = open_for(path, data, **options)
         monkeypatch.setattr(Path, "stat", gone)
         return file
 

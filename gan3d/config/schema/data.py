@@ -108,7 +108,8 @@ class Data(Section):
     and reported after every epoch."""
     particles: list[int] | None = None
     """PDG codes of the incident particles that files may hold; null: those that `model.conditions`
-    declares, or else one, whichever it is. Files that do not say what they hold are taken."""
+    declares, or else one, whichever it is. Files that do not say what they hold, inside or by a
+    name of 3DGAN's (`gan3d.data.lcd`), are taken."""
     statistics_showers: PositiveInt = 2000
     """Training showers, from all over the files, that the response and the statistics built into
     networks are measured on before training: 2000 give the mean response to 0.1 %."""
