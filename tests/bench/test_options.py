@@ -147,7 +147,7 @@ def test_what_cannot_be_compared_is_refused_before_any_run(config, runs, tmp_pat
         (["respnse"], "--options respnse: there is no such option; known: response, layers"),
         (["average"], "--options average: the experiment has it already"),
     ):
-        overrides = ["training.weight_average={decay: 0.999}"]
+        overrides = ["training.weight_average={decay: 0.99}"]
         with pytest.raises(UsageError, match=expected):
             compare_options(config, overrides, names, tmp_path / "out", seeds=1, steps=1)
     assert runs == []

@@ -173,6 +173,8 @@ def away(tmp_path, monkeypatch):
     checkpoint = tmp_path / "run" / "checkpoints" / "step-00000001"
     checkpoint.mkdir(parents=True)
     (tmp_path / "run" / "config.yaml").write_text("data: {files: [a.h5]}")
+    files = '{"files": [], "validation_files": null, "skipped": []}'
+    (tmp_path / "run" / "data.json").write_text(files)
     (checkpoint / STATE).write_text('{"epoch": 1, "step_in_epoch": 0}')
     for name in (GENERATOR_WEIGHTS, DISCRIMINATOR_WEIGHTS):
         with h5py.File(checkpoint / name, "w") as file:
