@@ -503,7 +503,8 @@ def test_a_file_that_is_open_is_still_looked_after(part, loaders, damage):
     loader = loaders(showers)
     list(loader.epoch(0))
     DAMAGES[damage][0](showers.files[1].path)
-    with pytest.raises(DataError, match=r"1\.h5: " + DAMAGES[damage][1]):
+    # HDF5 finds it itself where the file is cut just between the look at its size and its opening.
+    with pytest.raises(DataError, match=rf"1\.h5: (?:{DAMAGES[damage][1]}|.*truncated file)"):
         # What was read ahead before the first epoch's end is still good.
         list(loader.epoch(1)), list(loader.epoch(2))
 
