@@ -103,6 +103,10 @@ def test_of_several_images_the_mean_of_their_metrics_chooses(reference):
     for number, candidate in enumerate(selection.candidates):
         of_both = [each[number] for each in alone.values()]
         assert candidate.metric == pytest.approx(np.mean([each.metric for each in of_both]))
+        # Of a mean of two: between what two that cancel and two that go together leave.
+        errors = [each.error for each in of_both]
+        assert abs(errors[0] - errors[1]) / 2 <= candidate.error * (1 + 1e-9)
+        assert candidate.error <= np.mean(errors) * (1 + 1e-9)
         assert candidate.metrics["HCAL.moments.rel_error"] == pytest.approx(
             of_both[1].metrics["moments.rel_error"]
         )
