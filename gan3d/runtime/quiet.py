@@ -76,8 +76,8 @@ def import_tensorflow() -> Any:
 def _without_collections() -> Iterator[None]:
     """What is imported here stays, so the garbage collector need not look for what to free in it.
 
-    Half a million objects: a fifth of the time that TensorFlow and Keras take to start, and some of
-    every collection afterwards.
+    400 000 objects: a fifth of the time that TensorFlow and Keras take to start, and some of every
+    collection afterwards.
     """
     collects = gc.isenabled()
     gc.disable()
